@@ -1,0 +1,205 @@
+"""Reading small YAML and JSON documents strictly, with errors of one line that name the place.
+
+Nothing here knows about architectures. A value that breaks a rule raises :class:`FieldError`, which
+names the field; :func:`naming` adds the file (or another source) in front.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from fairseq_mos.errors import UserError
+from fairseq_mos.files import atomic_write
+
+
+class FieldError(UserError):
+    """A value that breaks a rule: the message starts with the field and has no source yet."""
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Turns a :class:`FieldError` of the block into a :class:`UserError` that starts with `source`."""
+    try:
+        yield
+    except FieldError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def show(value: object) -> str:
+    """Returns `repr(value)`, shortened so that an error stays readable in one line."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def listed(values) -> str:
+    """Returns the values separated by commas."""
+    return ", ".join(str(value) for value in values)
+
+
+def is_inline(text: str) -> bool:
+    """Tells whether `text` is an inline JSON object instead of a name or a path."""
+    return text.lstrip().startswith("{")
+
+
+def load_document(text: str | os.PathLike, what: str) -> tuple[object, str]:
+    """Reads inline JSON (a string that starts with `{`) or a YAML file.
+
+    Args:
+        text: inline JSON or the path of a file.
+        what: what is expected, for the messages: "architecture", "search space".
+
+    Returns:
+        The parsed data and the name of its source for later messages.
+
+    Raises:
+        UserError: no such file, not readable, malformed or empty.
+    """
+    text = os.fspath(text)
+    if is_inline(text):
+        source = f"inline {what}"
+        try:
+            return json.loads(text, object_pairs_hook=_no_duplicates), source
+        except json.JSONDecodeError as error:
+            raise UserError(f"{source}: malformed JSON: {error.msg} at character {error.pos + 1}") from None
+        except FieldError as error:
+            raise UserError(f"{source}: {error}") from None
+        except RecursionError:
+            raise UserError(f"{source}: malformed JSON: nested too deeply") from None
+    try:
+        content = Path(text).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{text}: malformed {what}: not a UTF-8 text file") from None
+    except OSError as error:
+        raise UserError(f"{text}: cannot read the {what}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UserError(f"{show(text)}: cannot read the {what}: {error}") from None
+    try:
+        data = yaml.load(content, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{text}: malformed YAML{_yaml_problem(error)}") from None
+    except (RecursionError, ValueError) as error:
+        # ValueError: a timestamp that looks right and is not, such as 2024-99-99.
+        raise UserError(f"{text}: malformed YAML: {str(error) or type(error).__name__}") from None
+    if data is None:
+        raise UserError(f"{text}: the file is empty, expected YAML ({what})")
+    return data, text
+
+
+def save_document(path: str | os.PathLike, data: Mapping, header: str) -> None:
+    """Writes `data` as YAML under the comment lines of `header`, replacing the file in one step."""
+    # None: lists of numbers stay on one line, mappings go over several.
+    body = yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
+    comment = "".join(f"# {line}\n" if line else "#\n" for line in header.splitlines())
+    with atomic_write(path) as stream:
+        stream.write(comment + body)
+
+
+def compact_json(data: object) -> str:
+    """Returns the canonical JSON text: keys sorted, no white space."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def check_keys(
+    data: object, field: str, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> Mapping:
+    """Returns `data` if it is a mapping with all required keys and no unknown one.
+
+    Raises:
+        FieldError: otherwise, naming the key.
+    """
+    expected = listed(required + optional)
+    prefix = f"{field}." if field else ""
+    if not isinstance(data, Mapping):
+        place = field or "top level"
+        raise FieldError(f"{place} is {show(data)}, expected a mapping with the keys {expected}")
+    for key in data:
+        if key not in required and key not in optional:
+            raise FieldError(f"{prefix}{key} is unknown, the keys are {expected}")
+    for key in required:
+        if key not in data:
+            raise FieldError(f"{prefix}{key} is missing, the keys are {expected}")
+    return data
+
+
+def check_integer(value: object, field: str) -> int:
+    """Returns `value` if it is a positive integer (a bool is not one).
+
+    Raises:
+        FieldError: otherwise.
+    """
+    if type(value) is not int or value < 1:
+        raise FieldError(f"{field} is {show(value)}, expected a positive integer")
+    return value
+
+
+def check_list(value: object, field: str) -> tuple:
+    """Returns `value` as a tuple if it is a list that is not empty.
+
+    Raises:
+        FieldError: otherwise.
+    """
+    if not isinstance(value, (list, tuple)) or not value:
+        raise FieldError(f"{field} is {show(value)}, expected a list with at least one entry")
+    return tuple(value)
+
+
+def check_attention(value: object, field: str, known: Mapping[int, int]) -> int:
+    """Returns `value` if it is one of the `known` arbitrary-attention values.
+
+    Raises:
+        FieldError: otherwise.
+    """
+    if type(value) is not int or value not in known:
+        raise FieldError(f"{field} is {show(value)}, allowed: {listed(known)}")
+    return value
+
+
+def check_qkv_dim(value: object) -> int | None:
+    """Returns the q/k/v width of a document: a positive integer, or None for the word `embed`.
+
+    Raises:
+        FieldError: otherwise.
+    """
+    if value == "embed":
+        return None
+    if type(value) is not int or value < 1:
+        raise FieldError(
+            f"qkv_dim is {show(value)}, expected a positive integer, or embed (the width follows embed_dim)"
+        )
+    return value
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, but a key that stands twice is an error instead of a silent override."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            key = (key_node.tag, str(key_node.value))
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key_node.value} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict:
+    data = {}
+    for key, value in pairs:
+        if key in data:
+            raise FieldError(f"malformed JSON: the key {key} stands twice")
+        data[key] = value
+    return data
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return (f" in line {mark.line + 1}" if mark else "") + f": {problem}"

@@ -1,0 +1,117 @@
+"""Label-smoothed cross entropy of the architecture that is active, with optional in-place distillation.
+
+No postponed annotations here: fairseq reads the field types at run time.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from fairseq.criterions import register_criterion
+from fairseq.criterions.label_smoothed_cross_entropy import (
+    LabelSmoothedCrossEntropyCriterion,
+    LabelSmoothedCrossEntropyCriterionConfig,
+)
+from fairseq.logging import metrics
+from torch.nn import functional as F
+
+from fairseq_mos.errors import UserError
+
+
+@dataclass
+class SupernetCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
+    """Options of the criterion."""
+
+    inplace_distillation: float = field(
+        default=0.0,
+        metadata={
+            "help": "weight, from 0 to 1, of the largest architecture's predictions as soft targets for the "
+            "other architectures of the update; 0 is off, as in the paper; needs --arch-sampling sandwich"
+        },
+    )
+
+
+@register_criterion("supernet_label_smoothed_cross_entropy", dataclass=SupernetCriterionConfig)
+class SupernetLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
+    """The loss of one architecture; the task adds up those of an update.
+
+    Args:
+        task: the task.
+        sentence_avg: normalise by sentences instead of tokens.
+        label_smoothing: epsilon.
+        inplace_distillation: weight of the soft targets (BigNAS, section 3.1).
+        ignore_prefix_size: ignore the first N tokens.
+        report_accuracy: log accuracy.
+    """
+
+    def __init__(
+        self,
+        task,
+        sentence_avg,
+        label_smoothing,
+        inplace_distillation=0.0,
+        ignore_prefix_size=0,
+        report_accuracy=False,
+    ):
+        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        if not 0 <= inplace_distillation <= 1:
+            raise UserError(f"--inplace-distillation {inplace_distillation} is not allowed; it goes from 0 to 1")
+        self.inplace_distillation = inplace_distillation
+
+    def forward(self, model, sample, reduce=True, teacher=None, keep_teacher=False):
+        """Computes the loss of the active architecture.
+
+        Args:
+            model: the model.
+            sample: a batch.
+            reduce: sum over the tokens.
+            teacher: log-probabilities (batch * target length, vocabulary) of the largest architecture on
+                this batch, to distil from.
+            keep_teacher: keep this architecture's log-probabilities as `self.teacher`.
+
+        Returns:
+            Loss (summed), sample size and logging output, as all of fairseq's criterions.
+        """
+        net_output = model(**sample["net_input"])
+        loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
+        if teacher is not None or keep_teacher:
+            lprobs, target = self.get_lprobs_and_target(model, net_output, sample)
+            if keep_teacher:
+                self.teacher = lprobs.detach()
+            else:
+                soft = F.kl_div(lprobs, teacher, reduction="none", log_target=True).sum(-1)
+                soft = soft.masked_fill(target.eq(self.padding_idx), 0.0)
+                weight = self.inplace_distillation
+                loss = (1 - weight) * loss + weight * (soft.sum() if reduce else soft)
+        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+        logging_output = {
+            "loss": loss.data,
+            "nll_loss": nll_loss.data,
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+        }
+        if self.report_accuracy:
+            n_correct, total = self.compute_accuracy(model, net_output, sample)
+            logging_output["n_correct"] = n_correct.data
+            logging_output["total"] = total.data
+        return loss, sample_size, logging_output
+
+    def release_teacher(self) -> torch.Tensor:
+        """Hands over the log-probabilities that :meth:`forward` kept."""
+        teacher, self.teacher = self.teacher, None
+        return teacher
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs) -> None:
+        """Logs the mean over architectures and, per role, `ROLE_loss` and `ROLE_nll_loss` (base 2)."""
+        super().reduce_metrics(logging_outputs)
+        denominators = {"_nll_loss": "ntokens", "_loss": "sample_size"}
+        names = sorted({name for log in logging_outputs for name in log})
+        for name in names:
+            ending = next((e for e in denominators if name.endswith(e)), None)
+            if ending is None or name == "nll_loss":
+                continue
+            total = sum(log.get(name, 0) for log in logging_outputs)
+            count = sum(log.get(denominators[ending], 0) for log in logging_outputs)
+            metrics.log_scalar(name, total / count / math.log(2), count, priority=900, round=3)

@@ -1,0 +1,144 @@
+"""Configuration of the models; flat dataclasses, so that --arch and fairseq-hydra-train both work.
+
+No postponed annotations here: fairseq reads the field types at run time.
+"""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.utils import get_available_activation_fns
+
+from fairseq_mos.arch.encoding import ENCODINGS
+from fairseq_mos.errors import UserError
+from fairseq_mos.modules.init import EXPERT_INITS
+from fairseq_mos.modules.routing import ROUTINGS
+
+
+def _option(default, text):
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class NetworkConfig(FairseqDataclass):
+    """Options that supernets and subnets have in common."""
+
+    dropout: float = _option(0.1, "dropout probability of every sublayer's output (default: 0.1)")
+    attention_dropout: float = _option(0.0, "dropout probability of attention weights (default: 0)")
+    activation_dropout: float = _option(
+        0.0, "dropout probability after the activation of the feed-forward block (default: 0)"
+    )
+    activation_fn: ChoiceEnum(get_available_activation_fns()) = _option(
+        "relu", "activation of the feed-forward block (default: relu)"
+    )
+    encoder_normalize_before: bool = _option(False, "layer norm before each encoder sublayer (pre-norm)")
+    decoder_normalize_before: bool = _option(False, "layer norm before each decoder sublayer (pre-norm)")
+    share_all_embeddings: bool = _option(
+        False, "share source, target and output embeddings (needs a joined dictionary)"
+    )
+    share_decoder_input_output_embed: bool = _option(False, "share target and output embeddings")
+    no_token_positional_embeddings: bool = _option(False, "do not add sinusoidal positions")
+    layernorm_embedding: bool = _option(False, "layer norm on the embeddings")
+    max_source_positions: int = _option(1024, "longest source, in tokens (default: 1024)")
+    max_target_positions: int = _option(1024, "longest target, in tokens (default: 1024)")
+    checkpoint_activations: bool = _option(
+        False, "recompute each layer in the backward pass: less memory, more time"
+    )
+    # fairseq's size flags are accepted only to say that sizes come from elsewhere.
+    encoder_embed_dim: Optional[int] = _option(None, "set by the architecture; a conflicting value is refused")
+    encoder_ffn_embed_dim: Optional[int] = _option(
+        None, "set by the architecture; a conflicting value is refused"
+    )
+    encoder_layers: Optional[int] = _option(None, "set by the architecture; a conflicting value is refused")
+    encoder_attention_heads: Optional[int] = _option(
+        None, "set by the architecture; a conflicting value is refused"
+    )
+    decoder_embed_dim: Optional[int] = _option(None, "set by the architecture; a conflicting value is refused")
+    decoder_ffn_embed_dim: Optional[int] = _option(
+        None, "set by the architecture; a conflicting value is refused"
+    )
+    decoder_layers: Optional[int] = _option(None, "set by the architecture; a conflicting value is refused")
+    decoder_attention_heads: Optional[int] = _option(
+        None, "set by the architecture; a conflicting value is refused"
+    )
+    encoder_layerdrop: float = _option(0.0, "refused: depth is elastic already")
+    decoder_layerdrop: float = _option(0.0, "refused: depth is elastic already")
+    quant_noise_pq: float = _option(0.0, "refused: it would replace the leaves")
+    quant_noise_scalar: float = _option(0.0, "refused: it would replace the leaves")
+
+
+@dataclass
+class MosTransformerConfig(NetworkConfig):
+    """Options of the supernet."""
+
+    search_space: Optional[str] = _option(
+        None, "search space: name of a shipped one or a YAML file (default: the named architecture's)"
+    )
+    routing: ChoiceEnum(list(ROUTINGS)) = _option(
+        "neuron",
+        "how experts are mixed: shared (one expert: plain weight sharing), global (one mix for the whole "
+        "network), layer (layer-wise MoS), neuron (neuron-wise MoS) (default: neuron)",
+    )
+    num_experts: int = _option(2, "experts of every feed-forward weight, mixed for each architecture (default: 2)")
+    router_hidden_dim: int = _option(128, "hidden width of the routers (default: 128)")
+    router_dropout: float = _option(0.1, "dropout probability inside the routers (default: 0.1)")
+    arch_encoding: ChoiceEnum(list(ENCODINGS)) = _option(
+        "mean", "what the routers are fed with: mean (means over layers) or full (every layer) (default: mean)"
+    )
+    expert_init: ChoiceEnum(list(EXPERT_INITS)) = _option(
+        "centered",
+        "initialisation of experts: centered (scattered around one Xavier draw), published (independent "
+        "draws) or copy (all equal) (default: centered)",
+    )
+    no_dropout_scaling: bool = _option(
+        False, "do not scale dropout with the active width over the super width"
+    )
+    search_space_definition: Optional[str] = _option(
+        None, "filled in by training: the search space itself, so that checkpoints are self-contained"
+    )
+
+
+@dataclass
+class MosSubnetConfig(NetworkConfig):
+    """Options of a dense subnet."""
+
+    subnet: Optional[str] = _option(None, "architecture of the subnet: a YAML file")
+    architecture_definition: Optional[str] = _option(
+        None, "filled in by extraction and training: the architecture itself"
+    )
+    search_space_definition: Optional[str] = _option(
+        None, "filled in by extraction: the search space that the architecture comes from"
+    )
+
+
+def refuse_unsupported(cfg: NetworkConfig, architecture, source: str) -> None:
+    """Raises for options that the network does not support or that contradict the architecture.
+
+    Args:
+        cfg: the model's configuration.
+        architecture: the largest architecture of the supernet, or the subnet's.
+        source: where the sizes come from, for the message.
+
+    Raises:
+        UserError: names the flag.
+    """
+    for name in ("encoder_layerdrop", "decoder_layerdrop", "quant_noise_pq", "quant_noise_scalar"):
+        if getattr(cfg, name):
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag} is not supported by this model: leave it at 0")
+    encoder, decoder = architecture.encoder, architecture.decoder
+    sizes = {
+        "encoder_embed_dim": encoder.embed_dim,
+        "encoder_ffn_embed_dim": max(encoder.ffn_dims),
+        "encoder_layers": encoder.layers,
+        "encoder_attention_heads": max(encoder.self_attention_heads),
+        "decoder_embed_dim": decoder.embed_dim,
+        "decoder_ffn_embed_dim": max(decoder.ffn_dims),
+        "decoder_layers": decoder.layers,
+        "decoder_attention_heads": max(decoder.self_attention_heads),
+    }
+    for name, size in sizes.items():
+        given = getattr(cfg, name)
+        if given is not None and given != size:
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag} {given} contradicts {source}, which says {size}: leave the flag out")

@@ -1,0 +1,86 @@
+"""Loading supernets outside fairseq's own commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from fairseq import checkpoint_utils
+from fairseq import models as fairseq_models
+from fairseq.data import Dictionary
+
+from fairseq_mos.arch import SearchSpace
+from fairseq_mos.errors import UserError
+
+
+def load_state(path: str) -> dict:
+    """Loads a fairseq checkpoint safely.
+
+    Raises:
+        UserError: missing, truncated or forbidden content.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"checkpoint {path} does not exist")
+    return checkpoint_utils.load_checkpoint_to_cpu(path)
+
+
+def space_of(state: dict, path: str) -> SearchSpace:
+    """Returns the search space that a supernet checkpoint embeds.
+
+    Raises:
+        UserError: the checkpoint is no supernet's.
+    """
+    model = state["cfg"].model if state.get("cfg") else None
+    if model is None or "arch_encoding" not in model or not model.search_space_definition:
+        name = getattr(model, "_name", "unknown")
+        raise UserError(f"{path} is no supernet: its model is {name}, expected mos_transformer")
+    return SearchSpace.load(model.search_space_definition)
+
+
+def load_space(path: str) -> SearchSpace:
+    """Returns the search space of the supernet checkpoint at `path`."""
+    return space_of(load_state(path), path)
+
+
+def find_dictionaries(state: dict, path: str, data: str | None = None) -> tuple[Path, Path]:
+    """Finds the source and target dictionaries of a checkpoint.
+
+    Args:
+        state: the loaded checkpoint.
+        path: its file.
+        data: folder to look in; by default beside the checkpoint, then where it was trained.
+
+    Raises:
+        UserError: they are in none of these folders.
+    """
+    task = state["cfg"].task
+    trained_in = (task.get("data") or "").split(":")[0]
+    folders = [Path(data)] if data else [Path(path).parent, Path(trained_in)]
+    languages = (task.source_lang, task.target_lang)
+    for folder in folders:
+        files = [folder / f"dict.{language}.txt" for language in languages]
+        if all(file.is_file() for file in files):
+            return files[0], files[1]
+    raise UserError(
+        f"dict.{languages[0]}.txt and dict.{languages[1]}.txt of {path} are not in "
+        f"{' or '.join(map(str, folders))}: give their folder with --data"
+    )
+
+
+def load_supernet(state: dict, path: str, dictionaries: tuple[Path, Path]):
+    """Builds the supernet of a loaded checkpoint, in eval mode.
+
+    Raises:
+        UserError: the dictionaries do not fit the checkpoint.
+    """
+    space_of(state, path)
+    source, target = (Dictionary.load(str(file)) for file in dictionaries)
+    sides = (("encoder", source, dictionaries[0]), ("decoder", target, dictionaries[1]))
+    for side, dictionary, file in sides:
+        rows = state["model"][f"{side}.embed_tokens.weight"].shape[0]
+        if rows != len(dictionary):
+            raise UserError(f"{file} has {len(dictionary)} entries, but {path} was trained with {rows}")
+    task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
+    model = fairseq_models.build_model(state["cfg"].model, task, from_checkpoint=True)
+    model.load_state_dict(state["model"])
+    return model.eval()

@@ -1,0 +1,51 @@
+"""The dense subnet: one architecture of a search space as an ordinary fairseq model."""
+
+from __future__ import annotations
+
+from fairseq.models import FairseqEncoderDecoderModel, register_model
+
+from fairseq_mos.arch import Architecture
+from fairseq_mos.errors import UserError
+from fairseq_mos.models.config import MosSubnetConfig, refuse_unsupported
+from fairseq_mos.models.network import build_stacks, embed_in_config
+from fairseq_mos.modules.leaves import DenseLeaves
+
+
+@register_model("mos_subnet", dataclass=MosSubnetConfig)
+class MosSubnet(FairseqEncoderDecoderModel):
+    """A Transformer with its own sizes in every layer, without any elastic code.
+
+    It trains, retrains and generates under fairseq's stock `translation` task. A new one takes its
+    architecture from `--subnet FILE`; a checkpoint carries it.
+
+    Args:
+        encoder: an encoder with dense leaves.
+        decoder: a decoder with dense leaves.
+        architecture: the sizes.
+    """
+
+    def __init__(self, encoder, decoder, architecture: Architecture):
+        super().__init__(encoder, decoder)
+        self.architecture = architecture
+        self.supports_align_args = True
+
+    @classmethod
+    def build_model(cls, cfg, task):
+        """Builds the subnet that `cfg` describes.
+
+        Raises:
+            UserError: no architecture, a malformed one, or contradicting flags.
+        """
+        source = cfg.architecture_definition or cfg.subnet
+        if not source:
+            raise UserError("mos_subnet needs an architecture: give --subnet FILE")
+        architecture = Architecture.load(source)
+        refuse_unsupported(cfg, architecture, cfg.subnet or "the checkpoint's architecture")
+        embed_in_config(cfg, "model", architecture_definition=architecture.to_json())
+        return cls.from_dictionaries(cfg, task.source_dictionary, task.target_dictionary, architecture)
+
+    @classmethod
+    def from_dictionaries(cls, cfg, source_dictionary, target_dictionary, architecture) -> MosSubnet:
+        """Builds a subnet from the options in `cfg`, dictionaries and an architecture."""
+        stacks = build_stacks(cfg, source_dictionary, target_dictionary, architecture, DenseLeaves())
+        return cls(*stacks, architecture)

@@ -1,0 +1,108 @@
+"""Builds the one network from an architecture, a kind of leaves and the model's options."""
+
+from __future__ import annotations
+
+from fairseq.data import Dictionary
+from omegaconf import DictConfig, open_dict
+
+from fairseq_mos.arch import Architecture
+from fairseq_mos.errors import UserError
+from fairseq_mos.models.config import NetworkConfig
+from fairseq_mos.modules.decoder import Decoder
+from fairseq_mos.modules.encoder import Encoder
+from fairseq_mos.modules.layers import LayerOptions
+from fairseq_mos.modules.leaves import DenseLeaves
+
+
+def build_stacks(
+    cfg: NetworkConfig,
+    source_dictionary: Dictionary,
+    target_dictionary: Dictionary,
+    architecture: Architecture,
+    leaves: DenseLeaves,
+) -> tuple[Encoder, Decoder]:
+    """Builds encoder and decoder.
+
+    Args:
+        cfg: options of the model.
+        source_dictionary: source vocabulary.
+        target_dictionary: target vocabulary.
+        architecture: the sizes; the largest architecture of a space for elastic leaves.
+        leaves: makes the leaves.
+
+    Raises:
+        UserError: shared embeddings without a joined dictionary.
+    """
+    enc_dim, dec_dim = architecture.encoder.embed_dim, architecture.decoder.embed_dim
+    if cfg.share_all_embeddings:
+        if source_dictionary != target_dictionary:
+            raise UserError(
+                f"--share-all-embeddings needs one dictionary for both languages, but they differ "
+                f"({len(source_dictionary)} and {len(target_dictionary)} entries): preprocess with "
+                "--joined-dictionary"
+            )
+        source_table = target_table = leaves.embedding(
+            len(source_dictionary), max(enc_dim, dec_dim), source_dictionary.pad()
+        )
+    else:
+        source_table = leaves.embedding(len(source_dictionary), enc_dim, source_dictionary.pad())
+        target_table = leaves.embedding(len(target_dictionary), dec_dim, target_dictionary.pad())
+    common = {
+        "positions": not cfg.no_token_positional_embeddings,
+        "normalize_embedding": cfg.layernorm_embedding,
+        "checkpoint_activations": cfg.checkpoint_activations,
+    }
+    encoder = Encoder(
+        source_dictionary,
+        source_table,
+        architecture,
+        leaves,
+        _layer_options(cfg, cfg.encoder_normalize_before),
+        max_positions=cfg.max_source_positions,
+        **common,
+    )
+    decoder = Decoder(
+        target_dictionary,
+        target_table,
+        architecture,
+        leaves,
+        _layer_options(cfg, cfg.decoder_normalize_before),
+        share_output=cfg.share_all_embeddings or cfg.share_decoder_input_output_embed,
+        max_positions=cfg.max_target_positions,
+        **common,
+    )
+    return encoder, decoder
+
+
+def _layer_options(cfg: NetworkConfig, normalize_before: bool) -> LayerOptions:
+    return LayerOptions(
+        dropout=cfg.dropout,
+        attention_dropout=cfg.attention_dropout,
+        activation_dropout=cfg.activation_dropout,
+        activation_fn=str(cfg.activation_fn),
+        normalize_before=normalize_before,
+    )
+
+
+def embed_in_config(cfg, node: str, **values) -> None:
+    """Writes values into the configuration that the checkpoint will hold.
+
+    fairseq hands `build_model` a merged copy; the copy's parent is the configuration that the trainer saves.
+    So what a YAML file said when training started travels with the checkpoint.
+
+    Args:
+        cfg: the configuration node that `build_model` or `setup_task` was given.
+        node: its name in the root configuration, `model` or `task`.
+        values: what to write.
+    """
+    targets = [cfg]
+    root = cfg._get_parent() if isinstance(cfg, DictConfig) else None
+    if isinstance(root, DictConfig) and isinstance(root.get(node), DictConfig):
+        targets.append(root[node])
+    for target in targets:
+        if isinstance(target, DictConfig):
+            with open_dict(target):
+                target.update(values)
+        else:
+            for name, value in values.items():
+                setattr(target, name, value)

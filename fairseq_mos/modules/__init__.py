@@ -1,0 +1,1 @@
+"""Building blocks of the network: leaves (elastic or dense), expert mixing, attention, layers, stacks."""

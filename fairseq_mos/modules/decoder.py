@@ -1,0 +1,202 @@
+"""The decoder: a stack of layers over target embeddings, elastic or dense."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from fairseq.models import FairseqIncrementalDecoder
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from fairseq_mos.arch import Architecture, memory_states
+from fairseq_mos.modules.attention import State
+from fairseq_mos.modules.layers import DecoderLayer, LayerOptions
+from fairseq_mos.modules.leaves import DenseLeaves
+from fairseq_mos.modules.positions import SinusoidalPositions
+
+
+class Decoder(FairseqIncrementalDecoder):
+    """Predicts target tokens.
+
+    Args:
+        dictionary: target dictionary.
+        embed_tokens: embedding table, at least as wide as the decoder; the first columns are used.
+        architecture: the sizes (of the largest architecture, with elastic leaves).
+        leaves: makes the leaves.
+        options: common options of the layers.
+        share_output: the output projection is the embedding table.
+        max_positions: longest target that is accepted, in tokens.
+        positions: add sinusoidal positions.
+        normalize_embedding: layer norm on the embeddings.
+        checkpoint_activations: recompute each layer in the backward pass to save memory.
+    """
+
+    def __init__(
+        self,
+        dictionary,
+        embed_tokens: nn.Module,
+        architecture: Architecture,
+        leaves: DenseLeaves,
+        options: LayerOptions,
+        share_output: bool = True,
+        max_positions: int = 1024,
+        positions: bool = True,
+        normalize_embedding: bool = False,
+        checkpoint_activations: bool = False,
+    ):
+        super().__init__(dictionary)
+        sizes = architecture.decoder
+        self.padding_idx = dictionary.pad()
+        self.embed_tokens = embed_tokens
+        self.embed_positions = SinusoidalPositions(self.padding_idx) if positions else None
+        self.layernorm_embedding = leaves.layer_norm(sizes.embed_dim) if normalize_embedding else None
+        self.layers = nn.ModuleList(
+            DecoderLayer(
+                leaves,
+                sizes.embed_dim,
+                architecture.encoder.embed_dim,
+                architecture.decoder_qkv_dim(),
+                ffn_dim,
+                self_heads,
+                cross_heads,
+                memory_states(attention),
+                options,
+            )
+            for ffn_dim, self_heads, cross_heads, attention in zip(
+                sizes.ffn_dims,
+                sizes.self_attention_heads,
+                sizes.cross_attention_heads,
+                sizes.arbitrary_attention,
+            )
+        )
+        self.layer_norm = leaves.layer_norm(sizes.embed_dim) if options.normalize_before else None
+        self.output_projection = None
+        if not share_output:
+            self.output_projection = leaves.linear(sizes.embed_dim, len(dictionary), bias=False)
+            nn.init.normal_(self.output_projection.weight, std=sizes.embed_dim**-0.5)
+        self.dropout = options.dropout
+        self.max_target_positions = max_positions
+        self.checkpoint_activations = checkpoint_activations
+        self.embed_dim = sizes.embed_dim
+        self.active_layers = sizes.layers
+
+    def forward(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: dict[str, list[Tensor]] | None = None,
+        incremental_state: State | None = None,
+        features_only: bool = False,
+        full_context_alignment: bool = False,
+        alignment_layer: int | None = None,
+        alignment_heads: int | None = None,
+        src_lengths: Any = None,
+        return_all_hiddens: bool = False,
+    ) -> tuple[Tensor, dict]:
+        """Predicts the next token at every position, or at the newest one in incremental decoding.
+
+        Args:
+            prev_output_tokens: (batch, target length), shifted targets.
+            encoder_out: output of the encoder.
+            incremental_state: fairseq's decoding cache.
+            features_only: return features instead of scores over the vocabulary.
+            full_context_alignment: no causal mask.
+            alignment_layer: layer whose attention is returned; by default the last one, outside training.
+            alignment_heads: average over this many heads only.
+            src_lengths: not needed; part of fairseq's interface.
+            return_all_hiddens: not needed; part of fairseq's interface.
+
+        Returns:
+            Scores (batch, target length, vocabulary) and a dictionary with `attn` and `inner_states`.
+        """
+        x, extra = self.extract_features(
+            prev_output_tokens,
+            encoder_out,
+            incremental_state,
+            full_context_alignment,
+            alignment_layer,
+            alignment_heads,
+        )
+        return (x if features_only else self.output_layer(x)), extra
+
+    def extract_features(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: dict[str, list[Tensor]] | None = None,
+        incremental_state: State | None = None,
+        full_context_alignment: bool = False,
+        alignment_layer: int | None = None,
+        alignment_heads: int | None = None,
+    ) -> tuple[Tensor, dict]:
+        """Like :meth:`forward` without the output layer."""
+        memory, memory_mask = None, None
+        if encoder_out is not None and encoder_out["encoder_out"]:
+            memory = encoder_out["encoder_out"][0]
+            if encoder_out["encoder_padding_mask"]:
+                memory_mask = ~encoder_out["encoder_padding_mask"][0][:, None, None, :]
+
+        x_TBC = self._embed(prev_output_tokens, incremental_state is not None).transpose(0, 1)
+        self_mask, causal = None, False
+        if incremental_state is None:
+            self_mask, causal = self._self_mask(prev_output_tokens, full_context_alignment)
+
+        if alignment_layer is None and not self.training:
+            alignment_layer = self.active_layers - 1
+        attn = None
+        states = [x_TBC]
+        for i, layer in enumerate(self.layers[: self.active_layers]):
+            arguments = (x_TBC, memory, memory_mask, self_mask, causal, incremental_state, i == alignment_layer)
+            if self.checkpoint_activations and self.training:
+                x_TBC, layer_attn = checkpoint(layer, *arguments, use_reentrant=False)
+            else:
+                x_TBC, layer_attn = layer(*arguments)
+            states.append(x_TBC)
+            if layer_attn is not None:
+                attn = layer_attn[:, :alignment_heads].mean(dim=1)
+        if self.layer_norm is not None:
+            x_TBC = self.layer_norm(x_TBC)
+        return x_TBC.transpose(0, 1), {"attn": [attn], "inner_states": states}
+
+    def _embed(self, tokens: Tensor, newest_only: bool) -> Tensor:
+        x = math.sqrt(self.embed_dim) * self.embed_tokens(tokens[:, -1:] if newest_only else tokens)[
+            ..., : self.embed_dim
+        ]
+        if self.embed_positions is not None:
+            x = x + self.embed_positions(tokens, self.embed_dim, x, newest_only)
+        if self.layernorm_embedding is not None:
+            x = self.layernorm_embedding(x)
+        return F.dropout(x, self.dropout, self.training)
+
+    def _self_mask(self, tokens: Tensor, full_context: bool) -> tuple[Tensor | None, bool]:
+        """Returns the mask of the self-attention and whether it is simply causal.
+
+        With padding on the right, the causal mask alone keeps real positions away from padding.
+        """
+        length = tokens.shape[1]
+        is_pad = tokens.eq(self.padding_idx)
+        if not (full_context or bool(is_pad[:, 0].any())):
+            return None, True
+        mask = ~is_pad[:, None, None, :]
+        if not full_context:
+            mask = mask & torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
+        # A position that may attend to nothing (padding on the left) attends to itself: no NaN arises.
+        return mask | torch.eye(length, dtype=torch.bool, device=tokens.device), False
+
+    def output_layer(self, features: Tensor) -> Tensor:
+        """Maps features (batch, target length, embed) to scores (batch, target length, vocabulary)."""
+        # As one matrix: for a batch of matrices, whether torch folds them depends on whether the weight requires
+        # a gradient, so a supernet (kept tensors) and its subnet (parameters) would differ in the last bit.
+        flat = features.flatten(0, -2)
+        if self.output_projection is not None:
+            scores = self.output_projection(flat)
+        else:
+            elastic = hasattr(self.embed_tokens, "active")
+            table = self.embed_tokens.active() if elastic else self.embed_tokens.weight
+            scores = F.linear(flat, table[:, : self.embed_dim])
+        return scores.unflatten(0, features.shape[:-1])
+
+    def max_positions(self) -> int:
+        """Longest target that is accepted, in tokens."""
+        return self.max_target_positions

@@ -1,0 +1,213 @@
+"""Elastic leaves: parameters of super size that expose their active prefix, with m experts or without.
+
+Slicing is always a prefix: `W[:out, :in]`, `b[:out]` (HAT, section 3.1). Under grad the slice or mix is
+computed inside each forward; in eval mode without grad it is materialised once per activation, as the very
+contiguous tensors that extraction writes, and reused (at every decoding step, for example).
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairseq_mos.modules import init
+from fairseq_mos.modules.experts import mix_experts
+
+
+class Elastic(nn.Module):
+    """A module whose eval-mode result is kept until its parameters, its size or its mode change.
+
+    The kept value is a plain attribute: it is in no state dict, and pickling and `copy.deepcopy` (fairseq's
+    EMA) leave it out.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._kept: tuple | None = None
+
+    def materialised(self, compute: Callable[[], object], *inputs: object):
+        """Returns `compute()`, or its kept value while nothing that it depends on has changed.
+
+        Args:
+            compute: makes the value from the parameters and `inputs`.
+            inputs: further objects that the value depends on, compared by identity.
+        """
+        if self.training or torch.is_grad_enabled():
+            return compute()
+        state = tuple((p.data_ptr(), p._version) for p in self.sources())
+        kept = self._kept
+        if kept is not None and kept[0] == state and all(a is b for a, b in zip(kept[1], inputs)):
+            return kept[2]
+        value = compute()
+        self._kept = (state, inputs, value)
+        return value
+
+    def sources(self) -> Iterable[nn.Parameter]:
+        """The parameters that the kept value is computed from."""
+        return self.parameters()
+
+    def drop_kept(self) -> None:
+        """Forgets the kept value."""
+        self._kept = None
+
+    def train(self, mode: bool = True):
+        self._kept = None
+        return super().train(mode)
+
+    def _apply(self, *args, **kwargs):
+        self._kept = None
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        self._kept = None
+        return super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self):
+        return {**self.__dict__, "_kept": None}
+
+
+class ElasticLinear(Elastic):
+    """A linear layer of which the first `in_features` columns and `out_features` rows are active.
+
+    Args:
+        in_features: super input width.
+        out_features: super output width.
+        bias: whether there is a bias.
+        num_experts: m; with m = 1 the weight has no expert dimension.
+        expert_init: a name of :data:`fairseq_mos.modules.init.EXPERT_INITS`, for m > 1.
+        fan_out: see :func:`fairseq_mos.modules.init.xavier_uniform_`.
+
+    Shapes: weight (out, in) or (m, out, in); bias (out) or (m, out).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        num_experts: int = 1,
+        expert_init: str = "centered",
+        fan_out: int | None = None,
+    ):
+        super().__init__()
+        self.super_size = (out_features, in_features)
+        self.size = self.super_size
+        experts = () if num_experts == 1 else (num_experts,)
+        self.num_experts = num_experts
+        self.weight = nn.Parameter(torch.empty(*experts, out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(*experts, out_features)) if bias else None
+        if experts:
+            init.experts_(self.weight, expert_init)
+        else:
+            init.xavier_uniform_(self.weight, fan_out)
+
+    def resize(self, in_features: int, out_features: int) -> None:
+        """Sets the active size."""
+        self.size = (out_features, in_features)
+        self.drop_kept()
+
+    def active(self, mix: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Returns the active weight (out, in) and bias (out); `mix` is (m) or (super out, m) if m > 1."""
+        return self.materialised(lambda: self._compute(mix), mix)
+
+    def _compute(self, mix: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        rows, columns = self.size
+        if self.num_experts > 1:
+            weight = mix_experts(self.weight, mix, rows, columns)
+            bias = None
+            if self.bias is not None:
+                bias = mix_experts(self.bias.unsqueeze(-1), mix, rows, 1).squeeze(-1)
+            return weight, bias
+        weight, bias = self.weight, self.bias
+        if self.size != self.super_size:
+            weight = weight[:rows, :columns]
+            bias = None if bias is None else bias[:rows]
+            if not torch.is_grad_enabled():
+                weight = weight.contiguous()
+        return weight, bias
+
+    def forward(self, x: Tensor, mix: Tensor | None = None) -> Tensor:
+        """Maps x (..., active in) to (..., active out)."""
+        weight, bias = self.active(mix)
+        return F.linear(x, weight, bias)
+
+    def dense_tensors(self, mix: Tensor | None = None) -> Iterable[tuple[str, Tensor]]:
+        """Yields the name and value of each tensor of the equal `nn.Linear`."""
+        weight, bias = self.active(mix)
+        yield "weight", weight
+        if bias is not None:
+            yield "bias", bias
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, super_size={self.super_size}, num_experts={self.num_experts}"
+
+
+class ElasticLayerNorm(Elastic):
+    """Layer norm over the active width: statistics and affine parameters of the first `width` channels."""
+
+    def __init__(self, width: int, eps: float = 1e-5):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.eps = eps
+        self.width = width
+
+    def resize(self, width: int) -> None:
+        """Sets the active width."""
+        self.width = width
+        self.drop_kept()
+
+    def active(self) -> tuple[Tensor, Tensor]:
+        """Returns the active weight and bias, each (width)."""
+        return self.materialised(lambda: (self.weight[: self.width], self.bias[: self.width]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises x (..., width)."""
+        weight, bias = self.active()
+        return F.layer_norm(x, (self.width,), weight, bias, self.eps)
+
+    def dense_tensors(self) -> Iterable[tuple[str, Tensor]]:
+        """Yields the name and value of each tensor of the equal `nn.LayerNorm`."""
+        weight, bias = self.active()
+        yield "weight", weight
+        yield "bias", bias
+
+
+class ElasticEmbedding(Elastic):
+    """An embedding table (vocabulary, super width) of which the first `width` columns are active."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_embeddings, embedding_dim))
+        init.embedding_(self.weight, padding_idx)
+        self.padding_idx = padding_idx
+        self.width = embedding_dim
+
+    def resize(self, width: int) -> None:
+        """Sets the active width."""
+        self.width = width
+        self.drop_kept()
+
+    def active(self) -> Tensor:
+        """Returns the active table (vocabulary, width)."""
+        return self.materialised(self._compute)
+
+    def _compute(self) -> Tensor:
+        if self.width == self.weight.shape[1]:
+            return self.weight
+        table = self.weight[:, : self.width]
+        return table if torch.is_grad_enabled() else table.contiguous()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Looks tokens (...) up: (..., width)."""
+        if torch.is_grad_enabled():
+            # Cutting the looked-up rows, not the table: its gradient would be padded to super width per use.
+            return F.embedding(tokens, self.weight, self.padding_idx)[..., : self.width]
+        return F.embedding(tokens, self.active(), self.padding_idx)
+
+    def dense_tensors(self) -> Iterable[tuple[str, Tensor]]:
+        """Yields the name and value of each tensor of the equal `nn.Embedding`."""
+        yield "weight", self.active()

@@ -1,0 +1,199 @@
+"""Encoder and decoder layers, written once for elastic and dense leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from fairseq import utils
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairseq_mos.modules.attention import Attention, State
+from fairseq_mos.modules.leaves import DenseLeaves
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """What all layers of a stack have in common.
+
+    Attributes:
+        dropout: on the output of every sublayer.
+        attention_dropout: on the attention weights.
+        activation_dropout: after the activation of the feed-forward block.
+        activation_fn: fairseq's name of the activation.
+        normalize_before: pre-norm instead of post-norm.
+    """
+
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    activation_fn: str = "relu"
+    normalize_before: bool = False
+
+
+class _Layer(nn.Module):
+    """Residual connections and the feed-forward block, common to both kinds of layers."""
+
+    def __init__(self, leaves: DenseLeaves, embed_dim: int, ffn_dim: int, options: LayerOptions):
+        super().__init__()
+        self.fc1 = leaves.expert_linear(embed_dim, ffn_dim)
+        self.fc2 = leaves.expert_linear(ffn_dim, embed_dim)
+        self.routing = leaves.routing(embed_dim, ffn_dim)
+        self.final_layer_norm = leaves.layer_norm(embed_dim)
+        self.activation_fn = utils.get_activation_fn(options.activation_fn)
+        self.activation_dropout = options.activation_dropout
+        self.dropout = options.dropout
+        self.normalize_before = options.normalize_before
+
+    def mixes(self) -> tuple[tuple, tuple]:
+        """Returns the extra arguments of fc1 and fc2: the mix of their experts, or nothing."""
+        if self.routing is None:
+            return (), ()
+        mix1, mix2 = self.routing.mixes()
+        return (mix1,), (mix2,)
+
+    def feed_forward(self, x_TBC: Tensor) -> Tensor:
+        mix1, mix2 = self.mixes()
+        x_TBF = self.activation_fn(self.fc1(x_TBC, *mix1))
+        x_TBF = F.dropout(x_TBF, self.activation_dropout, self.training)
+        return self.fc2(x_TBF, *mix2)
+
+    def before(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """What a sublayer reads: normalised in pre-norm."""
+        return norm(x) if self.normalize_before else x
+
+    def after(self, norm: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
+        """Adds a sublayer's output to its input: normalised in post-norm."""
+        x = residual + F.dropout(x, self.dropout, self.training)
+        return x if self.normalize_before else norm(x)
+
+
+class EncoderLayer(_Layer):
+    """Self-attention and a feed-forward block.
+
+    Args:
+        leaves: makes the leaves.
+        embed_dim: width of the stream.
+        qkv_dim: total width of queries, keys and values.
+        ffn_dim: width of the feed-forward block.
+        heads: heads of the self-attention.
+        options: see :class:`LayerOptions`.
+    """
+
+    def __init__(
+        self,
+        leaves: DenseLeaves,
+        embed_dim: int,
+        qkv_dim: int,
+        ffn_dim: int,
+        heads: int,
+        options: LayerOptions,
+    ):
+        super().__init__(leaves, embed_dim, ffn_dim, options)
+        self.self_attn = Attention(leaves, embed_dim, embed_dim, qkv_dim, heads, options.attention_dropout)
+        self.self_attn_layer_norm = leaves.layer_norm(embed_dim)
+
+    def forward(self, x_TBC: Tensor, mask: Tensor | None) -> Tensor:
+        """Maps (source length, batch, embed); `mask` (batch, 1, 1, source length) is True at real tokens."""
+        residual = x_TBC
+        x_TBC = self.before(self.self_attn_layer_norm, x_TBC)
+        x_TBC, _ = self.self_attn(x_TBC, x_TBC, mask)
+        x_TBC = self.after(self.self_attn_layer_norm, x_TBC, residual)
+        residual = x_TBC
+        x_TBC = self.feed_forward(self.before(self.final_layer_norm, x_TBC))
+        return self.after(self.final_layer_norm, x_TBC, residual)
+
+
+class DecoderLayer(_Layer):
+    """Self-attention, attention to the last `memory_states` encoder layers, and a feed-forward block.
+
+    Args:
+        leaves: makes the leaves.
+        embed_dim: width of the stream.
+        memory_dim: width of the encoder's stream.
+        qkv_dim: total width of queries, keys and values.
+        ffn_dim: width of the feed-forward block.
+        self_heads: heads of the self-attention.
+        cross_heads: heads of the encoder-decoder attention.
+        memory_states: of how many last encoder layers the outputs are attended, concatenated along time
+            (HAT, section 3.1, "arbitrary encoder-decoder attention").
+        options: see :class:`LayerOptions`.
+    """
+
+    def __init__(
+        self,
+        leaves: DenseLeaves,
+        embed_dim: int,
+        memory_dim: int,
+        qkv_dim: int,
+        ffn_dim: int,
+        self_heads: int,
+        cross_heads: int,
+        memory_states: int,
+        options: LayerOptions,
+    ):
+        super().__init__(leaves, embed_dim, ffn_dim, options)
+        dropout = options.attention_dropout
+        self.self_attn = Attention(leaves, embed_dim, embed_dim, qkv_dim, self_heads, dropout)
+        self.self_attn_layer_norm = leaves.layer_norm(embed_dim)
+        self.encoder_attn = Attention(
+            leaves, embed_dim, memory_dim, qkv_dim, cross_heads, dropout, static_memory=True
+        )
+        self.encoder_attn_layer_norm = leaves.layer_norm(embed_dim)
+        self.memory_dim = memory_dim
+        self.memory_states = memory_states
+
+    def forward(
+        self,
+        x_TBC: Tensor,
+        memory_SBN: Tensor | None,
+        memory_mask: Tensor | None,
+        self_mask: Tensor | None,
+        causal: bool,
+        incremental_state: State | None = None,
+        need_attn: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Maps (target length, batch, embed).
+
+        Args:
+            x_TBC: the stream.
+            memory_SBN: outputs of the last encoder layers side by side in the channels, the last one first:
+                (source length, batch, n * memory width) with n at least `memory_states`.
+            memory_mask: (batch, 1, 1, source length), True at real tokens, or None.
+            self_mask: mask of the self-attention, or None.
+            causal: whether the self-attention is causal.
+            incremental_state: fairseq's decoding cache.
+            need_attn: also return the attention to the source (batch, heads, T, source length).
+        """
+        residual = x_TBC
+        x_TBC = self.before(self.self_attn_layer_norm, x_TBC)
+        x_TBC, _ = self.self_attn(x_TBC, x_TBC, self_mask, causal, incremental_state)
+        x_TBC = self.after(self.self_attn_layer_norm, x_TBC, residual)
+
+        attn = None
+        if memory_SBN is not None:
+            residual = x_TBC
+            x_TBC = self.before(self.encoder_attn_layer_norm, x_TBC)
+            cached = self.encoder_attn.has_memory(incremental_state)
+            x_TBC, attn = self.encoder_attn(
+                x_TBC,
+                None if cached else self._along_time(memory_SBN),
+                None if memory_mask is None else memory_mask.repeat(1, 1, 1, self.memory_states),
+                incremental_state=incremental_state,
+                need_weights=need_attn,
+            )
+            x_TBC = self.after(self.encoder_attn_layer_norm, x_TBC, residual)
+            if attn is not None:
+                # A source token's weight is the sum over its states.
+                attn = attn.unflatten(-1, (self.memory_states, -1)).sum(-2)
+
+        residual = x_TBC
+        x_TBC = self.feed_forward(self.before(self.final_layer_norm, x_TBC))
+        return self.after(self.final_layer_norm, x_TBC, residual), attn
+
+    def _along_time(self, memory_SBN: Tensor) -> Tensor:
+        if memory_SBN.shape[-1] == self.memory_dim:
+            return memory_SBN
+        states = memory_SBN.split(self.memory_dim, dim=-1)[: self.memory_states]
+        return torch.cat(states, dim=0)

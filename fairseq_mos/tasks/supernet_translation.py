@@ -1,0 +1,202 @@
+"""Translation with a supernet: several architectures per update, one after the other.
+
+No postponed annotations here: fairseq reads the field types at run time.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Optional
+
+import torch
+from fairseq.dataclass import ChoiceEnum
+from fairseq.tasks import FairseqTask, register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from omegaconf import II, DictConfig, open_dict
+
+from fairseq_mos.arch.select import resolve
+from fairseq_mos.errors import UserError
+from fairseq_mos.sampling.strategies import STRATEGIES, Sampled, architectures_of_update, representatives
+
+logger = logging.getLogger(__name__)
+
+# The others reduce gradients once per backward pass, and an update of ours has several.
+_DDP_BACKENDS = ("legacy_ddp", "no_c10d")
+
+
+@dataclass
+class SupernetTranslationConfig(TranslationConfig):
+    """Options of the task."""
+
+    arch_sampling: ChoiceEnum(list(STRATEGIES)) = field(
+        default="sandwich",
+        metadata={
+            "help": "which architectures an update trains: sandwich (largest, smallest and random ones) or "
+            "uniform (random ones alone)"
+        },
+    )
+    num_random_archs: int = field(default=1, metadata={"help": "random architectures per update"})
+    num_valid_archs: int = field(
+        default=2,
+        metadata={"help": "fixed random architectures that are validated beside the largest and the smallest"},
+    )
+    architecture: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "pin one architecture for training, validation and generation: a YAML file, largest, "
+            "smallest or random:SEED (default: none; generation then uses the largest)"
+        },
+    )
+    seed: int = II("common.seed")
+
+
+@register_task("supernet_translation", dataclass=SupernetTranslationConfig)
+class SupernetTranslation(TranslationTask):
+    """fairseq's translation task, with the active architecture of a supernet under its control.
+
+    Each update runs forward and backward for one architecture after the other, so memory does not grow with
+    their number. Gradients add up and are divided by the total number of tokens of all architectures
+    (MoS, section 4, sandwich training).
+    """
+
+    def __init__(self, cfg, src_dict, tgt_dict):
+        super().__init__(cfg, src_dict, tgt_dict)
+        if cfg.num_random_archs < 0 or (cfg.num_random_archs == 0 and cfg.arch_sampling == "uniform"):
+            raise UserError(f"--num-random-archs {cfg.num_random_archs} leaves no architecture to train")
+        if cfg.num_valid_archs < 0:
+            raise UserError(f"--num-valid-archs {cfg.num_valid_archs} is not allowed; it must be 0 or more")
+        self.pinned = None
+        self._sampled: tuple[int, list[Sampled]] | None = None
+
+    def build_model(self, cfg, from_checkpoint=False):
+        """Builds the model and activates the pinned architecture, if there is one.
+
+        Raises:
+            UserError: the model is no supernet, or the architecture is not in its space.
+        """
+        _check_distributed(cfg)
+        model = super().build_model(cfg, from_checkpoint)
+        if not hasattr(model, "activate"):
+            if self.cfg.architecture or not from_checkpoint:
+                raise UserError(
+                    "task supernet_translation needs a supernet (--arch mos_transformer_...): use "
+                    "--task translation, without --architecture, for other models"
+                )
+            return model
+        if self.cfg.architecture:
+            self.pinned = resolve(model.space, self.cfg.architecture)
+            model.activate(self.pinned)
+            if not from_checkpoint:
+                # The checkpoint should hold the architecture, not the name of a file that may move.
+                root = cfg._get_parent() if isinstance(cfg, DictConfig) else None
+                if isinstance(root, DictConfig) and isinstance(root.get("task"), DictConfig):
+                    with open_dict(root.task):
+                        root.task.architecture = self.pinned.to_json()
+        return model
+
+    def build_criterion(self, cfg):
+        """Builds the criterion.
+
+        Raises:
+            UserError: distillation without a largest architecture to distil from.
+        """
+        criterion = super().build_criterion(cfg)
+        if self._distils(criterion) and self.cfg.arch_sampling != "sandwich":
+            raise UserError("--inplace-distillation needs --arch-sampling sandwich")
+        return criterion
+
+    @staticmethod
+    def _distils(criterion) -> bool:
+        return getattr(criterion, "inplace_distillation", 0) > 0
+
+    def architectures(self, space, update_num: int) -> list[Sampled]:
+        """Returns what update `update_num` trains."""
+        if self.pinned is not None:
+            return [Sampled("pinned", self.pinned)]
+        if self._sampled is None or self._sampled[0] != update_num:
+            sampled = architectures_of_update(
+                space, str(self.cfg.arch_sampling), self.cfg.num_random_archs, self.cfg.seed, update_num
+            )
+            self._sampled = (update_num, sampled)
+        return self._sampled[1]
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        """Runs forward and backward for each architecture of the update.
+
+        Returns:
+            The summed loss, the sample size (of all architectures together) and the logging output: means
+            over the architectures, and every role's own loss.
+        """
+        sampled = self.architectures(model.space, update_num)
+        distil = self._distils(criterion) and len(sampled) > 1
+        steps, teacher = [], None
+        for role, architecture in sampled:
+            model.activate(architecture)
+            step_criterion = criterion
+            if distil:
+                step_criterion = partial(criterion, teacher=teacher, keep_teacher=role == "largest")
+            step = super().train_step(sample, model, step_criterion, optimizer, update_num, ignore_grad)
+            if distil and role == "largest":
+                teacher = criterion.release_teacher()
+            steps.append((role, *step))
+        _fill_missing_gradients(model)
+        loss = sum(loss.detach() for _, loss, _, _ in steps)
+        return loss, sum(size for _, _, size, _ in steps), _merge([(role, log) for role, _, _, log in steps])
+
+    def valid_step(self, sample, model, criterion):
+        """Measures the representative architectures (or the pinned one); BLEU on the first of them alone."""
+        if not hasattr(model, "activate"):
+            return super().valid_step(sample, model, criterion)
+        sampled = [Sampled("pinned", self.pinned)]
+        if self.pinned is None:
+            sampled = representatives(model.space, self.cfg.num_valid_archs)
+        logs, bleu = [], {}
+        for i, (role, architecture) in enumerate(sampled):
+            model.activate(architecture)
+            if i == 0:
+                loss, sample_size, log = super().valid_step(sample, model, criterion)
+                bleu = {name: log.pop(name) for name in list(log) if name.startswith("_bleu")}
+            else:
+                _, _, log = FairseqTask.valid_step(self, sample, model, criterion)
+            logs.append((role, log))
+        return loss, sample_size, {**_merge(logs), **bleu}
+
+
+def _merge(logs: list[tuple[str, dict]]) -> dict:
+    """Merges logging outputs on one batch: means over architectures, and each role's losses."""
+    merged = dict(logs[0][1])
+    for name in ("loss", "nll_loss", "n_correct", "total"):
+        if name in merged:
+            merged[name] = sum(log[name] for _, log in logs) / len(logs)
+    for role, log in logs:
+        merged[f"{role}_loss"] = log["loss"]
+        merged[f"{role}_nll_loss"] = log["nll_loss"]
+    return merged
+
+
+def _fill_missing_gradients(model) -> None:
+    """Gives parameters that no architecture of the update used a zero gradient.
+
+    On several ranks and with flattened fp16, fairseq does so itself; without it, one process would leave
+    Adam's momentum of such parameters alone and end elsewhere.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+
+
+def _check_distributed(cfg) -> None:
+    root = cfg._get_parent() if isinstance(cfg, DictConfig) else None
+    distributed = root.get("distributed_training") if isinstance(root, DictConfig) else None
+    if distributed is None or distributed.distributed_world_size <= 1:
+        return
+    if distributed.ddp_backend == "pytorch_ddp":
+        # fairseq's default, which nobody has asked for by name.
+        logger.info("using --ddp-backend legacy_ddp: a supernet update has several backward passes")
+        with open_dict(root):
+            distributed.ddp_backend = "legacy_ddp"
+    if distributed.ddp_backend not in _DDP_BACKENDS:
+        raise UserError(
+            f"--ddp-backend {distributed.ddp_backend} does not fit a supernet, whose updates have several "
+            f"backward passes; allowed: {', '.join(_DDP_BACKENDS)}"
+        )

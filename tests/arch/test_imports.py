@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import fairseq_mos.arch
+import fairseq_mos.cost.closed_form
+
+FILES = sorted(Path(fairseq_mos.arch.__file__).parent.glob("*.py"))
+FILES.append(Path(fairseq_mos.cost.closed_form.__file__))
+OWN = ("fairseq_mos.arch", "fairseq_mos.errors", "fairseq_mos.files")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_only_the_standard_library_and_yaml_are_imported(path):
+    """What costs no model must not wait seconds for torch and fairseq."""
+    if not hasattr(sys, "stdlib_module_names"):
+        pytest.skip("the list of standard modules needs Python 3.10")
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names.append(node.module)
+    for name in names:
+        allowed = name.split(".")[0] in sys.stdlib_module_names or name == "yaml" or name.startswith(OWN)
+        assert allowed, f"{path} imports {name}"
