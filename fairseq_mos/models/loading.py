@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 from fairseq import checkpoint_utils
 from fairseq import models as fairseq_models
-from fairseq.data import Dictionary
+from fairseq.data import Dictionary, data_utils
 
+import fairseq_mos
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
 
@@ -19,6 +20,7 @@ def load_state(path: str) -> dict:
     Raises:
         UserError: missing, truncated or forbidden content.
     """
+    fairseq_mos.register()
     if not Path(path).is_file():
         raise UserError(f"checkpoint {path} does not exist")
     return checkpoint_utils.load_checkpoint_to_cpu(path)
@@ -58,6 +60,8 @@ def find_dictionaries(state: dict, path: str, data: str | None = None) -> tuple[
     folders = [Path(data)] if data else [Path(path).parent, Path(trained_in)]
     languages = (task.source_lang, task.target_lang)
     for folder in folders:
+        if None in languages and folder.is_dir():
+            languages = data_utils.infer_language_pair(str(folder))
         files = [folder / f"dict.{language}.txt" for language in languages]
         if all(file.is_file() for file in files):
             return files[0], files[1]

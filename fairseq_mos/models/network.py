@@ -84,25 +84,26 @@ def _layer_options(cfg: NetworkConfig, normalize_before: bool) -> LayerOptions:
     )
 
 
+def root_config(cfg) -> DictConfig | None:
+    """Returns the configuration that the trainer saves, of which `cfg` (a `build_model` argument) is a part.
+
+    fairseq hands `build_model` a merged copy of the model's part, which still knows its parent.
+    """
+    root = cfg._get_parent() if isinstance(cfg, DictConfig) else None
+    return root if isinstance(root, DictConfig) else None
+
+
 def embed_in_config(cfg, node: str, **values) -> None:
     """Writes values into the configuration that the checkpoint will hold.
 
-    fairseq hands `build_model` a merged copy; the copy's parent is the configuration that the trainer saves.
     So what a YAML file said when training started travels with the checkpoint.
 
     Args:
-        cfg: the configuration node that `build_model` or `setup_task` was given.
-        node: its name in the root configuration, `model` or `task`.
+        cfg: the configuration that `build_model` was given.
+        node: the part of the root configuration to write to, `model` or `task`.
         values: what to write.
     """
-    targets = [cfg]
-    root = cfg._get_parent() if isinstance(cfg, DictConfig) else None
-    if isinstance(root, DictConfig) and isinstance(root.get(node), DictConfig):
-        targets.append(root[node])
-    for target in targets:
-        if isinstance(target, DictConfig):
-            with open_dict(target):
-                target.update(values)
-        else:
-            for name, value in values.items():
-                setattr(target, name, value)
+    root = root_config(cfg)
+    if root is not None and isinstance(root.get(node), DictConfig):
+        with open_dict(root[node]):
+            root[node].update(values)

@@ -16,6 +16,7 @@ from omegaconf import II, DictConfig, open_dict
 
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
+from fairseq_mos.models.network import embed_in_config, root_config
 from fairseq_mos.sampling.strategies import STRATEGIES, Sampled, architectures_of_update, representatives
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class SupernetTranslation(TranslationTask):
         Raises:
             UserError: the model is no supernet, or the architecture is not in its space.
         """
-        _check_distributed(cfg)
+        _check_distributed(root_config(cfg))
         model = super().build_model(cfg, from_checkpoint)
         if not hasattr(model, "activate"):
             if self.cfg.architecture or not from_checkpoint:
@@ -83,15 +84,16 @@ class SupernetTranslation(TranslationTask):
                     "--task translation, without --architecture, for other models"
                 )
             return model
+        if not from_checkpoint:
+            # fairseq infers languages anew each time; the dictionaries of a checkpoint are found by them.
+            languages = {"source_lang": self.cfg.source_lang, "target_lang": self.cfg.target_lang}
+            embed_in_config(cfg, "task", **languages)
         if self.cfg.architecture:
             self.pinned = resolve(model.space, self.cfg.architecture)
             model.activate(self.pinned)
             if not from_checkpoint:
                 # The checkpoint should hold the architecture, not the name of a file that may move.
-                root = cfg._get_parent() if isinstance(cfg, DictConfig) else None
-                if isinstance(root, DictConfig) and isinstance(root.get("task"), DictConfig):
-                    with open_dict(root.task):
-                        root.task.architecture = self.pinned.to_json()
+                embed_in_config(cfg, "task", architecture=self.pinned.to_json())
         return model
 
     def build_criterion(self, cfg):
@@ -185,9 +187,8 @@ def _fill_missing_gradients(model) -> None:
             parameter.grad = torch.zeros_like(parameter)
 
 
-def _check_distributed(cfg) -> None:
-    root = cfg._get_parent() if isinstance(cfg, DictConfig) else None
-    distributed = root.get("distributed_training") if isinstance(root, DictConfig) else None
+def _check_distributed(root: Optional[DictConfig]) -> None:
+    distributed = root.get("distributed_training") if root is not None else None
     if distributed is None or distributed.distributed_world_size <= 1:
         return
     if distributed.ddp_backend == "pytorch_ddp":

@@ -1,0 +1,150 @@
+"""The flags of the examples' run.sh; standard library only, so that mistakes show before an installation.
+
+    python -m pipeline.arguments NAME FLAGS...     checks the flags: exit code 0 or 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline.config import CONFIGS, Config
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a bad argument in one line, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def _natural(text: str) -> int:
+    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not allowed; it must be a whole number of 1 or more")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not allowed; it must be 0, 1, 2, ...")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not allowed; it goes from 0 (smallest) to 1 (largest)")
+    return value
+
+
+def _language(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no language code such as en or de")
+    return text
+
+
+def available_cores() -> int:
+    """Returns the cores that this process may use, 4 at most: these models are too small for more."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    return min(cores, 4)
+
+
+def build_parser(config: Config) -> argparse.ArgumentParser:
+    """Builds the parser of one example."""
+    parser = _Parser(
+        prog=f"examples/{config.name}/run.sh",
+        description=config.title,
+        epilog="Interrupted, the same command goes on where it stopped; with other flags, the stages that "
+        "they concern are done again. Exit codes: 0 done; 1 a stage failed; 2 bad input, one line says what.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    default = f" (default: {config.default_data})" if config.default_data else ""
+    add(config.data_flag, dest="data", type=Path, metavar="DIR", help=config.data_help + default)
+    add("--source-lang", default="en", type=_language, metavar="LANG", help="source language (default: en)")
+    languages = f"; without {config.data_flag}: de or fr" if config.builtin_targets else ""
+    add(
+        "--target-lang",
+        default="de",
+        type=_language,
+        metavar="LANG",
+        help=f"target language (default: de){languages}",
+    )
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help=f"folder for everything that is written (default: examples/{config.name}/work/SOURCE-TARGET, "
+        "with the name of a given corpus in front)",
+    )
+    for flag, value, text in (
+        ("--updates", config.updates, "training updates"),
+        ("--vocabulary", config.vocabulary, "entries of the joint sentencepiece vocabulary"),
+        ("--budget", config.budget, "architectures that the search evaluates"),
+    ):
+        add(flag, default=value, type=_natural, metavar="N", help=f"{text} (default: {value})")
+    add(
+        "--flops-fraction",
+        default=config.flops_fraction,
+        type=_fraction,
+        metavar="X",
+        help="the search's FLOPs limit between the smallest (0) and the largest architecture (1) "
+        f"(default: {config.flops_fraction})",
+    )
+    add("--seed", default=1, type=_seed, metavar="N", help="seed of training and search (default: 1)")
+    add(
+        "--threads",
+        default=available_cores(),
+        type=_natural,
+        metavar="N",
+        help="CPU threads (default: the available cores, 4 at most)",
+    )
+    return parser
+
+
+def parse(config: Config, argv: list[str]) -> argparse.Namespace:
+    """Parses the flags of one example; exits with code 2 and one line on bad ones."""
+    parser = build_parser(config)
+    args = parser.parse_args(argv)
+    if args.source_lang == args.target_lang:
+        parser.error(f"--source-lang and --target-lang are both {args.source_lang}")
+    if args.data is None and config.default_data is not None and config.default_data.is_dir():
+        args.data = config.default_data
+    if args.data is None:
+        if not config.builtin_targets:
+            parser.error(f"{config.data_flag} DIR is needed: {config.data_help}")
+        if args.source_lang != "en" or args.target_lang not in config.builtin_targets:
+            pairs = " and ".join(f"en-{target}" for target in config.builtin_targets)
+            parser.error(
+                f"there is no built-in corpus {args.source_lang}-{args.target_lang}, only {pairs}: "
+                f"give {config.data_flag} DIR for other languages"
+            )
+    elif not args.data.is_dir():
+        parser.error(f"{config.data_flag} {args.data} is no folder")
+    if args.output is None:
+        pair = f"{args.source_lang}-{args.target_lang}"
+        named = config.builtin_targets and args.data is not None
+        args.output = config.folder / "work" / (f"{args.data.resolve().name}-{pair}" if named else pair)
+    args.output = args.output.absolute()
+    return args
+
+
+def main(argv: list[str]) -> None:
+    """Checks the flags of an example."""
+    if not argv or argv[0] not in CONFIGS:
+        sys.exit(f"usage: python -m pipeline.arguments {{{','.join(CONFIGS)}}} FLAGS...")
+    parse(CONFIGS[argv[0]], argv[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,118 @@
+"""The stages up to trained models: corpus, vocabulary, binarised data, training."""
+
+from __future__ import annotations
+
+import shlex
+from importlib import metadata
+from pathlib import Path
+
+from pipeline import text, training, vocabulary
+from pipeline.commands import printable
+from pipeline.layout import Run
+from pipeline.work import digest_files
+
+
+def prepare_corpus(run: Run) -> None:
+    """Composes the built-in corpus where no folder is given; checks and normalises the text."""
+    corpus, folder, target = run.corpus, run.config.folder, run.args.target_lang
+    if corpus is None:
+        raw = run.folder / "raw"
+        arguments = ["--output", str(raw), "--target-lang", target]
+        sources = digest_files(sorted(folder.glob("*.py")))
+        run.work.step(
+            "compose",
+            {"target": target, "babel": metadata.version("babel"), "files": sources},
+            [raw],
+            lambda: run.command(str(folder / "corpus.py"), arguments, "corpus"),
+        )
+        corpus = text.find_corpus(raw, run.config, *run.languages)
+    settings = {
+        "languages": run.languages,
+        "files": digest_files(corpus.paths()),
+    }
+    run.work.step("corpus", settings, [run.text], lambda: _normalise(run, corpus))
+
+
+def _normalise(run: Run, corpus: text.RawCorpus) -> None:
+    counts = text.prepare(corpus, run.text)
+    dropped = f"; {counts['dropped']:,} pairs with an empty side left out" if counts["dropped"] else ""
+    sizes = ", ".join(f"{split} {counts[split]:,}" for split in text.SPLITS)
+    run.work.say(f"{'-'.join(run.languages)}: {sizes} pairs{dropped}")
+
+
+def make_vocabulary(run: Run) -> None:
+    """Trains sentencepiece on both sides of the training text."""
+    settings = {"vocabulary": run.args.vocabulary, "after": run.work.token("corpus")}
+    run.work.step("vocabulary", settings, [run.model.parent], lambda: _train_vocabulary(run))
+
+
+def _train_vocabulary(run: Run) -> None:
+    texts = [run.text / f"train.{language}" for language in run.languages]
+    size = vocabulary.train_model(texts, run.model.with_suffix(""), run.args.vocabulary, run.work.say)
+    vocabulary.write_dictionary(run.model, run.model.parent / "dict.txt")
+    run.work.say(f"{size:,} entries for both languages")
+
+
+def binarise(run: Run) -> None:
+    """Encodes the text and runs fairseq-preprocess."""
+    encoded = run.folder / "encoded"
+    settings = {"after": run.work.token("vocabulary")}
+    run.work.step("binarise", settings, [encoded, run.data], lambda: _binarise(run, encoded))
+
+
+def _binarise(run: Run, encoded: Path) -> None:
+    counts = vocabulary.encode(run.model, run.text, encoded, run.languages)
+    if counts["dropped"]:
+        limit = vocabulary.MAX_TRAIN_PIECES
+        run.work.say(f"{counts['dropped']:,} pairs of more than {limit} pieces left out of train and valid")
+    if counts["cut"]:
+        run.work.say(f"{counts['cut']} sides of test pairs cut at {vocabulary.MAX_TEST_PIECES} pieces")
+    arguments = ["--source-lang", run.languages[0], "--target-lang", run.languages[1]]
+    for split in text.SPLITS:
+        arguments += [f"--{split}pref", str(encoded / split)]
+    arguments += ["--joined-dictionary", "--srcdict", str(run.model.parent / "dict.txt")]
+    arguments += ["--destdir", str(run.data), "--workers", str(run.args.threads)]
+    run.command("fairseq_cli.preprocess", arguments, "preprocess")
+
+
+def train(run: Run, stock: bool) -> None:
+    """Trains the supernet or the stock model, then averages its last checkpoints.
+
+    Args:
+        run: the run.
+        stock: the stock model instead of the supernet.
+    """
+    name, averaged = ("stock", run.stock) if stock else ("supernet", run.supernet)
+    save_dir = averaged.parent / "checkpoints"
+    arguments = training.train_arguments(
+        run.config, run.data, save_dir, run.languages, run.args.updates, run.args.seed, stock
+    )
+    settings = {
+        # A moved work folder is still the same run.
+        "flags": shlex.join(argument.replace(str(run.folder), "WORK") for argument in arguments),
+        "after": run.work.token("binarise"),
+    }
+    if not stock:
+        settings["space"] = run.space().digest()
+    run.work.step(
+        f"train-{name}", settings, [save_dir], lambda: _train(run, arguments, name), continues=True
+    )
+    run.work.step(
+        f"average-{name}",
+        {"average": run.config.average, "after": run.work.token(f"train-{name}")},
+        [averaged],
+        lambda: _average(run, save_dir, averaged, name),
+    )
+
+
+def _train(run: Run, arguments: list[str], name: str) -> None:
+    run.work.say(printable("fairseq_cli.train", arguments))
+    progress = training.TrainingProgress(run.work.say, run.args.updates)
+    run.command("fairseq_cli.train", arguments, f"train-{name}", on_line=progress)
+
+
+def _average(run: Run, save_dir: Path, averaged: Path, name: str) -> None:
+    inputs = [str(path) for path in training.checkpoints_to_average(save_dir, run.config.average)]
+    arguments = ["average", "--inputs", *inputs, "--output", str(averaged)]
+    run.command("fairseq_mos.cli", arguments, f"average-{name}")
+    run.work.say(f"averaged the last {len(inputs)} of its checkpoints")

@@ -1,0 +1,96 @@
+"""Runs fairseq's and this project's commands; everything that they print goes into a log."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.config import ROOT, PipelineError
+
+
+def printable(module: str, arguments: list[str]) -> str:
+    """Returns the command line that a user would type from the repository's folder."""
+    if module.endswith(".py"):
+        command = f"python {shlex.quote(module)}"
+    elif module == "fairseq_mos.cli":
+        command = "fairseq-mos"
+    else:
+        command = module.replace("fairseq_cli.", "fairseq-")
+    return f"{command} {shlex.join(arguments)}"
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Returns the environment of the commands."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    values = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        values[name] = str(threads)
+    # On a machine with several GPUs fairseq-train would multiply the batch by their number.
+    values.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    return values
+
+
+def run(
+    module: str,
+    arguments: list[str],
+    log: Path,
+    threads: int,
+    on_line: Callable[[str], None] = lambda line: None,
+    stdout: Path | None = None,
+) -> None:
+    """Runs `python -m MODULE ARGUMENTS` (or `python FILE.py ARGUMENTS`) in the repository's folder.
+
+    Args:
+        module: such as `fairseq_cli.train`, or the path of a script.
+        arguments: its arguments.
+        log: what the command prints is added here.
+        threads: CPU threads.
+        on_line: called with every printed line.
+        stdout: also write what is printed to this file, anew; it appears when the command has succeeded.
+
+    Raises:
+        PipelineError: the command failed; the message ends with its last error line.
+    """
+    partial = stdout.with_name(f".{stdout.name}.tmp") if stdout else Path(os.devnull)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    last = ""
+    with open(log, "a", encoding="utf-8") as log_stream, open(partial, "w", encoding="utf-8") as copy:
+        log_stream.write(f"$ {printable(module, arguments)}\n")
+        log_stream.flush()
+        process = subprocess.Popen(
+            [sys.executable, *([module] if module.endswith(".py") else ["-m", module]), *arguments],
+            cwd=ROOT,
+            env=environment(threads),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        try:
+            for line in process.stdout:
+                log_stream.write(line)
+                copy.write(line)
+                if line.strip():
+                    last = line.strip() if "error: " in line or "error: " not in last else last
+                on_line(line.rstrip("\n"))
+            code = process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    if code != 0:
+        raise PipelineError(
+            f"{printable(module, []).strip()} failed (exit code {code}): {last[:300]}; log: {log}",
+            2 if code == 2 else 1,
+        )
+    if stdout:
+        os.replace(partial, stdout)

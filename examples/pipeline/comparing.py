@@ -1,0 +1,134 @@
+"""The stages after training: search, extraction, validation and translation."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from pipeline import systems
+from pipeline.commands import printable
+from pipeline.layout import STOCK, Paced, Run, slug
+from pipeline.scoring import differing
+from pipeline.work import duration, write_text
+
+
+def search(run: Run) -> None:
+    """Searches under a FLOPs limit."""
+    limit = run.flops_limit()
+    settings = {
+        "budget": run.args.budget,
+        "seed": run.args.seed,
+        "limit": limit,
+        "after": run.work.token("average-supernet"),
+    }
+    run.work.step("search", settings, [run.search_dir], lambda: _search(run, limit), continues=True)
+
+
+def _search(run: Run, limit: int) -> None:
+    arguments = ["search", str(run.data), "--path", str(run.supernet), "--algorithm", "evolution"]
+    arguments += ["--budget", str(run.args.budget), "--seed", str(run.args.seed)]
+    arguments += ["--constraint", f"flops<={limit}", "--output", str(run.search_dir)]
+    run.work.say(printable("fairseq_mos.cli", arguments))
+    paced = Paced(run.work.say)
+
+    def show(line: str) -> None:
+        if line.startswith("search:"):
+            paced(line)
+
+    run.command("fairseq_mos.cli", arguments, "search", on_line=show)
+
+
+def extract(run: Run) -> None:
+    """Extracts the three subnets and measures all systems on the valid set."""
+    space = run.space()
+    for name, architecture in (("largest", space.largest()), ("smallest", space.smallest())):
+        run.architecture_file(name).parent.mkdir(exist_ok=True)
+        architecture.save(run.architecture_file(name))
+    for name in systems.SUBNETS:
+        settings = {"after": run.work.token("search" if name == "found" else "average-supernet")}
+        run.work.step(
+            f"extract-{name}",
+            settings,
+            [run.checkpoint(name).parent],
+            lambda name=name: _extract(run, name),
+        )
+    for name in run.names:
+        run.work.step(
+            f"validate-{slug(name)}",
+            {"after": _origin(run, name)},
+            [run.valid_loss_file(name)],
+            lambda name=name: _validate(run, name),
+        )
+
+
+def _extract(run: Run, name: str) -> None:
+    arguments = ["extract", "--path", str(run.supernet), "--data", str(run.data)]
+    arguments += ["--architecture", str(run.architecture_file(name)), "--output", str(run.checkpoint(name))]
+    lines: list[str] = []
+    run.command("fairseq_mos.cli", arguments, "extract", on_line=lines.append)
+    counts = next((line for line in lines if line.startswith("subnet:")), "")
+    run.work.say(f"{name}: {' '.join(counts.removeprefix('subnet:').split())}")
+
+
+def _origin(run: Run, name: str) -> str:
+    """What a dense system was made from."""
+    return run.work.token("average-stock" if name == STOCK else f"extract-{name}")
+
+
+def _validate(run: Run, name: str) -> None:
+    lines: list[str] = []
+    arguments = systems.validate_arguments(run.data, run.checkpoint(name), run.config.max_tokens)
+    run.command("fairseq_cli.validate", arguments, "validate", on_line=lines.append)
+    loss = systems.read_valid_loss("\n".join(lines))
+    write_text(run.valid_loss_file(name), json.dumps({"valid_loss": loss}) + "\n")
+    run.work.say(f"{name}: valid loss {loss:.3f}")
+
+
+def translate(run: Run, pinned: bool) -> None:
+    """Translates the test set.
+
+    Args:
+        run: the run.
+        pinned: translate with the supernet and each architecture pinned, instead of with the dense systems.
+    """
+    for name in run.config.pinned if pinned else run.names:
+        output = run.translation(name, pinned)
+        settings = {"beam": run.config.beam, "after": _origin(run, name)}
+        if pinned:
+            settings["supernet"] = run.work.token("average-supernet")
+        run.work.step(
+            f"translate-{output.stem}",
+            settings,
+            [output],
+            lambda name=name, output=output: _translate(run, name, output, pinned),
+        )
+
+
+def _translate(run: Run, name: str, output: Path, pinned: bool) -> None:
+    begin, total = time.monotonic(), len(run.references())
+    arguments = systems.generate_arguments(
+        run.data,
+        run.supernet if pinned else run.checkpoint(name),
+        run.config.beam,
+        run.config.generate_max_tokens,
+        run.architecture_file(name) if pinned else None,
+    )
+    done = 0
+    paced = Paced(run.work.say)
+
+    def count(line: str) -> None:
+        nonlocal done
+        if line.startswith("H-"):
+            done += 1
+            paced(f"{name}: {done:,} of {total:,} sentences")
+
+    run.command("fairseq_cli.generate", arguments, output.stem, on_line=count, stdout=output)
+    run.work.say(f"{name}: {done:,} sentences in {duration(time.monotonic() - begin)}")
+
+
+def differences(run: Run) -> dict[str, list[int]]:
+    """Returns, for each pinned system, the sentences that supernet and subnet translate differently."""
+    return {
+        name: differing(run.hypotheses(name), run.hypotheses(name, pinned=True)) for name in run.config.pinned
+    }

@@ -1,0 +1,138 @@
+"""What the examples share and where they differ. Standard library only: `--help` needs nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parent.parent
+ROOT = EXAMPLES.parent
+
+
+class PipelineError(ValueError):
+    """The pipeline cannot go on; the message is one line.
+
+    Args:
+        message: what is wrong, naming file, flag and values.
+        code: exit code; 2 for bad input, 1 for a failure.
+    """
+
+    def __init__(self, message: str, code: int = 2):
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Config:
+    """One example.
+
+    Attributes:
+        name: folder below `examples/`.
+        title: what `--help` opens with.
+        space: search space; its supernet is `--arch mos_transformer_SPACE`.
+        data_flag: the flag that names a folder of raw text.
+        data_help: its help.
+        builtin_targets: target languages of the corpus that needs no folder; empty: a folder is needed.
+        default_data: folder to take when the flag is not given and it exists.
+        splits: split -> file names (without language) that may hold it, in order of preference.
+        vocabulary: entries of the joint sentencepiece vocabulary.
+        updates: training updates of the supernet (and of the stock model).
+        learning_rate: peak of the inverse-square-root schedule.
+        warmup: updates of warm-up.
+        dropout: of the largest architecture.
+        label_smoothing: epsilon.
+        max_tokens: tokens per batch in training and validation.
+        saves: checkpoints written in a training run.
+        average: how many of the last of these are averaged; 1 takes the last as it is.
+        stock: fairseq-train flags of a stock model that is trained beside the supernet; empty: none.
+        budget: architectures that the search evaluates.
+        flops_fraction: the search's limit, from 0 (smallest architecture) to 1 (largest).
+        beam: beam size.
+        generate_max_tokens: tokens per batch in generation.
+        pinned: which systems are also translated by the supernet with that architecture pinned.
+        routing: how experts are mixed.
+        experts: experts of every feed-forward weight.
+        about: stage -> rough duration on 2 CPU cores, for the announcements.
+    """
+
+    name: str
+    title: str
+    space: str
+    data_flag: str
+    data_help: str
+    builtin_targets: tuple[str, ...]
+    vocabulary: int
+    updates: int
+    learning_rate: float
+    warmup: int
+    dropout: float
+    saves: int
+    average: int
+    budget: int
+    pinned: tuple[str, ...]
+    splits: dict[str, tuple[str, ...]]
+    default_data: Path | None = None
+    stock: str = ""
+    label_smoothing: float = 0.1
+    max_tokens: int = 4096
+    flops_fraction: float = 0.5
+    beam: int = 5
+    generate_max_tokens: int = 4096
+    routing: str = "neuron"
+    experts: int = 2
+    about: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """The example's own folder."""
+        return EXAMPLES / self.name
+
+
+QUICKSTART = Config(
+    name="quickstart",
+    title="Train a tiny supernet, search it, extract subnets, translate and score: minutes on 2 CPU cores.",
+    space="tiny",
+    data_flag="--corpus",
+    data_help="folder with train, valid and test, each as NAME.LANGUAGE or NAME.LANGUAGE.gz, one sentence a "
+    "line (default: a corpus composed from the Unicode CLDR data in the Babel package)",
+    builtin_targets=("de", "fr"),
+    splits={"train": ("train",), "valid": ("valid",), "test": ("test",)},
+    vocabulary=2000,
+    updates=1000,
+    learning_rate=3e-3,
+    warmup=200,
+    dropout=0.1,
+    max_tokens=2048,
+    saves=10,
+    average=3,
+    budget=60,
+    pinned=("found",),
+    about={"train": "5 min", "search": "1 min", "translate": "1 min"},
+)
+
+MULTI30K = Config(
+    name="multi30k",
+    title="Multi30k: a supernet's subnets beside fairseq's stock Transformer of the largest one's size.",
+    space="multi30k",
+    data_flag="--data",
+    data_help="folder with train, val and test_2016_flickr, each as NAME.LANGUAGE.gz (as published) or "
+    "NAME.LANGUAGE, one sentence a line",
+    builtin_targets=(),
+    default_data=ROOT.parent / "shared" / "data" / "multi30k",
+    splits={"train": ("train",), "valid": ("val", "valid"), "test": ("test_2016_flickr", "test")},
+    vocabulary=4000,
+    updates=2500,
+    learning_rate=2e-3,
+    warmup=500,
+    dropout=0.2,
+    saves=25,
+    average=5,
+    stock="--arch transformer --share-all-embeddings "
+    "--encoder-embed-dim 128 --encoder-ffn-embed-dim 512 --encoder-layers 3 --encoder-attention-heads 4 "
+    "--decoder-embed-dim 128 --decoder-ffn-embed-dim 512 --decoder-layers 3 --decoder-attention-heads 4",
+    budget=100,
+    pinned=("largest", "smallest", "found"),
+    about={"train": "35 min", "stock": "12 min", "search": "3 min", "translate": "2 min"},
+)
+
+CONFIGS = {config.name: config for config in (QUICKSTART, MULTI30K)}

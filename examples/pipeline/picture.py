@@ -1,0 +1,89 @@
+"""The picture: valid loss against FLOPs of all evaluated architectures, with the Pareto front."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Point(NamedTuple):
+    """FLOPs at 30/30 tokens, and valid loss in bits per token."""
+
+    flops: float
+    loss: float
+
+
+# Colours that stay apart for colour-blind readers and in grey.
+MARKERS = {
+    "largest": ("s", "#0072b2"),
+    "found": ("*", "#d55e00"),
+    "smallest": ("v", "#009e73"),
+    "stock transformer": ("D", "#000000"),
+}
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """Returns the points that no other beats in both FLOPs and loss, cheapest first."""
+    front: list[Point] = []
+    for point in sorted(set(points)):
+        if not front or point.loss < front[-1].loss:
+            front.append(point)
+    return front
+
+
+def draw(
+    path: Path, title: str, evaluated: Sequence[Point], marked: dict[str, Point], limit: float | None = None
+) -> None:
+    """Writes a PNG.
+
+    Args:
+        path: the file.
+        title: above the picture.
+        evaluated: what the search has evaluated.
+        marked: name -> point of the systems to name; subnets take part in the front.
+        limit: the search's FLOPs limit.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5), dpi=150)
+    axes.scatter(
+        [point.flops / 1e6 for point in evaluated],
+        [point.loss for point in evaluated],
+        s=22,
+        color="#999999",
+        label=f"evaluated by the search ({len(evaluated)})",
+    )
+    subnets = [point for name, point in marked.items() if name in ("largest", "smallest", "found")]
+    front = pareto_front([*evaluated, *subnets])
+    axes.plot(
+        [point.flops / 1e6 for point in front],
+        [point.loss for point in front],
+        drawstyle="steps-post",
+        color="#56b4e9",
+        linewidth=1.6,
+        zorder=1,
+        label="Pareto front",
+    )
+    for name, point in marked.items():
+        marker, colour = MARKERS.get(name, ("o", "#cc79a7"))
+        size = 190 if marker == "*" else 75
+        axes.scatter(
+            [point.flops / 1e6], [point.loss], s=size, marker=marker, color=colour, zorder=3, label=name
+        )
+    if limit is not None:
+        axes.axvline(limit / 1e6, color="#666666", linestyle=":", linewidth=1, label="limit of the search")
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("FLOPs of one pass of 30 source and 30 target tokens (millions)")
+    axes.set_ylabel("valid loss (label-smoothed, bits per token)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png")
+    pyplot.close(figure)
+    os.replace(temporary, path)

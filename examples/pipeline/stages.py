@@ -1,0 +1,57 @@
+"""The stages of an example, in order; each step is skipped when it is done already."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from pipeline import building, comparing
+from pipeline.config import Config, PipelineError
+from pipeline.layout import Run
+from pipeline.report import report
+from pipeline.work import duration
+
+
+def run_stages(config: Config, args: argparse.Namespace) -> Run:
+    """Runs all stages that are not done yet and reports.
+
+    Raises:
+        PipelineError: bad input, a command failed, or the supernet and an extracted subnet do not translate
+            alike.
+    """
+    run = Run(config, args)
+    work, about = run.work, config.about.get
+    print(f"{config.title}\nWorking in {run.folder}", flush=True)
+    with work.stage("check and normalise the corpus" if args.data else "compose the corpus"):
+        building.prepare_corpus(run)
+    with work.stage("train the sentencepiece vocabulary"):
+        building.make_vocabulary(run)
+    with work.stage("encode and binarise"):
+        building.binarise(run)
+    with work.stage("train the supernet", about("train")):
+        building.train(run, stock=False)
+    if config.stock:
+        with work.stage("train the stock transformer", about("stock")):
+            building.train(run, stock=True)
+    with work.stage("search under a FLOPs limit", about("search")):
+        comparing.search(run)
+    with work.stage("extract and validate the largest, the smallest and the found subnet"):
+        comparing.extract(run)
+    with work.stage("translate the test set", about("translate")):
+        comparing.translate(run, pinned=False)
+    with work.stage(f"translate with the supernet pinned to: {', '.join(config.pinned)}"):
+        comparing.translate(run, pinned=True)
+    with work.stage("score"):
+        work.announce()
+        unlike = comparing.differences(run)
+        report(run, unlike)
+    print(f"elapsed: {duration(time.monotonic() - work.begin)}", flush=True)
+    for name, indices in unlike.items():
+        if indices:
+            raise PipelineError(
+                f"the supernet with {name} pinned and the extracted subnet translate {len(indices)} of the "
+                f"{len(run.references())} test sentences differently, first in line {indices[0] + 1}: "
+                f"{run.translation(name)} and {run.translation(name, pinned=True)}",
+                1,
+            )
+    return run

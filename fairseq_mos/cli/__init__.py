@@ -1,0 +1,73 @@
+"""The `fairseq-mos` command: one verb a file, imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from fairseq_mos.errors import UserError
+
+# What `fairseq-mos --help` shows without importing any of them.
+VERBS = {
+    "architecture": "write the largest, the smallest or a random architecture of a search space as YAML",
+    "average": "average the weights of several fairseq checkpoints",
+    "extract": "write one architecture of a supernet as an ordinary, dense fairseq checkpoint",
+    "search": "find the best architectures of a trained supernet under limits on cost",
+    "user-dir": "print the folder to give to fairseq's --user-dir",
+}
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, except where there is none to show."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """Builds the parser; only `verb`, if given, gets its arguments (and its imports)."""
+    parser = argparse.ArgumentParser(
+        prog="fairseq-mos",
+        description="Mixture-of-Supernets for fairseq: what fairseq-train, fairseq-generate and the like lack.",
+    )
+    commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, text in VERBS.items():
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=_Formatter,
+        )
+        if name == verb:
+            module = importlib.import_module(f"fairseq_mos.cli.{name.replace('-', '_')}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb.
+
+    Args:
+        argv: arguments after the program's name; the process's own by default.
+
+    Returns:
+        The exit code: 0, or 2 for bad input, which is reported in one line.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    verb = next((word for word in argv if word in VERBS), None)
+    args = build_parser(verb).parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except UserError as error:
+        print(f"fairseq-mos: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; what is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("fairseq-mos: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,37 @@
+"""`fairseq-mos average`."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's arguments."""
+    parser.add_argument(
+        "--inputs", required=True, nargs="+", help="checkpoints, or one folder together with a number below"
+    )
+    parser.add_argument("--output", required=True, help="checkpoint to write")
+    number = parser.add_mutually_exclusive_group()
+    number.add_argument("--num-epoch-checkpoints", type=int, help="the last N checkpointE.pt of the folder")
+    number.add_argument(
+        "--num-update-checkpoints", type=int, help="the last N checkpoint_E_U.pt of the folder"
+    )
+    parser.add_argument(
+        "--checkpoint-upper-bound", type=int, help="ignore epochs (or updates) above this number"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Averages and names the inputs."""
+    from fairseq_mos.export.average import average_checkpoints, last_checkpoints
+    from fairseq_mos.errors import UserError
+
+    inputs = args.inputs
+    by_update = args.num_update_checkpoints is not None
+    number = args.num_update_checkpoints if by_update else args.num_epoch_checkpoints
+    if number is not None:
+        if len(inputs) != 1:
+            raise UserError("--inputs takes one folder with --num-epoch-checkpoints or --num-update-checkpoints")
+        inputs = last_checkpoints(inputs[0], number, by_update, args.checkpoint_upper_bound)
+    average_checkpoints(inputs, args.output)
+    print(f"wrote {args.output}, the average of {len(inputs)}: {', '.join(map(str, inputs))}")

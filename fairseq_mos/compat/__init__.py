@@ -1,0 +1,54 @@
+"""Repairs of the installed fairseq, so that its own commands work on current Python, torch and numpy.
+
+Each repair is one function. It first probes for its defect and leaves a healthy fairseq alone, so
+:func:`apply` may be called any number of times, and a fairseq release that mends a defect needs no
+change here. Nothing heavy is imported before :func:`apply` runs.
+"""
+
+from __future__ import annotations
+
+from fairseq_mos.compat.reporting import report_user_errors, silence_noise
+
+__all__ = ["apply", "report_user_errors", "silence_noise"]
+
+
+def apply() -> list[str]:
+    """Repairs the installed fairseq in this process; call it when the plugin is imported.
+
+    Returns:
+        The names of the repairs that this call made; empty from the second call on.
+    """
+    from fairseq_mos.compat import (
+        arguments,
+        batching,
+        checkpoints,
+        launching,
+        loading,
+        numpy2,
+        reporting,
+        resuming,
+    )
+
+    repairs = (
+        reporting.repair_user_errors,
+        reporting.repair_hydra_errors,
+        loading.repair_safe_globals,
+        loading.repair_checkpoint_errors,
+        loading.repair_missing_restore_file,
+        loading.repair_load_errors_in_training,
+        batching.repair_lost_sentences,
+        resuming.repair_epoch_boundary,
+        resuming.repair_broadcast,
+        resuming.repair_loss_scaler,
+        resuming.repair_early_stopping,
+        checkpoints.repair_copy,
+        checkpoints.repair_save_dir_error,
+        arguments.repair_bf16,
+        arguments.repair_cpu_defaults,
+        arguments.repair_validate_task,
+        numpy2.repair_aliases,
+        launching.repair_silent_launch,
+        launching.repair_stray_rank,
+    )
+    silence_noise()
+    return [repair.__name__.removeprefix("repair_") for repair in repairs if repair()]

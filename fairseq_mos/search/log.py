@@ -1,0 +1,125 @@
+"""The log of a search: every evaluation, in order, safe against a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from fairseq_mos.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+_SHOWN = 60
+
+
+class EvaluationLog:
+    """A JSONL file: a header line with the signature, then one line per evaluation.
+
+    Each line is flushed to the disk before the next evaluation starts. Opening a log that exists reads
+    what it holds as :attr:`rows`; a last line that a kill cut short is dropped.
+
+    Args:
+        path: the file; its folder is created where it is missing.
+        signature: what the values depend on. A log with another one is refused.
+        about: what else the header should say; a log may be continued with another one.
+
+    Raises:
+        UserError: not writable, in use by another process, damaged, or the log of another search.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        signature: Mapping[str, object],
+        about: Mapping[str, object] | None = None,
+    ):
+        self.path = Path(path)
+        self._about = dict(about or {})
+        self.rows: list[dict] = []
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "a+b")  # noqa: SIM115 (open as long as the search runs)
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
+        try:
+            self._lock()
+            self._read(json.loads(json.dumps(signature)))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, row: Mapping[str, object]) -> None:
+        """Writes one evaluation; what is not finite becomes null, which JSON can express."""
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        self._write(finite)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> EvaluationLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{self.path} is being written by another search that still runs") from None
+        except OSError:
+            pass  # a file system without locks
+
+    def _read(self, signature: dict) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+        lines = content[:whole].splitlines()
+        if not lines:
+            self._write({"fairseq_mos_search": 1, "signature": signature, **self._about})
+            return
+        header, *self.rows = [self._parse(line, number) for number, line in enumerate(lines, 1)]
+        if "signature" not in header:
+            raise UserError(f"{self.path}: line 1 is no header of fairseq-mos search: give another --output")
+        found = header["signature"]
+        for name in {**found, **signature}:
+            if found.get(name) != signature.get(name):
+                there, here = (_short(values.get(name)) for values in (found, signature))
+                raise UserError(
+                    f"{self.path} is the log of another search: its {name} is {there}, now it is {here}; "
+                    "give another --output, or the same arguments to continue it"
+                )
+
+    def _parse(self, line: bytes, number: int) -> dict:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise UserError(f"{self.path}: line {number} is damaged, expected a JSON object")
+        return row
+
+    def _write(self, row: Mapping[str, object]) -> None:
+        line = json.dumps(row, allow_nan=False).encode() + b"\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

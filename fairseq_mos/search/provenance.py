@@ -1,0 +1,48 @@
+"""What measured values depend on, for signatures."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from fairseq_mos.version import __version__
+
+if TYPE_CHECKING:
+    from fairseq_mos.search.evaluator import LossEvaluator
+
+
+def measured_with(evaluator: LossEvaluator, path: str, split: str, max_tokens: int) -> dict[str, object]:
+    """Returns supernet, data, device and versions behind an evaluator's values.
+
+    Contents count and places do not: a moved checkpoint or data set is the same one.
+
+    Args:
+        evaluator: the evaluator.
+        path: its supernet checkpoint.
+        split: its split.
+        max_tokens: tokens of a batch (sums of floats depend on it).
+    """
+    cfg = evaluator.model.cfg
+    return {
+        "routing": str(cfg.routing),
+        "experts": int(cfg.num_experts) if str(cfg.routing) != "shared" else 1,
+        "supernet": f"sha256-{file_sha256(path)[:16]}",
+        "data": evaluator.data_digest,
+        "split": split,
+        "max_tokens": max_tokens,
+        "device": evaluator.device.type,
+        "torch": torch.__version__,
+        "fairseq_mos": __version__,
+    }
+
+
+def file_sha256(path: str | Path) -> str:
+    """Returns the SHA-256 of a file's content in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,157 @@
+"""Seeds, interruption and files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+
+import pytest
+
+from fairseq_mos.arch import Architecture
+from fairseq_mos.errors import UserError
+from fairseq_mos.search.algorithms import Settings
+from fairseq_mos.search.constraints import Constraint
+from fairseq_mos.search.pareto import pareto_front
+from tests.search.synthetic import COSTS, Counter, loss_of, search
+
+OPTIONS = {
+    "budget": 45,
+    "settings": Settings(population=12, parents=4, mutations=5, crossovers=5),
+    "constraints": [Constraint.parse("params<=5K")],
+}
+
+
+def contents(folder):
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+@pytest.mark.parametrize("algorithm", ["random", "evolution"])
+def test_same_seed_same_files_and_another_seed_others(tmp_path, algorithm):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        search(tmp_path / name, algorithm=algorithm, seed=seed, **OPTIONS)
+    a, b, c = (contents(tmp_path / name) for name in "abc")
+    assert a == b
+    assert a["evaluations.jsonl"].splitlines()[5:] != c["evaluations.jsonl"].splitlines()[5:]
+
+
+@pytest.mark.parametrize("algorithm", ["random", "evolution"])
+def test_interrupted_anywhere_and_resumed_equals_uninterrupted(tmp_path, algorithm):
+    search(tmp_path / "whole", algorithm=algorithm, **OPTIONS)
+    whole = contents(tmp_path / "whole")
+    for after in (0, 1, 11, 12, 20, 44):
+        folder = tmp_path / f"after{after}"
+        with pytest.raises(KeyboardInterrupt):
+            search(folder, Counter(fail_at=after), algorithm=algorithm, **OPTIONS)
+        rest = Counter()
+        result = search(folder, rest, algorithm=algorithm, **OPTIONS)
+        assert (len(rest.calls), result.replayed) == (45 - after, after)
+        assert contents(folder) == whole
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_and_resumed_equals_uninterrupted(tmp_path):
+    def killing(arch):
+        if len(log.read_text().splitlines()) == 18:
+            with open(log, "a") as stream:  # as if the kill had come in the middle of a write
+                stream.write('{"index": 17, "dig')
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"loss": loss_of(arch), "nll_loss": loss_of(arch) / 3}
+
+    search(tmp_path / "whole", **OPTIONS)
+    log = tmp_path / "killed" / "evaluations.jsonl"
+    child = os.fork()
+    if child == 0:
+        try:
+            search(tmp_path / "killed", killing, **OPTIONS)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    rest = Counter()
+    search(tmp_path / "killed", rest, **OPTIONS)
+    assert len(rest.calls) == 45 - 17
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_a_finished_search_evaluates_nothing_again_and_a_larger_budget_continues_it(tmp_path):
+    search(tmp_path / "a", **OPTIONS)
+    again = Counter()
+    search(tmp_path / "a", again, **OPTIONS)
+    assert again.calls == []
+    search(tmp_path / "a", again, **{**OPTIONS, "budget": 60})
+    assert len(again.calls) == 15
+    search(tmp_path / "b", **{**OPTIONS, "budget": 60})
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"seed": 5}, "seed"),
+        ({"algorithm": "random"}, "algorithm"),
+        ({"constraints": []}, "constraints"),
+        ({"settings": Settings(12, 4, 4, 6)}, "settings"),
+    ],
+)
+def test_another_search_in_the_same_folder_is_refused(tmp_path, change, field):
+    search(tmp_path, **OPTIONS)
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=f"log of another search: its {field} is"):
+        search(tmp_path, **{**OPTIONS, **change})
+    assert contents(tmp_path) == before
+
+
+def test_a_log_whose_lines_do_not_follow_is_refused(tmp_path):
+    search(tmp_path, **OPTIONS)
+    log = tmp_path / "evaluations.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join([*lines[:3], lines[4], lines[3], *lines[5:]]))
+    with pytest.raises(UserError, match="line 4 holds architecture"):
+        search(tmp_path, **OPTIONS)
+
+
+def test_files(tmp_path):
+    result = search(tmp_path, **OPTIONS)
+    header, *rows = (json.loads(line) for line in (tmp_path / "evaluations.jsonl").read_text().splitlines())
+    assert header["signature"]["constraints"] == ["params<=5000"]
+    assert header["signature"]["supernet"] == "synthetic"
+    for index, row in enumerate(rows):
+        arch = Architecture.from_dict(row["architecture"])
+        assert row["index"] == index and row["digest"] == arch.digest()
+        assert {name: row[name] for name in COSTS(arch)} == COSTS(arch)
+        assert row["loss"] == loss_of(arch) and row["nll_loss"] == loss_of(arch) / 3
+
+    best = min(rows, key=lambda row: row["loss"])
+    assert Architecture.load(tmp_path / "best.yaml").digest() == best["digest"]
+    assert json.loads((tmp_path / "best.json").read_text()) == {**best, "signature": header["signature"]}
+
+    with open(tmp_path / "evaluations.csv", newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [(row["digest"], float(row["loss"]), int(row["flops"])) for row in table] == [
+        (row["digest"], row["loss"], row["flops"]) for row in rows
+    ]
+    assert all(Architecture.load(row["architecture"]).digest() == row["digest"] for row in table)
+    assert all("supernet:synthetic|" in row["signature"] for row in table)
+    for cost in ("flops", "params"):
+        front = pareto_front(result.evaluations, cost)
+        files = sorted((tmp_path / "front").glob(f"{cost}-*.yaml"))
+        assert [Architecture.load(file) for file in files] == [e.architecture for e in front]
+        assert [int(row["index"]) for row in table if row[f"front_{cost}"] == "1"] == sorted(
+            e.index for e in front
+        )
+
+
+def test_fronts_of_a_shorter_run_are_replaced(tmp_path):
+    search(tmp_path, **{**OPTIONS, "budget": 30})
+    (tmp_path / "front" / "flops-99-000000000000.yaml").write_text("stale")
+    (tmp_path / "front" / "mine.txt").write_text("kept")
+    result = search(tmp_path, **OPTIONS)
+    count = sum(len(pareto_front(result.evaluations, cost)) for cost in ("flops", "params"))
+    assert len(list((tmp_path / "front").glob("*.yaml"))) == count
+    assert (tmp_path / "front" / "mine.txt").exists()
+
+
+def test_a_budget_of_nothing_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--budget is 0"):
+        search(tmp_path, budget=0)
