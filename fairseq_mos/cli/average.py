@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Averages and names the inputs."""
-    from fairseq_mos.export.average import average_checkpoints, last_checkpoints
     from fairseq_mos.errors import UserError
+    from fairseq_mos.export.average import average_checkpoints, last_checkpoints
 
     inputs = args.inputs
     by_update = args.num_update_checkpoints is not None

@@ -7,7 +7,8 @@ contiguous tensors that extraction writes, and reused (at every decoding step, f
 
 from __future__ import annotations
 
-from typing import Callable, Iterable
+from collections.abc import Iterable
+from typing import Callable
 
 import torch
 from torch import Tensor, nn

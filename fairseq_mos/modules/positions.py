@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from fairseq.modules import SinusoidalPositionalEmbedding
 from fairseq.utils import make_positions
 from torch import Tensor, nn
