@@ -8,7 +8,9 @@ fairseq takes seconds and `--help` should not.
 import sys
 from pathlib import Path
 
-_OUR_COMMAND = "fairseq_mos.cli" in getattr(sys, "orig_argv", ()) or Path((sys.argv or [""])[0]).name == "fairseq-mos"
+_OUR_COMMAND = (
+    "fairseq_mos.cli" in getattr(sys, "orig_argv", ()) or Path((sys.argv or [""])[0]).name == "fairseq-mos"
+)
 
 
 def register() -> None:

@@ -53,7 +53,9 @@ def space(qkv_dim: int | str = 16, **decoder) -> SearchSpace:
     )
 
 
-def supernet(routing: str = "neuron", space_: SearchSpace | None = None, task_=None, **options) -> MosTransformer:
+def supernet(
+    routing: str = "neuron", space_: SearchSpace | None = None, task_=None, **options
+) -> MosTransformer:
     """A small supernet without dropout, its biases and norms away from their trivial initial values."""
     values = {"dropout": 0.0, "router_dropout": 0.0, "share_all_embeddings": True, **options}
     cfg = MosTransformerConfig(

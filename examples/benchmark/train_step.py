@@ -25,7 +25,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--routings", nargs="+", default=["shared", "layer", "neuron"], help="routings to time")
+    routings = ["shared", "layer", "neuron"]
+    parser.add_argument("--routings", nargs="+", default=routings, help="routings to time")
     parser.add_argument("--num-experts", type=int, default=2, help="experts")
     parser.add_argument("--embed-dim", type=int, default=512, help="embed width of both stacks")
     parser.add_argument("--ffn-dim", type=int, default=2048, help="feed-forward width")
@@ -122,8 +123,9 @@ def main() -> None:
         }
         results.append(row)
         print(
-            f"{routing:>7}, {row['experts']} experts: {row['supernet_s']:.3f} s against {row['stock_s']:.3f} s "
-            f"(medians of {args.runs}); ratio {row['ratio']:.3f} (from {ratios[0]:.3f} to {ratios[-1]:.3f})",
+            f"{routing:>7}, {row['experts']} experts: {row['supernet_s']:.3f} s against "
+            f"{row['stock_s']:.3f} s (medians of {args.runs}); ratio {row['ratio']:.3f} "
+            f"(from {ratios[0]:.3f} to {ratios[-1]:.3f})",
             flush=True,
         )
     report = {

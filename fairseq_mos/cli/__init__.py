@@ -30,7 +30,7 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
     """Builds the parser; only `verb`, if given, gets its arguments (and its imports)."""
     parser = argparse.ArgumentParser(
         prog="fairseq-mos",
-        description="Mixture-of-Supernets for fairseq: what fairseq-train, fairseq-generate and the like lack.",
+        description="Mixture-of-Supernets for fairseq: what fairseq's own commands lack.",
     )
     commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in VERBS.items():

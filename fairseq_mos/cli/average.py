@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     number = args.num_update_checkpoints if by_update else args.num_epoch_checkpoints
     if number is not None:
         if len(inputs) != 1:
-            raise UserError("--inputs takes one folder with --num-epoch-checkpoints or --num-update-checkpoints")
+            raise UserError("--inputs takes one folder with --num-epoch- or --num-update-checkpoints")
         inputs = last_checkpoints(inputs[0], number, by_update, args.checkpoint_upper_bound)
     average_checkpoints(inputs, args.output)
     print(f"wrote {args.output}, the average of {len(inputs)}: {', '.join(map(str, inputs))}")

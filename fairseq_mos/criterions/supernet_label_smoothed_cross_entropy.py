@@ -55,7 +55,9 @@ class SupernetLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         if not 0 <= inplace_distillation <= 1:
-            raise UserError(f"--inplace-distillation {inplace_distillation} is not allowed; it goes from 0 to 1")
+            raise UserError(
+                f"--inplace-distillation {inplace_distillation} is not allowed; it goes from 0 to 1"
+            )
         self.inplace_distillation = inplace_distillation
 
     def forward(self, model, sample, reduce=True, teacher=None, keep_teacher=False):

@@ -14,6 +14,8 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.modules.init import EXPERT_INITS
 from fairseq_mos.modules.routing import ROUTINGS
 
+_SIZE_HELP = "set by the architecture; a conflicting value is refused"
+
 
 def _option(default, text):
     return field(default=default, metadata={"help": text})
@@ -45,22 +47,14 @@ class NetworkConfig(FairseqDataclass):
         False, "recompute each layer in the backward pass: less memory, more time"
     )
     # fairseq's size flags are accepted only to say that sizes come from elsewhere.
-    encoder_embed_dim: Optional[int] = _option(None, "set by the architecture; a conflicting value is refused")
-    encoder_ffn_embed_dim: Optional[int] = _option(
-        None, "set by the architecture; a conflicting value is refused"
-    )
-    encoder_layers: Optional[int] = _option(None, "set by the architecture; a conflicting value is refused")
-    encoder_attention_heads: Optional[int] = _option(
-        None, "set by the architecture; a conflicting value is refused"
-    )
-    decoder_embed_dim: Optional[int] = _option(None, "set by the architecture; a conflicting value is refused")
-    decoder_ffn_embed_dim: Optional[int] = _option(
-        None, "set by the architecture; a conflicting value is refused"
-    )
-    decoder_layers: Optional[int] = _option(None, "set by the architecture; a conflicting value is refused")
-    decoder_attention_heads: Optional[int] = _option(
-        None, "set by the architecture; a conflicting value is refused"
-    )
+    encoder_embed_dim: Optional[int] = _option(None, _SIZE_HELP)
+    encoder_ffn_embed_dim: Optional[int] = _option(None, _SIZE_HELP)
+    encoder_layers: Optional[int] = _option(None, _SIZE_HELP)
+    encoder_attention_heads: Optional[int] = _option(None, _SIZE_HELP)
+    decoder_embed_dim: Optional[int] = _option(None, _SIZE_HELP)
+    decoder_ffn_embed_dim: Optional[int] = _option(None, _SIZE_HELP)
+    decoder_layers: Optional[int] = _option(None, _SIZE_HELP)
+    decoder_attention_heads: Optional[int] = _option(None, _SIZE_HELP)
     encoder_layerdrop: float = _option(0.0, "refused: depth is elastic already")
     decoder_layerdrop: float = _option(0.0, "refused: depth is elastic already")
     quant_noise_pq: float = _option(0.0, "refused: it would replace the leaves")
@@ -79,11 +73,13 @@ class MosTransformerConfig(NetworkConfig):
         "how experts are mixed: shared (one expert: plain weight sharing), global (one mix for the whole "
         "network), layer (layer-wise MoS), neuron (neuron-wise MoS) (default: neuron)",
     )
-    num_experts: int = _option(2, "experts of every feed-forward weight, mixed for each architecture (default: 2)")
+    num_experts: int = _option(
+        2, "experts of every feed-forward weight, mixed for each architecture (default: 2)"
+    )
     router_hidden_dim: int = _option(128, "hidden width of the routers (default: 128)")
     router_dropout: float = _option(0.1, "dropout probability inside the routers (default: 0.1)")
     arch_encoding: ChoiceEnum(list(ENCODINGS)) = _option(
-        "mean", "what the routers are fed with: mean (means over layers) or full (every layer) (default: mean)"
+        "mean", "input of the routers: mean (means over layers) or full (every layer) (default: mean)"
     )
     expert_init: ChoiceEnum(list(EXPERT_INITS)) = _option(
         "centered",

@@ -63,7 +63,9 @@ def _resize_tables(encoder: Encoder, decoder: Decoder, encoder_dim: int, decoder
         decoder.output_projection.resize(decoder_dim, len(decoder.dictionary))
 
 
-def _resize_attention(attention: Attention, embed_dim: int, memory_dim: int, qkv_dim: int, heads: int) -> None:
+def _resize_attention(
+    attention: Attention, embed_dim: int, memory_dim: int, qkv_dim: int, heads: int
+) -> None:
     attention.q_proj.resize(embed_dim, qkv_dim)
     attention.k_proj.resize(memory_dim, qkv_dim)
     attention.v_proj.resize(memory_dim, qkv_dim)

@@ -147,7 +147,8 @@ class Decoder(FairseqIncrementalDecoder):
         attn = None
         states = [x_TBC]
         for i, layer in enumerate(self.layers[: self.active_layers]):
-            arguments = (x_TBC, memory, memory_mask, self_mask, causal, incremental_state, i == alignment_layer)
+            need_attn = i == alignment_layer
+            arguments = (x_TBC, memory, memory_mask, self_mask, causal, incremental_state, need_attn)
             if self.checkpoint_activations and self.training:
                 x_TBC, layer_attn = checkpoint(layer, *arguments, use_reentrant=False)
             else:
@@ -186,8 +187,9 @@ class Decoder(FairseqIncrementalDecoder):
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Maps features (batch, target length, embed) to scores (batch, target length, vocabulary)."""
-        # As one matrix: for a batch of matrices, whether torch folds them depends on whether the weight requires
-        # a gradient, so a supernet (kept tensors) and its subnet (parameters) would differ in the last bit.
+        # As one matrix: for a batch of matrices, whether torch folds them depends on whether the weight
+        # requires a gradient, so a supernet (kept tensors) and its subnet (parameters) would differ in the
+        # last bit.
         flat = features.flatten(0, -2)
         if self.output_projection is not None:
             scores = self.output_projection(flat)

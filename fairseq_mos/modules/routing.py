@@ -54,7 +54,13 @@ class Routing(Elastic):
     """
 
     def __init__(
-        self, num_experts: int, embed_dim: int, ffn_dim: int, encoding_dim: int, hidden_dim: int, dropout: float
+        self,
+        num_experts: int,
+        embed_dim: int,
+        ffn_dim: int,
+        encoding_dim: int,
+        hidden_dim: int,
+        dropout: float,
     ):
         super().__init__()
         self.num_experts = num_experts

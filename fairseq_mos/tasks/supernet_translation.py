@@ -39,7 +39,7 @@ class SupernetTranslationConfig(TranslationConfig):
     num_random_archs: int = field(default=1, metadata={"help": "random architectures per update"})
     num_valid_archs: int = field(
         default=2,
-        metadata={"help": "fixed random architectures that are validated beside the largest and the smallest"},
+        metadata={"help": "fixed random architectures validated beside the largest and the smallest"},
     )
     architecture: Optional[str] = field(
         default=None,

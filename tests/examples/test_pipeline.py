@@ -275,7 +275,7 @@ def test_stock_model_differs_in_model_task_and_criterion_alone():
 
 def test_stock_model_has_the_sizes_of_the_largest_architecture():
     words = MULTI30K.stock.split()
-    value = {flag: word for flag, word in zip(words, words[1:])}
+    value = dict(zip(words, words[1:]))
     largest = SearchSpace.load(MULTI30K.space).largest()
     for name, side in (("encoder", largest.encoder), ("decoder", largest.decoder)):
         assert int(value[f"--{name}-embed-dim"]) == side.embed_dim

@@ -100,7 +100,8 @@ def test_published_logits(shared_data, routing):
     )
     model = MosTransformer.build_model(cfg, toy.task())
     prefix = f"{routing}/w/"
-    weights = {n[len(prefix) :]: torch.from_numpy(archive[n]) for n in archive.files if n.startswith(prefix)}
+    names = [n for n in archive.files if n.startswith(prefix)]
+    weights = {n[len(prefix) :]: torch.from_numpy(archive[n]) for n in names}
     missing, unexpected = torch.nn.Module.load_state_dict(model, _converted(weights), strict=False)
     assert not unexpected
     assert set(missing) <= {"space_checksum", "decoder.embed_tokens.weight"}

@@ -111,7 +111,8 @@ def test_resuming_with_an_edited_space_is_refused(trained, tmp_path):
     space = yaml.safe_load((folder / "space.yaml").read_text())
     space["decoder"]["arbitrary_attention"] = [-1, 1]
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
-    done = commands.run([sys.executable, "-m", "fairseq_cli.train", *TRAIN[1:], "--save-dir", "full"], tmp_path, False)
+    command = [sys.executable, "-m", "fairseq_cli.train", *TRAIN[1:], "--save-dir", "full"]
+    done = commands.run(command, tmp_path, check=False)
     assert done.returncode == 2
     assert "another search space" in done.stderr
 
