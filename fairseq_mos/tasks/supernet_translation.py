@@ -132,6 +132,7 @@ class SupernetTranslation(TranslationTask):
         sampled = self.architectures(model.space, update_num)
         distil = self._distils(criterion) and len(sampled) > 1
         steps, teacher = [], None
+        earlier = _set_gradients_aside(model)
         for role, architecture in sampled:
             model.activate(architecture)
             step_criterion = criterion
@@ -141,7 +142,7 @@ class SupernetTranslation(TranslationTask):
             if distil and role == "largest":
                 teacher = criterion.release_teacher()
             steps.append((role, *step))
-        _fill_missing_gradients(model)
+        _complete_gradients(model, earlier)
         loss = sum(loss.detach() for _, loss, _, _ in steps)
         return loss, sum(size for _, _, size, _ in steps), _merge([(role, log) for role, _, _, log in steps])
 
@@ -176,14 +177,31 @@ def _merge(logs: list[tuple[str, dict]]) -> dict:
     return merged
 
 
-def _fill_missing_gradients(model) -> None:
-    """Gives parameters that no architecture of the update used a zero gradient.
+def _set_gradients_aside(model) -> list[Optional[torch.Tensor]]:
+    """Takes away the gradients of earlier micro-batches (`--update-freq`).
 
-    On several ranks and with flattened fp16, fairseq does so itself; without it, one process would leave
-    Adam's momentum of such parameters alone and end elsewhere.
+    So the architectures' gradients of each micro-batch are added up first, as on a rank of its own: floating
+    point addition depends on the order, and Adam turns the rounding noise of parameters whose gradient
+    is zero in theory (the keys' biases) into visible steps.
     """
+    earlier = [parameter.grad for parameter in model.parameters()]
     for parameter in model.parameters():
-        if parameter.requires_grad and parameter.grad is None:
+        parameter.grad = None
+    return earlier
+
+
+def _complete_gradients(model, earlier: list[Optional[torch.Tensor]]) -> None:
+    """Adds the earlier gradients, and gives parameters that no architecture used a zero gradient.
+
+    On several ranks and with flattened fp16, fairseq does the latter itself; without it, one process would
+    leave Adam's momentum of such parameters alone and end elsewhere.
+    """
+    for parameter, before in zip(model.parameters(), earlier):
+        if not parameter.requires_grad:
+            continue
+        if before is not None:
+            parameter.grad = before if parameter.grad is None else before.add_(parameter.grad)
+        elif parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
 
 

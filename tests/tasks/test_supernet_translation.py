@@ -13,7 +13,10 @@ import time
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
+from fairseq_mos.errors import UserError
+from fairseq_mos.tasks.supernet_translation import _check_distributed
 from tests import fairseq_commands as commands
 from tests.supernet_commands import PINNED, PLUGIN, TRAIN, difference, hypotheses, load, weights, workspace
 
@@ -160,18 +163,20 @@ def test_two_ranks_equal_one_process_with_doubled_update_freq(trained, tmp_path)
     assert difference(one, two) < 1e-6
 
 
-def test_other_ddp_backends_are_refused(trained):
-    folder, _ = trained
-    done = commands.run(
-        [
-            *(sys.executable, "-m", "fairseq_cli.train", *TRAIN[1:], "--save-dir", "x", "--no-save"),
-            *("--ddp-backend", "slowmo", "--distributed-world-size", "2", "--distributed-rank", "0"),
-            *("--distributed-init-method", "tcp://127.0.0.1:1", "--distributed-no-spawn"),
-        ],
-        folder,
-        check=False,
-    )
-    assert done.returncode != 0
+def test_ddp_backend_is_chosen_or_refused():
+    def check(backend, ranks=2):
+        root = OmegaConf.create(
+            {"distributed_training": {"distributed_world_size": ranks, "ddp_backend": backend}}
+        )
+        _check_distributed(root)
+        return root.distributed_training.ddp_backend
+
+    assert check("pytorch_ddp") == "legacy_ddp"
+    assert check("no_c10d") == "no_c10d"
+    assert check("fully_sharded", ranks=1) == "fully_sharded"
+    for backend in ("fully_sharded", "slowmo"):
+        with pytest.raises(UserError, match=f"--ddp-backend {backend} .*allowed: legacy_ddp, no_c10d"):
+            check(backend)
 
 
 @pytest.mark.parametrize(
