@@ -115,4 +115,5 @@ def _average(run: Run, save_dir: Path, averaged: Path, name: str) -> None:
     inputs = [str(path) for path in training.checkpoints_to_average(save_dir, run.config.average)]
     arguments = ["average", "--inputs", *inputs, "--output", str(averaged)]
     run.command("fairseq_mos.cli", arguments, f"average-{name}")
-    run.work.say(f"averaged the last {len(inputs)} of its checkpoints")
+    if len(inputs) > 1:
+        run.work.say(f"averaged the last {len(inputs)} of its checkpoints")
