@@ -27,8 +27,10 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_mos.arch.select import resolve
 
     if args.path:
+        import fairseq_mos
         from fairseq_mos.models.loading import load_space
 
+        fairseq_mos.register()
         space = load_space(args.path)
     else:
         space = SearchSpace.load(args.search_space)

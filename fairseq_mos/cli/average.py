@@ -23,9 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Averages and names the inputs."""
+    import fairseq_mos
     from fairseq_mos.errors import UserError
     from fairseq_mos.export.average import average_checkpoints, last_checkpoints
 
+    fairseq_mos.register()
     inputs = args.inputs
     by_update = args.num_update_checkpoints is not None
     number = args.num_update_checkpoints if by_update else args.num_epoch_checkpoints

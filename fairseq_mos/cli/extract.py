@@ -22,8 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Extracts and prints both parameter counts."""
+    import fairseq_mos
     from fairseq_mos.export.checkpoint import extract_checkpoint
 
+    fairseq_mos.register()
     result = extract_checkpoint(args.path, args.architecture, args.output, args.data)
     print(f"supernet: {result.supernet_params:>13,} parameters ({result.space}, {result.routing} routing)")
     print(

@@ -9,7 +9,6 @@ from fairseq import checkpoint_utils
 from fairseq import models as fairseq_models
 from fairseq.data import Dictionary, data_utils
 
-import fairseq_mos
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
 
@@ -20,7 +19,6 @@ def load_state(path: str) -> dict:
     Raises:
         UserError: missing, truncated or forbidden content.
     """
-    fairseq_mos.register()
     if not Path(path).is_file():
         raise UserError(f"checkpoint {path} does not exist")
     return checkpoint_utils.load_checkpoint_to_cpu(path)

@@ -1,0 +1,81 @@
+"""One update: gradients add up over architectures and micro-batches, unused parameters get zeros."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fairseq_mos.criterions.supernet_label_smoothed_cross_entropy import SupernetLabelSmoothedCrossEntropy
+from fairseq_mos.tasks.supernet_translation import SupernetTranslation, SupernetTranslationConfig
+from tests import toy
+
+
+@pytest.fixture
+def task():
+    cfg = SupernetTranslationConfig(seed=3)
+    return SupernetTranslation(cfg, toy.dictionary(), toy.dictionary())
+
+
+def _train_step(task, model, sample, update=0):
+    criterion = SupernetLabelSmoothedCrossEntropy(task, False, 0.1)
+    optimizer = SimpleNamespace(backward=lambda loss: loss.backward())
+    return task.train_step(sample, model, criterion, optimizer, update)
+
+
+def test_gradients_are_the_sum_over_the_architectures(task):
+    model, sample = toy.supernet(), toy.batch()
+    loss, sample_size, log = _train_step(task, model, sample)
+    ours = {name: p.grad.clone() for name, p in model.named_parameters()}
+    sampled = task.architectures(model.space, 0)
+    assert [role for role, _ in sampled] == ["largest", "smallest", "random"]
+    assert sample_size == 3 * sample["ntokens"], "the denominator counts the tokens of all architectures"
+
+    model.zero_grad()
+    criterion = SupernetLabelSmoothedCrossEntropy(task, False, 0.1)
+    losses = {}
+    for role, architecture in sampled:
+        model.activate(architecture)
+        losses[role], _, _ = criterion(model, sample)
+        losses[role].backward()
+    for name, parameter in model.named_parameters():
+        expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(ours[name], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(loss, sum(losses.values()).detach())
+    torch.testing.assert_close(log["loss"], sum(losses.values()).detach() / 3)
+    for role, value in losses.items():
+        torch.testing.assert_close(log[f"{role}_loss"], value.detach())
+
+
+def test_unused_parameters_get_zero_gradients(task):
+    model = toy.supernet()
+    task.pinned = model.space.smallest()
+    _train_step(task, model, toy.batch())
+    grads = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert all(grad is not None for grad in grads.values())
+    assert grads["decoder.layers.2.fc1.weight"].abs().sum() == 0
+    assert grads["decoder.layers.0.fc1.weight"].abs().sum() > 0
+
+
+def test_micro_batches_are_added_like_ranks(task):
+    """((a1 + a2 + a3) + (b1 + b2 + b3)), bit for bit, as an all-reduce of two ranks adds them."""
+    first, second = toy.batch(seed=1), toy.batch(seed=2)
+    grads = []
+    for batches in ([first], [second], [first, second]):
+        model = toy.supernet()
+        for sample in batches:
+            _train_step(task, model, sample)
+        grads.append([parameter.grad for parameter in model.parameters()])
+    for a, b, both in zip(*grads):
+        assert torch.equal(a + b, both)
+
+
+def test_validation_averages_the_representatives(task):
+    model, sample = toy.supernet(), toy.batch()
+    criterion = SupernetLabelSmoothedCrossEntropy(task, False, 0.1)
+    _, sample_size, log = task.valid_step(sample, model, criterion)
+    roles = ("largest", "smallest", "random", "random2")
+    assert sample_size == sample["ntokens"] and log["nsentences"] == 4
+    torch.testing.assert_close(log["loss"], sum(log[f"{role}_loss"] for role in roles) / 4)
+    assert len({log[f"{role}_loss"].item() for role in roles}) == 4
