@@ -36,7 +36,8 @@ class MosTransformer(FairseqEncoderDecoderModel):
         self.space = space
         self.supports_align_args = True
         # Resuming with an edited search space would slice the weights wrongly and silently.
-        self.register_buffer("space_checksum", torch.tensor(int(space.digest()[:8], 16)))
+        # fairseq's EMA averages all tensors but those with "version" in their name, and fails on integers.
+        self.register_buffer("search_space_version", torch.tensor(int(space.digest()[:8], 16)))
         self.architecture: Architecture | None = None
         self.activate(space.largest())
 
@@ -116,8 +117,8 @@ class MosTransformer(FairseqEncoderDecoderModel):
         Raises:
             UserError: they belong to another search space.
         """
-        checksum = state_dict.get("space_checksum")
-        if checksum is not None and int(checksum) != int(self.space_checksum):
+        checksum = state_dict.get("search_space_version")
+        if checksum is not None and int(checksum) != int(self.search_space_version):
             raise UserError(
                 f"the checkpoint was trained on another search space than {self.space.name!r} as it is now: "
                 "give the space that it was trained on, or another --save-dir"

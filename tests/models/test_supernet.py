@@ -96,7 +96,7 @@ def test_shared_routing_is_slicing_a_plain_transformer():
     for name, value in small.items():
         assert torch.equal(value, state[name][tuple(slice(size) for size in value.shape)]), name
     assert {n for n in state if n not in small} == {
-        "space_checksum",
+        "search_space_version",
         *(n for n in state if n.startswith(("decoder.layers.1.", "decoder.layers.2."))),
     }
 
