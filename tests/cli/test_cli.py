@@ -67,7 +67,8 @@ def test_extraction_is_deterministic_and_exact(trained):
     assert one["cfg"]["model"]["_name"] == "mos_subnet" and one["cfg"]["task"]["_name"] == "translation"
     total = sum(value.numel() for value in one["model"].values())
     assert f"{total:,} parameters" in done.stdout
-    supernet = sum(v.numel() for n, v in weights(trained / "full/checkpoint_last.pt").items() if n != "search_space_version")
+    full = weights(trained / "full/checkpoint_last.pt")
+    supernet = sum(value.numel() for name, value in full.items() if name != "search_space_version")
     assert f"{supernet:,} parameters" in done.stdout
     for language in "ab":
         name = f"dict.{language}.txt"
