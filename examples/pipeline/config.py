@@ -134,7 +134,7 @@ MULTI30K = Config(
     "--decoder-embed-dim 128 --decoder-ffn-embed-dim 512 --decoder-layers 3 --decoder-attention-heads 4",
     budget=100,
     pinned=("largest", "smallest", "found"),
-    about={"train": "35 min", "stock": "12 min", "search": "3 min", "translate": "2 min"},
+    about={"train": "35 min", "stock": "15 min", "search": "3 min", "translate": "1 min"},
 )
 
 CONFIGS = {config.name: config for config in (QUICKSTART, MULTI30K)}
