@@ -24,14 +24,15 @@ INSTALL_REQUIRES = [
 ]
 
 PLOT = ["matplotlib"]
+SEARCH = ["pymoo", "scikit-learn"]
 # The quickstart's corpus comes from Babel's CLDR data: another version is another corpus.
 EXAMPLES = ["Babel==2.18.0", "tensorboardX", *PLOT]
 EXTRAS_REQUIRE = {
-    "search": ["pymoo", "scikit-learn"],
+    "search": SEARCH,
     "plot": PLOT,
     "examples": EXAMPLES,
     "export": ["ctranslate2", "safetensors"],
-    "dev": ["pytest", "pytest-xdist", "ruff", *EXAMPLES],
+    "dev": ["pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES],
 }
 EXTRAS_REQUIRE["all"] = sorted({name for names in EXTRAS_REQUIRE.values() for name in names})
 

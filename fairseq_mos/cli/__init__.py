@@ -14,6 +14,9 @@ VERBS = {
     "architecture": "write the largest, the smallest or a random architecture of a search space as YAML",
     "average": "average the weights of several fairseq checkpoints",
     "extract": "write one architecture of a supernet as an ordinary, dense fairseq checkpoint",
+    "fit-latency": "fit a latency predictor to measured architectures and report its error",
+    "latency-dataset": "measure the latency of many architectures on this machine",
+    "profile": "count and measure what a model costs: parameters, FLOPs, memory, latency",
     "search": "find the best architectures of a trained supernet under limits on cost",
     "user-dir": "print the folder to give to fairseq's --user-dir",
 }

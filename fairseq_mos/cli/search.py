@@ -18,87 +18,97 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", required=True, help="supernet checkpoint")
     parser.add_argument("--output", required=True, help="folder to write; given again, the search continues")
     parser.add_argument("--algorithm", choices=list(ALGORITHMS), default="evolution", help="search algorithm")
+    parser.add_argument(
+        "--objectives",
+        default="loss",
+        metavar="NAMES",
+        help="what to optimise, separated by commas: loss, nll_loss, bleu, chrf, latency_ms, params, "
+        "params_no_embed, flops; the first one picks the winner",
+    )
     parser.add_argument("--budget", type=int, default=3125, help="how many architectures to evaluate")
+    parser.add_argument("--minutes", type=float, help="end after this many minutes, over all runs of the search")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same result")
     parser.add_argument(
         "--constraint",
         action="append",
         metavar="LIMIT",
-        help='limit such as "params<=30e6" or "flops<1.2G" on params, params_no_embed or flops (at 30/30 '
-        "tokens); may be given several times",
+        help='limit such as "latency_ms<=120", "params<=30e6" or "flops<1.2G" on latency_ms (predicted), '
+        "params, params_no_embed or flops (at 30/30 tokens); may be given several times",
     )
-    parser.add_argument("--valid-subset", default="valid", help="split whose loss is minimised")
+    parser.add_argument(
+        "--start",
+        action="append",
+        metavar="ARCHITECTURE",
+        help="architecture to evaluate first, besides the largest and the smallest: YAML file or random:SEED; "
+        "may be given several times",
+    )
+    parser.add_argument("--valid-subset", default="valid", help="split to measure on")
     parser.add_argument("--max-tokens", type=int, default=4096, help="tokens of a batch")
     parser.add_argument("--cpu", action="store_true", help="stay on the CPU")
-    sizes = parser.add_argument_group("evolution", "the published sizes by default")
+    parser.add_argument("--fp16", action="store_true", help="half precision (GPU)")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 (GPU)")
+    parser.add_argument(
+        "--no-racing",
+        action="store_true",
+        help="evaluate every candidate on the whole split, also those that are clearly worse after a part of it",
+    )
+    latency = parser.add_argument_group("latency")
+    latency.add_argument("--latency-predictor", metavar="FILE", help="what fairseq-mos fit-latency wrote")
+    latency.add_argument(
+        "--any-device",
+        action="store_true",
+        help="take a predictor that was fitted on another device than this (nothing is measured then)",
+    )
+    latency.add_argument(
+        "--no-confirm", action="store_true", help="do not measure the winner's latency, believe the prediction"
+    )
+    latency.add_argument("--confirm-runs", type=int, default=100, help="timed runs of a winner's measurement")
+    scores = parser.add_argument_group("bleu and chrf")
+    scores.add_argument("--beam", type=int, default=5, help="beam size")
+    scores.add_argument(
+        "--post-process", metavar="KIND", help="how to join subwords: sentencepiece, subword_nmt, ... (as in fairseq)"
+    )
+    sizes = parser.add_argument_group("evolution and nsga2", "the published sizes of the evolution by default")
     sizes.add_argument("--population", type=int, default=default.population, help="first generation")
     sizes.add_argument(
-        "--parents", type=int, default=default.parents, help="best architectures that make a generation"
+        "--parents", type=int, default=default.parents, help="best architectures that make a generation (evolution)"
     )
+    sizes.add_argument("--mutations", type=int, default=default.mutations, help="mutated children of a generation")
+    sizes.add_argument("--crossovers", type=int, default=default.crossovers, help="crossed children of a generation")
     sizes.add_argument(
-        "--mutations", type=int, default=default.mutations, help="mutated children of a generation"
-    )
-    sizes.add_argument(
-        "--crossovers", type=int, default=default.crossovers, help="crossed children of a generation"
-    )
-    sizes.add_argument(
-        "--mutation-prob", type=float, default=default.mutation_prob, help="probability to redraw each gene"
+        "--mutation-prob", type=float, default=default.mutation_prob, help="probability to redraw each gene (evolution)"
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Searches, prints a table and the next command."""
-    from fairseq_mos.errors import UserError
-    from fairseq_mos.search.constraints import Constraint, check_reachable
+    from fairseq_mos.search.planning import check_arguments, prepare
     from fairseq_mos.search.terminal import ProgressBar
 
     # Mistakes in the arguments come out before seconds are spent on imports.
-    constraints = [Constraint.parse(text) for text in args.constraint or []]
-    settings = Settings(args.population, args.parents, args.mutations, args.crossovers, args.mutation_prob)
-    if args.budget < 1:
-        raise UserError(f"--budget is {args.budget}, allowed: 1 or more")
+    checked = check_arguments(args)
 
     import fairseq_mos
 
     fairseq_mos.register()
     # What fairseq tells about loading data would stand between our lines.
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    from fairseq_mos.search.costs import CostModel
-    from fairseq_mos.search.driver import Plan, run_search
-    from fairseq_mos.search.evaluator import LossEvaluator
-    from fairseq_mos.search.provenance import measured_with
-    from fairseq_mos.search.results import summary_table
+    from fairseq_mos.search.driver import run_search
+    from fairseq_mos.search.ranks import Ranks
 
-    evaluator = LossEvaluator(args.path, args.data, args.valid_subset, args.max_tokens, args.cpu)
-    plan = Plan(
-        space=evaluator.space,
-        costs=CostModel.of_supernet(evaluator.model),
-        evaluate=evaluator.evaluate,
-        measured=measured_with(evaluator, args.path, args.valid_subset, args.max_tokens),
-        algorithm=args.algorithm,
-        budget=args.budget,
-        seed=args.seed,
-        constraints=constraints,
-        settings=settings,
-        about={"path": args.path, "data": args.data},
-    )
-    check_reachable(plan.constraints, plan.space, plan.costs)
-    sentences = sum(batch["nsentences"] for batch in evaluator.batches)
-    print(
-        f"searching space {plan.space.name!r} ({plan.space.size():,} architectures): loss of {sentences:,} "
-        f"sentences of split {args.valid_subset!r} on {evaluator.device.type}",
-        file=sys.stderr,
-    )
-    sizes = plan.effective_settings()
-    if sizes != settings:
-        print(
-            f"--budget {args.budget} is small for a population of {settings.population}: scaled down to "
-            f"population {sizes.population}, parents {sizes.parents}, mutations {sizes.mutations}, "
-            f"crossovers {sizes.crossovers}",
-            file=sys.stderr,
-        )
-    with ProgressBar(args.budget) as progress:
-        result = run_search(plan, args.output, progress)
+    with Ranks.from_environment(cpu=args.cpu) as ranks:
+        plan, about = prepare(args, checked, ranks)
+        if ranks.is_main:
+            print("\n".join(about), file=sys.stderr)
+        with ProgressBar(args.budget, plan.objectives[0]) as progress:
+            result = run_search(plan, args.output, progress, ranks)
+        if ranks.is_main:
+            _report(args, plan, result)
+
+
+def _report(args: argparse.Namespace, plan, result) -> None:
+    from fairseq_mos.search.plots import draw_search
+    from fairseq_mos.search.results import summary_table
 
     found = {e.architecture: e.values for e in result.evaluations}
     best = result.best
@@ -106,15 +116,29 @@ def run(args: argparse.Namespace) -> None:
     rows = [(name, found.get(arch) or plan.costs(arch)) for name, arch in ends]
     rows.append((f"best ({best.architecture.digest()})", best.values))
     print(f"{len(result.evaluations)} architectures evaluated, {result.replayed} of them by an earlier run")
+    raced = sum(not e.full for e in result.evaluations)
+    if raced:
+        print(f"{raced} of them were clearly worse after a part of the split, and stopped there")
     if result.exhausted:
         print(f"ended before the budget of {args.budget}: no other architecture within the limits was found")
     if result.repaired:
         print(f"the limits leave little: {result.repaired} architectures were repaired to keep them")
-    if any("loss" not in values for _, values in rows):
-        print("architectures without a loss are outside the limits")
+    if any(plan.objectives[0] not in values for _, values in rows):
+        print(f"architectures without {plan.objectives[0]} are outside the limits")
     print(summary_table(rows, plan.signature()))
+    for c in result.confirmations:
+        print(
+            f"measured {c.evaluation.architecture.digest()}: {c.measured:.2f} ms (quartiles {c.low:.2f} to "
+            f"{c.high:.2f}), predicted {c.predicted:.2f} ms ({c.error:+.1%})"
+            + ("" if c.holds else ": breaks the limit, replaced by the next best")
+        )
     folder = Path(args.output)
-    print(f"wrote {folder}/best.yaml, best.json, evaluations.csv, evaluations.jsonl and front/")
+    wrote = [f"{folder}/best.yaml", "best.json", "evaluations.csv", "evaluations.jsonl", "front/"]
+    try:
+        wrote += [path.name for path in draw_search(folder, plan, result)]
+    except ImportError:
+        print('no pictures: they need matplotlib (pip install "fairseq-mos[plot]")')
+    print(f"wrote {', '.join(wrote[:-1])} and {wrote[-1]}")
     print("next:")
     print(
         "  "

@@ -1,14 +1,18 @@
-"""Search algorithms. They know neither models nor data nor files: only architectures and their fitness."""
+"""Search algorithms. They know neither models nor data nor files: only architectures and their fitness.
+
+An algorithm is a generator: it yields batches of architectures to evaluate and is sent their fitness. Whoever
+drives it may evaluate a batch in any order, on any number of processes, without changing what follows.
+"""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.proposals import Genes, NothingNew, Proposals
+from fairseq_mos.search.nsga2 import nsga2
+from fairseq_mos.search.problem import Batch, Fitness, Problem
+from fairseq_mos.search.proposals import NothingNew
 
 
 @dataclass(frozen=True)
@@ -66,90 +70,74 @@ class Settings:
         return replace(self, **small)
 
 
-class Problem:
-    """What an algorithm sees of a search.
+RANDOM_BATCH = 16
+"""Architectures that random search draws at a time."""
 
-    Args:
-        space: the search space.
-        fitness: (architecture, origin) -> number, less is better; it ends the search by raising
-            :class:`fairseq_mos.search.archive.BudgetSpent`.
-        violation: 0 for an architecture within the limits, else how far it is outside.
-        known: whether an architecture's fitness was asked for already.
-        rng: the only source of randomness.
-    """
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        fitness: Callable[[Architecture, str], float],
-        violation: Callable[[Architecture], float],
-        known: Callable[[Architecture], bool],
-        rng: random.Random,
-    ):
-        self.space, self.rng = space, rng
-        self.proposals = Proposals(space, violation, known, rng)
-        self._fitness = fitness
-
-    def fitness(self, genes: Genes, origin: str) -> float:
-        """Returns the fitness of the genes' architecture."""
-        return self._fitness(self.space.from_genes(genes), origin)
-
-    def ends(self) -> list[tuple[str, Genes]]:
-        """Returns the largest and the smallest architecture, those within the limits."""
-        named = (("largest", self.space.largest()), ("smallest", self.space.smallest()))
-        genes = {name: self.space.to_genes(architecture) for name, architecture in named}
-        return [(name, value) for name, value in genes.items() if self.proposals.feasible(value)]
+Algorithm = Callable[[Problem, Settings], Generator[Batch, Sequence[Fitness], None]]
 
 
-def random_search(problem: Problem, settings: Settings) -> None:
-    """The largest, the smallest, and uniform draws until the budget is spent.
+def random_search(problem: Problem, settings: Settings) -> Generator[Batch, Sequence[Fitness], None]:
+    """The first architectures of the problem, then uniform draws for ever.
 
     Raises:
-        BudgetSpent: as it should.
         NothingNew: every architecture within the limits that could be found has been evaluated.
     """
-    for origin, genes in problem.ends():
-        problem.fitness(genes, origin)
+    first = problem.first()
+    if first:
+        yield Batch(first, keep=1)
     while True:
-        problem.fitness(problem.proposals.draw(), "random")
+        yield problem.batch(RANDOM_BATCH, lambda: ("random", problem.proposals.draw()), keep=1)
 
 
-def evolution(problem: Problem, settings: Settings) -> None:
+def exhaustive(problem: Problem, settings: Settings) -> Generator[Batch, Sequence[Fitness], None]:
+    """Every architecture within the limits, in the order of the space's genes.
+
+    Raises:
+        NothingNew: all of them have been evaluated.
+    """
+    while True:
+        yield problem.batch(RANDOM_BATCH, lambda: ("listed", problem.proposals.list_next()), keep=1)
+
+
+def evolution(problem: Problem, settings: Settings) -> Generator[Batch, Sequence[Fitness], None]:
     """The evolutionary search of HAT (section 3.2), which MoS uses too.
 
     Each generation keeps the best architectures so far as parents and adds mutated and crossed ones. Unlike
     the published code every child is new, and every generation is scored, the last one included.
 
     Raises:
-        BudgetSpent: as it should.
         NothingNew: every architecture within the limits that could be found has been evaluated.
     """
     proposals = problem.proposals
-    population: list[tuple[float, int, Genes]] = []
-
-    def add(genes: Genes, origin: str) -> None:
-        # Where fitness is equal, the earlier one is the better one.
-        population.append((problem.fitness(genes, origin), len(population), genes))
-
-    for origin, genes in problem.ends():
-        add(genes, origin)
-    while len(population) < settings.population:
-        add(proposals.draw(), "random")
+    first = problem.first()
+    missing = max(0, settings.population - len(first))
+    batch = problem.batch(missing, lambda: ("random", proposals.draw()), settings.parents, first)
+    # Where fitness is equal, the earlier one is the better one.
+    population: list[tuple[float, int, tuple[int, ...]]] = []
     while True:
+        for (_, genes), fitness in zip(batch.candidates, (yield batch)):
+            population.append((fitness[0], len(population), genes))
         parents = [genes for _, _, genes in sorted(population)[: settings.parents]]
-        for origin, count in (("mutation", settings.mutations), ("crossover", settings.crossovers)):
-            for _ in range(count):
-                if origin == "mutation":
-                    child = proposals.mutate(parents, settings.mutation_prob)
-                else:
-                    child = proposals.cross(parents)
-                if child is None:
-                    add(proposals.draw(), "random")
-                else:
-                    add(child, origin)
+        origins = ["mutation"] * settings.mutations + ["crossover"] * settings.crossovers
+        wanted = iter(origins)
+
+        def make(wanted=wanted, parents=parents):
+            origin = next(wanted)
+            if origin == "mutation":
+                child = proposals.mutate(parents, settings.mutation_prob)
+            else:
+                child = proposals.cross(parents)
+            return (origin, child) if child is not None else ("random", proposals.draw())
+
+        batch = problem.batch(len(origins), make, settings.parents)
 
 
-ALGORITHMS: dict[str, Callable[[Problem, Settings], None]] = {"random": random_search, "evolution": evolution}
+ALGORITHMS: dict[str, Algorithm] = {
+    "random": random_search,
+    "evolution": evolution,
+    "nsga2": nsga2,
+    "exhaustive": exhaustive,
+}
 """Name -> algorithm."""
 
-__all__ = ["ALGORITHMS", "NothingNew", "Problem", "Settings", "evolution", "random_search"]
+__all__ = ["ALGORITHMS", "NothingNew", "Settings", "evolution", "exhaustive", "nsga2", "random_search"]

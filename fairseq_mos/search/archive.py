@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.log import EvaluationLog
+from fairseq_mos.journal import Journal
+from fairseq_mos.search.budget import Budget
+from fairseq_mos.search.ranks import Ranks
+
+Proposed = tuple[str, Architecture]
+"""Origin and architecture."""
+
+Values = Mapping[str, float]
 
 
 class BudgetSpent(Exception):
-    """The search has made as many evaluations as it may: it ends here."""
+    """The search has used its budget up: it ends here."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +29,20 @@ class Evaluation:
     Attributes:
         index: its place in the order of evaluation, from 0.
         architecture: the architecture.
-        origin: largest, smallest, random, mutation or crossover.
-        values: costs and measured values by name, such as `params`, `flops`, `loss`.
+        origin: largest, smallest, given, random, mutation, crossover, child or listed.
+        values: costs and measured values by name, such as `params`, `flops`, `loss`; `raced` is 1 where the
+            loss is an estimate from a part of the validation set.
     """
 
     index: int
     architecture: Architecture
     origin: str
-    values: Mapping[str, float]
+    values: Values
+
+    @property
+    def full(self) -> bool:
+        """Whether it was measured on the full validation set."""
+        return not self.values.get("raced", 0)
 
     def to_dict(self) -> dict:
         """Returns the row of the log."""
@@ -49,67 +62,78 @@ class Archive:
     asks for the same architectures in the same order and gets the logged values.
 
     Args:
-        evaluate: architecture -> measured values.
         costs: architecture -> costs.
-        log: where evaluations are written, and those of an interrupted run are read.
-        budget: how many architectures may be evaluated.
+        log: where evaluations are written, and those of an interrupted run are read; None on all ranks but
+            the first.
+        budget: when to stop.
         progress: called after each evaluation with it and with whether it came from the log.
+        ranks: the processes that share the work.
     """
 
     def __init__(
         self,
-        evaluate: Callable[[Architecture], Mapping[str, float]],
-        costs: Callable[[Architecture], Mapping[str, float]],
-        log: EvaluationLog,
-        budget: int,
-        progress: Callable[[Evaluation, bool], None] | None = None,
+        costs: Callable[[Architecture], Values],
+        log: Journal | None,
+        budget: Budget,
+        progress: Callable[[Evaluation, bool], None] | None,
+        ranks: Ranks,
     ):
         self.evaluations: list[Evaluation] = []
-        self.budget = budget
-        self._evaluate, self._costs, self._log = evaluate, costs, log
-        self._progress = progress
-        self._known: dict[Architecture, Evaluation] = {}
+        self.replayed = 0
+        self._costs, self._log, self._budget = costs, log, budget
+        self._progress, self._ranks = progress, ranks
+        self._rows: Sequence[Mapping] = ranks.broadcast(None if log is None else log.rows)
 
-    def __contains__(self, architecture: Architecture) -> bool:
-        return architecture in self._known
+    def evaluate(self, proposed: Sequence[Proposed], measure: Callable[[Architecture], Values]) -> list[Evaluation]:
+        """Evaluates new architectures, on all ranks, and returns the results in order.
 
-    def get(self, architecture: Architecture) -> Evaluation | None:
-        """Returns the evaluation of an architecture, if there is one."""
-        return self._known.get(architecture)
-
-    def evaluate(self, architecture: Architecture, origin: str) -> Evaluation:
-        """Returns the evaluation of an architecture; only the first call for it costs anything.
+        Args:
+            proposed: what to evaluate; none of it was evaluated before.
+            measure: architecture -> measured values, the same on every rank.
 
         Raises:
-            BudgetSpent: it is new, and the budget is used up.
+            BudgetSpent: there is no budget left for all of them; those before the limit are kept.
             UserError: the log holds another architecture at this place.
         """
-        known = self._known.get(architecture)
-        if known is not None:
-            return known
-        index = len(self.evaluations)
-        if index >= self.budget:
-            raise BudgetSpent
-        logged = index < len(self._log.rows)
-        if logged:
-            evaluation = self._replay(index, architecture, origin)
-        else:
-            values = {**self._costs(architecture), **self._evaluate(architecture)}
-            evaluation = Evaluation(index, architecture, origin, values)
-            self._log.append(evaluation.to_dict())
-        self._known[architecture] = evaluation
-        self.evaluations.append(evaluation)
-        if self._progress is not None:
-            self._progress(evaluation, logged)
-        return evaluation
+        return [evaluation for group in self._groups(proposed, measure) for evaluation in group]
+
+    def _groups(self, proposed, measure) -> Iterator[list[Evaluation]]:
+        rest = list(proposed)
+        while rest:
+            index = len(self.evaluations)
+            logged = index < len(self._rows) and index < self._budget.evaluations
+            # As many at a time as there are ranks, so that a kill loses little.
+            size = 1 if logged else min(self._ranks.size, self._budget.evaluations - index)
+            if size <= 0 or not (logged or self._ranks.broadcast(self._budget.time_left())):
+                raise BudgetSpent
+            group, rest = rest[:size], rest[size:]
+            if logged:
+                origin, architecture = group[0]
+                evaluations = [self._replay(index, architecture, origin)]
+                self.replayed += 1
+            else:
+                measured = self._ranks.share(measure, [architecture for _, architecture in group])
+                evaluations = [
+                    Evaluation(index + i, architecture, origin, {**self._costs(architecture), **values})
+                    for i, ((origin, architecture), values) in enumerate(zip(group, measured))
+                ]
+            for evaluation in evaluations:
+                if self._log is not None and not logged:
+                    self._log.append(evaluation.to_dict())
+                self.evaluations.append(evaluation)
+                if self._progress is not None:
+                    self._progress(evaluation, logged)
+            self._budget.save(len(self.evaluations))
+            yield evaluations
 
     def _replay(self, index: int, architecture: Architecture, origin: str) -> Evaluation:
-        row = dict(self._log.rows[index])
+        row = dict(self._rows[index])
         found = (row.pop("index", None), row.pop("digest", None), row.pop("origin", None))
         row.pop("architecture", None)
         if found != (index, architecture.digest(), origin):
+            where = "the log" if self._log is None else self._log.path
             raise UserError(
-                f"{self._log.path}: line {index + 2} holds architecture {found[1]} ({found[2]}), but this "
+                f"{where}: line {index + 2} holds architecture {found[1]} ({found[2]}), but this "
                 f"search comes to {architecture.digest()} ({origin}) here: give another --output"
             )
         values = {name: math.nan if value is None else value for name, value in row.items()}

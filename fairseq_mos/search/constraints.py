@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.costs import COSTS, CostModel
+from fairseq_mos.search.costs import COSTS, MONOTONE, CostModel, extreme
 
 _COMPARE = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
 _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -78,24 +78,38 @@ def plain(value: float) -> str:
     return str(int(value)) if value == int(value) else str(value)
 
 
+def check_known(constraints: Sequence[Constraint], costs: CostModel) -> None:
+    """Checks that every limit is on a cost that the cost model knows.
+
+    Raises:
+        UserError: a limit on latency without a predictor.
+    """
+    for constraint in constraints:
+        if constraint.name not in costs.names:
+            raise UserError(
+                f"--constraint {constraint} needs --latency-predictor FILE, which fairseq-mos latency-dataset "
+                "and fit-latency make for a device"
+            )
+
+
 def check_reachable(constraints: Sequence[Constraint], space: SearchSpace, costs: CostModel) -> None:
     """Checks each limit against the space's extremes.
-
-    Every cost grows, or stays, with every gene (see :meth:`SearchSpace.largest`), so the smallest and the
-    largest architecture have the exact extremes of all of them.
 
     Raises:
         UserError: a limit that no architecture meets, with the reachable value, or two that contradict.
     """
+    check_known(constraints, costs)
     for constraint in constraints:
         word = "smallest" if constraint.upper else "largest"
-        architecture = space.smallest() if constraint.upper else space.largest()
-        reachable = costs(architecture)
-        if not constraint.met(reachable):
+        architecture, reachable = extreme(space, costs, constraint.name, largest=not constraint.upper)
+        if not constraint.met({constraint.name: reachable}):
+            value = reachable if isinstance(reachable, int) else f"{reachable:.4g}"
+            which = f"the {word} of search space {space.name!r}"
+            if constraint.name not in MONOTONE:
+                which = f"of search space {space.name!r}: {architecture.to_json()}"
             raise UserError(
-                f"constraint {constraint} cannot be met: the {word} reachable value is "
-                f"{reachable[constraint.name]} (architecture {architecture.digest()}, the {word} of search "
-                f"space {space.name!r})"
+                f"constraint {constraint} cannot be met: the {word} reachable value is {value} "
+                f"(architecture {architecture.digest()}, {which})"
             )
     for low in constraints:
         for high in constraints:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from omegaconf import open_dict
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet, space_of
+from fairseq_mos.search.losses import batch_loss
+from fairseq_mos.search.racing import Sums, clearly_worse, estimate, means
 
 
 class LossEvaluator:
@@ -28,13 +31,20 @@ class LossEvaluator:
         split: its split to measure on.
         max_tokens: tokens of a batch.
         cpu: stay on the CPU where there is a GPU.
+        precision: `fp32`; on a GPU also `fp16` or `bf16`.
 
     Raises:
         UserError: no supernet, or data that is missing, empty, too long or of other dictionaries.
     """
 
     def __init__(
-        self, path: str, data: str, split: str = "valid", max_tokens: int = 4096, cpu: bool = False
+        self,
+        path: str,
+        data: str,
+        split: str = "valid",
+        max_tokens: int = 4096,
+        cpu: bool = False,
+        precision: str = "fp32",
     ):
         if max_tokens < 1:
             raise UserError(f"--max-tokens is {max_tokens}, allowed: 1 or more")
@@ -46,16 +56,22 @@ class LossEvaluator:
         self.model = load_supernet(state, path, dictionaries)
         self.space = self.model.space
         self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
-        self.model.to(self.device)
+        if precision != "fp32" and self.device.type == "cpu":
+            raise UserError(f"--{precision} needs a GPU: on the CPU, half precision is slower and less exact")
+        self.precision = precision
+        self.model.to(self.device, {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision])
         with open_dict(cfg.task):
             cfg.task.data = str(folder)
             # Both would make fairseq do more than the loss needs: pin an architecture, translate.
             cfg.task.architecture = None
             cfg.task.eval_bleu = False
-        task = tasks.setup_task(cfg.task)
-        self.criterion = task.build_criterion(cfg.criterion).eval()
+        self.task = task = tasks.setup_task(cfg.task)
+        self._batch_loss = batch_loss(task.build_criterion(cfg.criterion).eval(), self.model)
         self.batches = self._batches(task, folder, split, max_tokens)
         self.data_digest = _digest(task.dataset(split))
+        # Batches are sorted by length: in this order, any part of them is a fair sample.
+        self.order = random.Random("order of batches").sample(range(len(self.batches)), len(self.batches))
+        self._incumbents: dict[Architecture, list[Sums]] = {}
 
     @torch.no_grad()
     def evaluate(self, architecture: Architecture) -> dict[str, float]:
@@ -64,18 +80,38 @@ class LossEvaluator:
         Both are base 2: `loss` per unit of the criterion's sample size (a token, unless the supernet was
         trained with `--sentence-avg`), `nll_loss` per target token.
         """
+        return means(self._sums(architecture))
+
+    @torch.no_grad()
+    def race(self, architecture: Architecture, incumbent: Architecture) -> dict[str, float]:
+        """Like :meth:`evaluate`, but stops where the architecture is clearly worse than the incumbent.
+
+        Batches are visited in a random order that is always the same, and compared pairwise, see
+        :func:`fairseq_mos.search.racing.clearly_worse`.
+
+        Returns:
+            `loss`, `nll_loss` and `raced`: 0 where the whole split was used; 1 where `loss` and `nll_loss` are
+            estimates: the incumbent's plus the mean difference so far.
+        """
+        if incumbent not in self._incumbents:
+            # Only the batch at hand needs one: generations follow each other.
+            self._incumbents = {incumbent: self._sums(incumbent)}
+        against = self._incumbents[incumbent]
+        found = self._sums(architecture, lambda sums: clearly_worse(sums, against, len(self.batches)))
+        if len(found) == len(self.batches):
+            return {**means(found), "raced": 0.0}
+        return {**estimate(found, against), "raced": 1.0}
+
+    def _sums(self, architecture: Architecture, stop: Callable[[list[Sums]], bool] | None = None) -> list[Sums]:
+        """Returns the sums of each batch, in :attr:`order`, up to where `stop` says so."""
         self.model.eval()
         self.model.activate(architecture)
-        loss = nll_loss = 0.0
-        sample_size = tokens = 0
-        for batch in self.batches:
-            _, size, log = self.criterion(self.model, batch)
-            loss += float(log["loss"])
-            # fairseq's cross_entropy logs no second value: its loss is the first without smoothing.
-            nll_loss += float(log.get("nll_loss", log["loss"]))
-            sample_size += int(size)
-            tokens += int(log["ntokens"])
-        return {"loss": loss / sample_size / math.log(2), "nll_loss": nll_loss / tokens / math.log(2)}
+        found: list[Sums] = []
+        for place in self.order:
+            found.append(self._batch_loss(self.batches[place]))
+            if stop is not None and stop(found):
+                break
+        return found
 
     def _batches(self, task, folder: Path, split: str, max_tokens: int) -> list[dict]:
         where = f"split {split!r} of {folder}"

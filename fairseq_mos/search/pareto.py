@@ -6,21 +6,42 @@ import math
 from collections.abc import Sequence
 
 from fairseq_mos.search.archive import Evaluation
+from fairseq_mos.search.objectives import OBJECTIVES
 
 
 def pareto_front(evaluations: Sequence[Evaluation], cost: str, value: str = "loss") -> list[Evaluation]:
     """Returns the evaluations that no other one beats, from low to high cost.
 
-    One beats another if it is no worse in both and better in one. Of equal ones the first is returned.
+    See :func:`nondominated`.
 
     Args:
-        evaluations: what to choose from; those whose value is not a number are left out.
-        cost: name of the value on one axis, less is better.
-        value: name of the value on the other axis, less is better.
+        evaluations: what to choose from.
+        cost: name of the objective on one axis, less is better.
+        value: name of the objective on the other axis.
     """
-    front: list[Evaluation] = []
-    valid = [e for e in evaluations if not math.isnan(e.values[value])]
-    for evaluation in sorted(valid, key=lambda e: (e.values[cost], e.values[value], e.index)):
-        if not front or evaluation.values[value] < front[-1].values[value]:
-            front.append(evaluation)
-    return front
+    return nondominated(evaluations, (cost, value))
+
+
+def nondominated(evaluations: Sequence[Evaluation], objectives: Sequence[str]) -> list[Evaluation]:
+    """Returns the evaluations that no other one beats, sorted by the last cost among the objectives.
+
+    One beats another if it is no worse in all objectives and better in one. Of equal ones the first is
+    returned. Those with a value that is not a number are left out.
+
+    Args:
+        evaluations: what to choose from.
+        objectives: names of :data:`fairseq_mos.search.objectives.OBJECTIVES`.
+    """
+    points = [
+        (tuple(OBJECTIVES[name].fitness(e) for name in objectives), e.index, e)
+        for e in evaluations
+        if not any(math.isnan(e.values[name]) for name in objectives)
+    ]
+    front: list[tuple[tuple[float, ...], int, Evaluation]] = []
+    # In this order, nothing is beaten by what comes after it.
+    for point in sorted(points, key=lambda point: point[:2]):
+        if not any(all(a <= b for a, b in zip(kept[0], point[0])) for kept in front):
+            front.append(point)
+    costs = [i for i, name in enumerate(objectives) if not OBJECTIVES[name].expensive] or [0]
+    front.sort(key=lambda point: (point[0][costs[-1]], point[1]))
+    return [evaluation for _, _, evaluation in front]

@@ -16,7 +16,8 @@ a child that grows deeper inherits it (HAT)."""
 _TRIES = 200
 _REPAIRS = 10
 _REPAIR_STEPS = 1000
-_ENUMERABLE = 50_000
+ENUMERABLE = 50_000
+"""Sequences of genes up to which a space is listed to the end."""
 
 
 class NothingNew(Exception):
@@ -24,7 +25,7 @@ class NothingNew(Exception):
 
 
 class Proposals:
-    """Makes architectures that keep the limits and were not evaluated yet.
+    """Makes architectures that keep the limits, none of them twice.
 
     First come plain draws, as published. Where the limits leave too few of them, a draw is repaired: one
     or two genes are redrawn, and kept while the violation does not grow. In a small space the rest is listed.
@@ -32,7 +33,6 @@ class Proposals:
     Args:
         space: the search space.
         violation: 0 for an architecture within the limits, else how far it is outside.
-        known: whether an architecture was evaluated already.
         rng: the only source of randomness.
     """
 
@@ -40,12 +40,12 @@ class Proposals:
         self,
         space: SearchSpace,
         violation: Callable[[Architecture], float],
-        known: Callable[[Architecture], bool],
         rng: random.Random,
     ):
         self.space, self.rng = space, rng
         self.repaired = 0
-        self._violation, self._known = violation, known
+        self._violation = violation
+        self._taken: set[Architecture] = set()
         self._choices = [gene.choices for gene in space.genes]
         self._size = prod(len(choices) for choices in self._choices)
         self._rest: Iterator[Genes] | None = None
@@ -53,6 +53,14 @@ class Proposals:
     def feasible(self, genes: Genes) -> bool:
         """Whether the genes' architecture keeps the limits."""
         return self._violation(self.space.from_genes(genes)) == 0
+
+    def take(self, genes: Genes) -> bool:
+        """Takes an architecture if it keeps the limits and was not taken before; says whether it did."""
+        architecture = self.space.from_genes(genes)
+        if architecture in self._taken or self._violation(architecture) != 0:
+            return False
+        self._taken.add(architecture)
+        return True
 
     def draw(self) -> Genes:
         """Draws every gene uniformly (HAT).
@@ -65,14 +73,29 @@ class Proposals:
             return tuple(self.rng.choice(choices) for choices in self._choices)
 
         found = self._try(make)
-        if found is None and self._size <= _ENUMERABLE:
-            found = next(self._listing(), None)
-        elif found is None:
+        if found is None and self._size <= ENUMERABLE:
+            return self.list_next()
+        if found is None:
             # The search ends if this fails: worth another effort.
             found = self._try(make) or self._try(make)
         if found is None:
             raise NothingNew
         return found
+
+    def adapt(self, genes: Genes) -> Genes | None:
+        """Takes these genes, or where they cannot be taken, near ones; None if nothing was found."""
+        first = [genes]
+
+        def make() -> Genes:
+            if first:
+                return first.pop()
+            # A neighbour: one gene in ten or so redrawn.
+            return tuple(
+                self.rng.choice(choices) if self.rng.random() < 0.1 else value
+                for value, choices in zip(genes, self._choices)
+            )
+
+        return self._try(make)
 
     def mutate(self, parents: list[Genes], probability: float) -> Genes | None:
         """Redraws each gene of a random parent with `probability`; None if nothing new was found."""
@@ -98,12 +121,11 @@ class Proposals:
     def _try(self, make: Callable[[], Genes]) -> Genes | None:
         for _ in range(_TRIES):
             genes = make()
-            architecture = self.space.from_genes(genes)
-            if not self._known(architecture) and self._violation(architecture) == 0:
+            if self.take(genes):
                 return genes
         for _ in range(_REPAIRS):
             genes = self._repair(make())
-            if genes is not None and not self._known(self.space.from_genes(genes)):
+            if genes is not None and self.take(genes):
                 self.repaired += 1
                 return genes
         return None
@@ -123,14 +145,15 @@ class Proposals:
                 genes, violation = tuple(changed), after
         return genes if violation == 0 else None
 
-    def _listing(self) -> Iterator[Genes]:
-        """Goes once through a small space, so that nothing within the limits is missed."""
-        if self._rest is None:
-            self._rest = self._list()
-        return self._rest
+    def list_next(self) -> Genes:
+        """Goes once through the space, so that nothing within the limits is missed.
 
-    def _list(self) -> Iterator[Genes]:
-        for genes in product(*self._choices):
-            architecture = self.space.from_genes(genes)
-            if not self._known(architecture) and self._violation(architecture) == 0:
-                yield genes
+        Raises:
+            NothingNew: it has come to the end.
+        """
+        if self._rest is None:
+            self._rest = product(*self._choices)
+        for genes in self._rest:
+            if self.take(genes):
+                return genes
+        raise NothingNew

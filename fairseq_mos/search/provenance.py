@@ -34,6 +34,7 @@ def measured_with(evaluator: LossEvaluator, path: str, split: str, max_tokens: i
         "split": split,
         "max_tokens": max_tokens,
         "device": evaluator.device.type,
+        "precision": evaluator.precision,
         "torch": torch.__version__,
         "fairseq_mos": __version__,
     }

@@ -9,20 +9,23 @@ from types import TracebackType
 from tqdm import tqdm
 
 from fairseq_mos.search.archive import Evaluation
+from fairseq_mos.search.objectives import OBJECTIVES
 
 
 class ProgressBar:
-    """A bar with evaluations per second, the time left and the best loss so far.
+    """A bar with evaluations per second, the time left and the best value so far.
 
     It appears with the first evaluation, so that a search which is refused shows none. Evaluations that
     come from the log of an interrupted run do not count for the speed.
 
     Args:
         total: the budget.
+        objective: name of the objective whose best value is shown.
     """
 
-    def __init__(self, total: int):
+    def __init__(self, total: int, objective: str = "loss"):
         self._total = total
+        self._objective = OBJECTIVES[objective]
         self._bar: tqdm | None = None
         self._best = math.inf
         self._start = time.time()
@@ -32,10 +35,11 @@ class ProgressBar:
         if self._bar is None:
             self._bar = tqdm(total=self._total, unit="eval", desc="search", dynamic_ncols=True, smoothing=0.1)
             self._bar.start_t = self._bar.last_print_t = self._start
-        loss = evaluation.values["loss"]
-        if loss < self._best:
-            self._best = loss
-            self._bar.set_postfix_str(f"best loss {loss:.4f}", refresh=False)
+        fitness = self._objective.fitness(evaluation)
+        if evaluation.full and fitness < self._best:
+            self._best = fitness
+            name = self._objective.name
+            self._bar.set_postfix_str(f"best {name} {evaluation.values[name]:.4f}", refresh=False)
         if replayed:
             self._bar.initial += 1
             self._bar.n += 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 
 import pytest
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.cli import main
 from fairseq_mos.search.provenance import file_sha256
+from tests.fairseq_commands import run
 
 
 @pytest.fixture
@@ -42,10 +44,15 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
     assert f"{rows[0]['loss']:.4f}" in table["smallest"] and rows[0]["origin"] == "smallest"
     assert "signature: space:toy-" in out
 
-    files = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    def contents():
+        # The state file holds the running time.
+        return {f: f.read_bytes() for f in folder.rglob("*") if f.is_file() and f.name != "state.json"}
+
+    files = contents()
+    assert folder / "pareto.png" in files and folder / "progress.png" in files
     code, out, _ = search(*options)
     assert code == 0 and "16 architectures evaluated, 16 of them by an earlier run" in out
-    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == files
+    assert contents() == files
     assert file_sha256(trained.path) == before
 
     command = shlex.split(out.splitlines()[-1])
@@ -62,6 +69,16 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
         (["--budget", "0"], "--budget is 0"),
         (["--parents", "200"], "--parents is 200"),
         (["--valid-subset", "nothing"], "split 'nothing' of"),
+        (["--minutes", "-1"], "--minutes is -1"),
+        (["--objectives", "loss,size"], "--objectives: 'size' is unknown, allowed: loss, "),
+        (["--objectives", "flops,loss"], "--objectives flops,loss: the first one chooses the winner"),
+        (["--objectives", "loss,latency_ms"], "--objectives latency_ms needs --latency-predictor"),
+        (["--constraint", "latency_ms<=9"], "--constraint latency_ms<=9 needs --latency-predictor"),
+        (["--algorithm", "nsga2"], "--algorithm nsga2 needs several --objectives"),
+        (["--algorithm", "exhaustive"], "--algorithm exhaustive is for small spaces"),
+        (["--start", "random:1", "--constraint", "params<=40K"], "--start random:1: the architecture breaks"),
+        (["--bf16"], "--bf16 needs a GPU"),
+        (["--latency-predictor", "nothing.json"], "cannot read nothing.json: No such file"),
     ],
 )
 def test_mistakes_end_with_one_line_and_exit_code_2(search, tmp_path, arguments, message):
@@ -70,6 +87,60 @@ def test_mistakes_end_with_one_line_and_exit_code_2(search, tmp_path, arguments,
     assert code == 2 and out == ""
     assert len(lines) == 1 and lines[0].startswith("fairseq-mos: error: ") and message in lines[0]
     assert not (tmp_path / "my search").exists()
+
+
+def test_nsga2_with_translation_scores(search, tmp_path):
+    options = ("--algorithm", "nsga2", "--objectives", "bleu,chrf,flops", "--beam", "2", "--budget", "12")
+    code, out, err = search(*options)
+    assert code == 0 and "best bleu" in err and "BLEU" in out and "nrefs:1|case:mixed|eff:no|tok:13a" in out
+    folder = tmp_path / "my search"
+    rows = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()][1:]
+    assert len(rows) == 12 and max(row["chrf"] for row in rows) > 0
+    assert list((folder / "front").glob("pareto-01-*.yaml"))
+    best = Architecture.load(folder / "best.yaml").digest()
+    assert best in {row["digest"] for row in rows if row["bleu"] == max(r["bleu"] for r in rows)}
+
+
+def test_under_a_latency_limit_the_winner_is_measured(trained, search, tmp_path, capsys):
+    """Measured, fitted, searched: the whole way on this machine."""
+    data, predictor = str(tmp_path / "latency.jsonl"), str(tmp_path / "predictor.json")
+    flags = ["--threads", "1", "--runs", "4", "--warmup", "1", "--source-tokens", "5", "--target-tokens", "5"]
+    measure = ["latency-dataset", "--path", str(trained.path), "--data", str(trained.data), "--samples", "24"]
+    assert main([*measure, "--output", data, *flags]) == 0
+    assert main(["fit-latency", "--dataset", data, "--output", predictor, "--model", "linear"]) == 0
+    assert "90 % of the errors from" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (tmp_path / "latency.jsonl").read_text().splitlines()][1:]
+    limit = 2 * max(row["median_ms"] for row in rows)
+    options = ("--latency-predictor", predictor, "--budget", "12", "--confirm-runs", "4")
+    code, out, _ = search(*options, "--constraint", f"latency_ms<={limit}", "--objectives", "loss,latency_ms")
+    assert code == 0
+    folder = tmp_path / "my search"
+    best = json.loads((folder / "best.json").read_text())
+    assert best["measured"][-1]["holds"] and best["measured"][-1]["measured"] <= limit
+    assert f"measured {best['digest']}" in out and "ms (predicted)" in out
+    assert list((folder / "front").glob("latency_ms-01-*.yaml"))
+    code, _, err = search(*options, "--constraint", "latency_ms<=0.001", output=tmp_path / "other")
+    assert code == 2 and "cannot be met: the smallest reachable value is" in err
+
+
+def test_two_ranks_find_what_one_process_finds(trained, tmp_path):
+    """The same files, bit for bit, from two gloo processes."""
+    arguments = ["search", str(trained.data), "--path", str(trained.path), "--cpu", "--budget", "15"]
+    arguments += ["--algorithm", "evolution", "--max-tokens", "10"]
+    assert main([*arguments, "--output", str(tmp_path / "one")]) == 0
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run([*launcher, "-m", "fairseq_mos.cli", *arguments, "--output", str(tmp_path / "two")], tmp_path)
+    for name in ("evaluations.jsonl", "evaluations.csv", "best.yaml", "best.json"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_a_mistake_on_two_ranks_ends_both(trained, tmp_path):
+    arguments = ["search", str(trained.data), "--path", str(trained.path), "--cpu", "--constraint", "params<=10"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "fairseq_mos.cli", *arguments, "--output", str(tmp_path / "two")]
+    done = run(command, tmp_path, check=False)
+    assert done.returncode != 0 and "params<=10 cannot be met" in done.stderr
+    assert not (tmp_path / "two").exists()
 
 
 def test_a_folder_of_another_search_is_refused(search):

@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import signal
+from functools import partial
 
 import pytest
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.algorithms import Settings
+from fairseq_mos.search.budget import Budget
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.pareto import pareto_front
+from tests.arch.samples import mini
 from tests.search.synthetic import COSTS, Counter, loss_of, search
 
 OPTIONS = {
@@ -24,10 +28,12 @@ OPTIONS = {
 
 
 def contents(folder):
-    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+    """What a search wrote, but for the state file, which holds its running time."""
+    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != "state.json"]
+    return {str(f.relative_to(folder)): f.read_bytes() for f in files}
 
 
-@pytest.mark.parametrize("algorithm", ["random", "evolution"])
+@pytest.mark.parametrize("algorithm", ["random", "evolution", "nsga2"])
 def test_same_seed_same_files_and_another_seed_others(tmp_path, algorithm):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         search(tmp_path / name, algorithm=algorithm, seed=seed, **OPTIONS)
@@ -36,16 +42,17 @@ def test_same_seed_same_files_and_another_seed_others(tmp_path, algorithm):
     assert a["evaluations.jsonl"].splitlines()[5:] != c["evaluations.jsonl"].splitlines()[5:]
 
 
-@pytest.mark.parametrize("algorithm", ["random", "evolution"])
+@pytest.mark.parametrize("algorithm", ["random", "evolution", "nsga2"])
 def test_interrupted_anywhere_and_resumed_equals_uninterrupted(tmp_path, algorithm):
-    search(tmp_path / "whole", algorithm=algorithm, **OPTIONS)
+    options = {**OPTIONS, "objectives": ("loss", "flops") if algorithm == "nsga2" else ("loss",)}
+    search(tmp_path / "whole", algorithm=algorithm, **options)
     whole = contents(tmp_path / "whole")
     for after in (0, 1, 11, 12, 20, 44):
         folder = tmp_path / f"after{after}"
         with pytest.raises(KeyboardInterrupt):
-            search(folder, Counter(fail_at=after), algorithm=algorithm, **OPTIONS)
+            search(folder, Counter(fail_at=after), algorithm=algorithm, **options)
         rest = Counter()
-        result = search(folder, rest, algorithm=algorithm, **OPTIONS)
+        result = search(folder, rest, algorithm=algorithm, **options)
         assert (len(rest.calls), result.replayed) == (45 - after, after)
         assert contents(folder) == whole
 
@@ -137,9 +144,7 @@ def test_files(tmp_path):
         front = pareto_front(result.evaluations, cost)
         files = sorted((tmp_path / "front").glob(f"{cost}-*.yaml"))
         assert [Architecture.load(file) for file in files] == [e.architecture for e in front]
-        assert [int(row["index"]) for row in table if row[f"front_{cost}"] == "1"] == sorted(
-            e.index for e in front
-        )
+        assert [int(row["index"]) for row in table if row[f"front_{cost}"] == "1"] == sorted(e.index for e in front)
 
 
 def test_fronts_of_a_shorter_run_are_replaced(tmp_path):
@@ -155,3 +160,64 @@ def test_fronts_of_a_shorter_run_are_replaced(tmp_path):
 def test_a_budget_of_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match="--budget is 0"):
         search(tmp_path, budget=0)
+    with pytest.raises(UserError, match="--minutes is 0"):
+        search(tmp_path, minutes=0)
+
+
+def test_given_architectures_come_first(tmp_path):
+    space = mini()
+    given = [space.sample(random.Random(3)), space.largest()]
+    result = search(tmp_path, algorithm="random", budget=5, given=given)
+    assert [e.origin for e in result.evaluations] == ["largest", "smallest", "given", "random", "random"]
+    assert result.evaluations[2].architecture == given[0]
+
+
+def test_minutes_end_a_search_and_more_of_them_continue_it(tmp_path, monkeypatch):
+    """Each evaluation takes a minute of a clock that only evaluations move."""
+    now = [0.0]
+    clocked = partial(Budget, clock=lambda: now[0])
+    monkeypatch.setattr("fairseq_mos.search.driver.Budget", clocked)
+
+    def slow(arch):
+        now[0] += 60.0
+        return {"loss": loss_of(arch), "nll_loss": loss_of(arch)}
+
+    options = {"algorithm": "random", "budget": 40}
+    assert len(search(tmp_path / "a", slow, minutes=7, **options).evaluations) == 7
+    again = search(tmp_path / "a", slow, minutes=7, **options)
+    assert (len(again.evaluations), again.replayed) == (7, 7)
+    more = search(tmp_path / "a", slow, minutes=12, **options)
+    assert (len(more.evaluations), more.replayed) == (12, 7)
+    state = json.loads((tmp_path / "a" / "state.json").read_text())
+    assert state == {"evaluations": 12, "seconds": 720.0, "finished": True}
+    whole = search(tmp_path / "b", slow, **options)
+    assert [e.architecture for e in whole.evaluations[:12]] == [e.architecture for e in more.evaluations]
+
+
+def test_a_damaged_state_file_is_named(tmp_path):
+    search(tmp_path, **OPTIONS)
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(UserError, match="state.json is damaged"):
+        search(tmp_path, **OPTIONS)
+
+
+def test_racing_cuts_the_clearly_worse_short_and_the_winner_is_measured_in_full(tmp_path):
+    against = []
+
+    def race(arch, incumbent):
+        against.append(incumbent)
+        worse = loss_of(arch) > loss_of(incumbent) + 0.3
+        return {"loss": loss_of(arch) + 0.01 * worse, "nll_loss": 0.0, "raced": float(worse)}
+
+    options = {"settings": OPTIONS["settings"], "budget": 60}
+    result = search(tmp_path / "a", race=race, **options)
+    plain = search(tmp_path / "b", **options)
+    assert [e.architecture for e in result.evaluations] == [e.architecture for e in plain.evaluations]
+    assert result.best.architecture == plain.best.architecture and result.best.full
+    assert 0 < sum(not e.full for e in result.evaluations) < 60
+    # One incumbent a generation: the last of the parents, of which there are four.
+    first = sorted(result.evaluations[:12], key=lambda e: (e.values["loss"], e.index))
+    assert set(against[:10]) == {first[3].architecture}
+    raced = {e.index for e in result.evaluations if not e.full}
+    with open(tmp_path / "a" / "evaluations.csv", newline="") as stream:
+        assert not raced & {int(r["index"]) for r in csv.DictReader(stream) if r["front_flops"] == "1"}

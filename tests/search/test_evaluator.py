@@ -154,3 +154,26 @@ def test_another_dictionary(trained, data):
 def test_sentences_that_are_too_long(trained, data):
     assert "raise --max-tokens" in refusal(trained, data, max_tokens=3)
     assert "--max-tokens is 0" in refusal(trained, data, max_tokens=0)
+
+
+def test_racing_stops_the_clearly_worse_and_measures_the_others_in_full(trained):
+    evaluator = LossEvaluator(str(trained.path), str(trained.data), max_tokens=10, cpu=True)
+    assert len(evaluator.batches) >= 8
+    rng = random.Random(1)
+    archs = list(dict.fromkeys(evaluator.space.sample(rng) for _ in range(12)))
+    full = {arch: evaluator.evaluate(arch) for arch in archs}
+    best, worst = (choose(archs, key=lambda a: full[a]["loss"]) for choose in (min, max))
+    for arch in archs:
+        # Nothing is clearly worse than the worst.
+        assert evaluator.race(arch, worst) == {**full[arch], "raced": 0.0}
+        raced = evaluator.race(arch, best)
+        assert evaluator.race(arch, best) == raced
+        if not raced["raced"]:
+            assert raced == {**full[arch], "raced": 0.0}
+        assert raced["loss"] >= full[best]["loss"]
+
+
+def test_the_order_of_batches_is_random_and_always_the_same(trained):
+    first, second = (LossEvaluator(str(trained.path), str(trained.data), max_tokens=10, cpu=True) for _ in "ab")
+    assert first.order == second.order != sorted(first.order)
+    assert sorted(first.order) == list(range(len(first.batches)))

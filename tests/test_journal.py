@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.log import EvaluationLog
+from fairseq_mos.journal import Journal
 
 SIGNATURE = {"space": "mini", "seed": 1, "constraints": ("params<=3",)}
 ROWS = [{"index": 0, "loss": 0.1 + 0.2}, {"index": 1, "loss": 1e-17}, {"index": 2, "loss": float("nan")}]
@@ -16,7 +16,7 @@ ROWS = [{"index": 0, "loss": 0.1 + 0.2}, {"index": 1, "loss": 1e-17}, {"index": 
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "new" / "evaluations.jsonl"
-    with EvaluationLog(path, SIGNATURE, {"data": "folder"}) as log:
+    with Journal(path, SIGNATURE, {"data": "folder"}) as log:
         for row in ROWS:
             log.append(row)
     return path
@@ -30,7 +30,7 @@ def test_lines_are_a_header_and_the_rows(path):
 
 
 def test_values_come_back_exactly(path):
-    with EvaluationLog(path, SIGNATURE) as log:
+    with Journal(path, SIGNATURE) as log:
         assert [row["loss"] for row in log.rows] == [0.1 + 0.2, 1e-17, None]
 
 
@@ -39,7 +39,7 @@ def test_a_row_cut_short_anywhere_is_dropped_and_written_again(path):
     last = whole.rstrip(b"\n").rfind(b"\n") + 1
     for cut in range(last, len(whole)):
         path.write_bytes(whole[:cut])
-        with EvaluationLog(path, SIGNATURE) as log:
+        with Journal(path, SIGNATURE) as log:
             assert len(log.rows) == 2
             log.append(ROWS[2])
         assert path.read_bytes() == whole
@@ -50,7 +50,7 @@ def test_a_header_cut_short_is_a_new_log(path):
     header = whole[: whole.find(b"\n") + 1]
     for content in (b"", header[:10], header[:-1]):
         path.write_bytes(content)
-        with EvaluationLog(path, SIGNATURE, {"data": "folder"}) as log:
+        with Journal(path, SIGNATURE, {"data": "folder"}) as log:
             assert log.rows == []
         assert path.read_bytes() == header
 
@@ -59,7 +59,7 @@ def test_a_header_cut_short_is_a_new_log(path):
 def test_the_log_of_another_search_is_refused_and_kept(path, name, value):
     before = path.read_bytes()
     with pytest.raises(UserError, match=f"its {name} is .*give another --output") as error:
-        EvaluationLog(path, {**SIGNATURE, name: value})
+        Journal(path, {**SIGNATURE, name: value})
     assert "\n" not in str(error.value) and path.read_bytes() == before
 
 
@@ -67,22 +67,22 @@ def test_a_damaged_line_is_named(path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], b"{oops\n", *lines[3:]]))
     with pytest.raises(UserError, match="line 3 is damaged"):
-        EvaluationLog(path, SIGNATURE)
+        Journal(path, SIGNATURE)
 
 
 def test_a_foreign_file_is_refused(path):
     path.write_text('{"hello": 1}\n')
     with pytest.raises(UserError, match="no header"):
-        EvaluationLog(path, SIGNATURE)
+        Journal(path, SIGNATURE)
 
 
 def test_two_searches_cannot_write_one_log(path):
-    with EvaluationLog(path, SIGNATURE), pytest.raises(UserError, match="still runs"):
-        EvaluationLog(path, SIGNATURE)
-    EvaluationLog(path, SIGNATURE).close()
+    with Journal(path, SIGNATURE), pytest.raises(UserError, match="still runs"):
+        Journal(path, SIGNATURE)
+    Journal(path, SIGNATURE).close()
 
 
 def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        EvaluationLog(tmp_path / "file" / "evaluations.jsonl", SIGNATURE)
+        Journal(tmp_path / "file" / "evaluations.jsonl", SIGNATURE)

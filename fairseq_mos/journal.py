@@ -1,4 +1,4 @@
-"""The log of a search: every evaluation, in order, safe against a kill at any moment."""
+"""Append-only logs of long work: every result, in order, safe against a kill at any moment."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ except ImportError:  # not on Windows
 _SHOWN = 60
 
 
-class EvaluationLog:
-    """A JSONL file: a header line with the signature, then one line per evaluation.
+class Journal:
+    """A JSONL file: a header line with the signature, then one line per result.
 
-    Each line is flushed to the disk before the next evaluation starts. Opening a log that exists reads
+    Each line is flushed to the disk before the next result is worked on. Opening a log that exists reads
     what it holds as :attr:`rows`; a last line that a kill cut short is dropped.
 
     Args:
         path: the file; its folder is created where it is missing.
         signature: what the values depend on. A log with another one is refused.
         about: what else the header should say; a log may be continued with another one.
+        kind: what the log is of, for its header and messages: a word such as `search`.
+        remedy: what to do about a log of something else.
 
     Raises:
         UserError: not writable, in use by another process, damaged, or the log of another search.
@@ -38,7 +40,10 @@ class EvaluationLog:
         path: str | os.PathLike,
         signature: Mapping[str, object],
         about: Mapping[str, object] | None = None,
+        kind: str = "search",
+        remedy: str = "give another --output, or the same arguments to continue it",
     ):
+        self._kind, self._remedy = kind, remedy
         self.path = Path(path)
         self._about = dict(about or {})
         self.rows: list[dict] = []
@@ -55,7 +60,7 @@ class EvaluationLog:
             raise
 
     def append(self, row: Mapping[str, object]) -> None:
-        """Writes one evaluation; what is not finite becomes null, which JSON can express."""
+        """Writes one result; what is not finite becomes null, which JSON can express."""
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         self._write(finite)
 
@@ -63,7 +68,7 @@ class EvaluationLog:
         """Closes the file."""
         self._file.close()
 
-    def __enter__(self) -> EvaluationLog:
+    def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -75,7 +80,7 @@ class EvaluationLog:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{self.path} is being written by another search that still runs") from None
+            raise UserError(f"{self.path} is being written by another {self._kind} that still runs") from None
         except OSError:
             pass  # a file system without locks
 
@@ -87,18 +92,18 @@ class EvaluationLog:
             self._file.truncate(whole)
         lines = content[:whole].splitlines()
         if not lines:
-            self._write({"fairseq_mos_search": 1, "signature": signature, **self._about})
+            self._write({f"fairseq_mos_{self._kind.replace(' ', '_')}": 1, "signature": signature, **self._about})
             return
         header, *self.rows = [self._parse(line, number) for number, line in enumerate(lines, 1)]
         if "signature" not in header:
-            raise UserError(f"{self.path}: line 1 is no header of fairseq-mos search: give another --output")
+            raise UserError(f"{self.path}: line 1 is no header of a {self._kind}: {self._remedy}")
         found = header["signature"]
         for name in {**found, **signature}:
             if found.get(name) != signature.get(name):
                 there, here = (_short(values.get(name)) for values in (found, signature))
                 raise UserError(
-                    f"{self.path} is the log of another search: its {name} is {there}, now it is {here}; "
-                    "give another --output, or the same arguments to continue it"
+                    f"{self.path} is the log of another {self._kind}: its {name} is {there}, now it is {here}; "
+                    f"{self._remedy}"
                 )
 
     def _parse(self, line: bytes, number: int) -> dict:

@@ -1,0 +1,38 @@
+"""`fairseq-mos fit-latency`."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's arguments."""
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        help="what latency-dataset wrote, or a CSV file with HAT's columns (means over layers and latencies)",
+    )
+    parser.add_argument("--output", required=True, help="predictor to write (.json); a CSV and a picture lie beside it")
+    parser.add_argument(
+        "--model",
+        choices=("auto", "linear", "boosting", "both"),
+        default="auto",
+        help="ridge regression, boosted trees, boosted trees on the ridge's residuals; auto: the best in "
+        "cross-validation",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the split into fitted and held-out architectures")
+    parser.add_argument("--search-space", help="the search space of a CSV file")
+    parser.add_argument("--device-name", default="unknown", help="the device of a CSV file")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fits, prints the error on held-out architectures."""
+    from fairseq_mos.cost.fitting import fit_file
+
+    report = fit_file(args.dataset, args.output, args.model, args.seed, args.search_space, args.device_name)
+    print(f"model {report.model}: {report.errors}")
+    if report.noise == report.noise:
+        print(f"noise floor: the same architecture, measured again, differs by {100 * report.noise:.2f} % on average")
+    print(f"wrote {', '.join(map(str, report.files))}")
+    if report.remark:
+        print(report.remark)

@@ -1,0 +1,83 @@
+"""`fairseq-mos latency-dataset`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+
+from fairseq_mos.cost.options import add_latency_flags
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's arguments."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--path", help="supernet checkpoint, whose subnets are measured")
+    source.add_argument(
+        "--search-space", help="shipped search space or YAML file: measures subnets with random weights"
+    )
+    parser.add_argument("--output", required=True, help="file to write (.jsonl); given again, measuring goes on")
+    parser.add_argument("--samples", type=int, default=300, help="architectures to measure")
+    parser.add_argument("--seed", type=int, default=1, help="which architectures")
+    parser.add_argument("--data", help="folder with the dictionaries (default: beside the supernet)")
+    parser.add_argument("--vocabulary", type=int, default=32768, help="entries of the dictionary, for --search-space")
+    add_latency_flags(parser, runs=20)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measures, prints noise and drift and the next command."""
+    import fairseq_mos
+    from fairseq_mos.cost.options import latency_settings
+    from fairseq_mos.errors import UserError
+
+    fairseq_mos.register()
+    from tqdm import tqdm
+
+    from fairseq_mos.arch import SearchSpace
+    from fairseq_mos.cost import dataset, subnets
+    from fairseq_mos.cost.latency import DRIFT, LatencyMeter
+    from fairseq_mos.files import atomic_write
+
+    settings = latency_settings(args)
+    if settings.protocol != "hat":
+        raise UserError("--protocol generate is not available here, allowed: hat (a predictor needs fixed lengths)")
+    if args.path:
+        source = subnets.of_checkpoint(args.path, args.data)
+    else:
+        source = subnets.of_space(SearchSpace.load(args.search_space), args.vocabulary)
+    signature = {**settings.signature(), "vocabulary": source.vocabulary[1]}
+    meter = LatencyMeter(settings)
+    with tqdm(total=dataset.planned(args.samples), unit="arch", desc="measuring", dynamic_ncols=True) as bar:
+
+        def progress(replayed: bool) -> None:
+            bar.update()
+
+        data = dataset.measure_dataset(
+            source.space,
+            args.samples,
+            args.seed,
+            signature,
+            lambda architecture: meter.measure(source.build(architecture)).to_dict(),
+            args.output,
+            {"origin": source.origin},
+            progress,
+        )
+    facts = dataset.summary(data)
+    with atomic_write(f"{args.output}.summary.json") as stream:
+        json.dump(facts, stream, indent=2)
+        stream.write("\n")
+    print(
+        f"{len(data.architectures)} architectures of search space {source.space.name!r}: "
+        f"{facts['fastest_ms']:.2f} to {facts['slowest_ms']:.2f} ms on {signature['device']}, "
+        f"{signature['threads']} threads, {signature['precision']}"
+    )
+    print(
+        f"reference measured {facts['reference_measurements']} times: {facts['reference_ms']:.2f} ms, noise "
+        f"{facts['noise']:.1%}, drift {facts['drift']:+.1%}"
+    )
+    if abs(data.drift()) >= DRIFT:
+        print("the machine was not quiet: measure again, with nothing else running, for a better predictor")
+    print(f"wrote {args.output} and {args.output}.summary.json")
+    predictor = str(Path(args.output).with_name("predictor.json"))
+    print("next:\n  " + shlex.join(["fairseq-mos", "fit-latency", "--dataset", args.output, "--output", predictor]))

@@ -1,0 +1,88 @@
+"""`fairseq-mos profile`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+
+from fairseq_mos.cost.options import add_latency_flags
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's arguments."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--path", help="checkpoint: a supernet, an extracted subnet or fairseq's stock transformer")
+    source.add_argument("--search-space", help="shipped search space or YAML file: a subnet with random weights")
+    parser.add_argument(
+        "--architecture", help="for a supernet or space: YAML file, largest, smallest or random:SEED (default: largest)"
+    )
+    parser.add_argument("--data", help="folder with the dictionaries (default: beside the checkpoint)")
+    parser.add_argument("--vocabulary", type=int, default=32768, help="entries of the dictionary, for --search-space")
+    parser.add_argument(
+        "--share", choices=("all", "decoder", "none"), default="all", help="shared embeddings, for --search-space"
+    )
+    parser.add_argument("--output", help="file to write (.json), and the same as .csv beside it")
+    parser.add_argument("--latency", action="store_true", help="also measure latency on this machine")
+    parser.add_argument("--gen-subset", default="test", help="split of --data to translate, for --protocol generate")
+    parser.add_argument("--sentences", type=int, default=20, help="how many of its sentences, for --protocol generate")
+    add_latency_flags(parser, runs=300)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Counts, measures, prints a table."""
+    import fairseq_mos
+    from fairseq_mos.cost.options import latency_settings
+
+    fairseq_mos.register()
+    settings = latency_settings(args)
+    from fairseq_mos.cost.profiling import load_model, read_sentences
+    from fairseq_mos.cost.profiling import profile as count
+    from fairseq_mos.files import atomic_write
+
+    model, name = load_model(args.path, args.search_space, args.architecture, args.data, args.vocabulary, args.share)
+    sentences = []
+    if args.latency and settings.protocol == "generate":
+        sentences = read_sentences(model, args.data, args.gen_subset, args.sentences)
+    row = {"model": name, **count(model, args.source_tokens, args.target_tokens)}
+    lines = [
+        f"model:                {name}",
+        f"parameters:           {row['params']:>15,}",
+        f"without embeddings:   {row['params_no_embed']:>15,}  (and without the output layer)",
+        f"FLOPs:                {row['flops']:>15,}  (2 x MACs, {args.source_tokens}/{args.target_tokens} tokens, "
+        "without the output layer)",
+        f"output layer:         {row['flops_output_layer']:>15,}  FLOPs",
+    ]
+    if args.latency:
+        from tqdm import tqdm
+
+        from fairseq_mos.cost.latency import DRIFT, LatencyMeter
+
+        meter = LatencyMeter(settings, sentences)
+        with tqdm(total=settings.runs, unit="run", desc="measuring", dynamic_ncols=True, leave=False) as bar:
+            found = meter.measure(model, bar.update)
+        signature = settings.signature()
+        row.update(found.to_dict(), **{f"latency_{key}": value for key, value in signature.items()})
+        lines.append(
+            f"latency:              {found.median_ms:>15.2f}  ms (median of {found.runs}; quartiles "
+            f"{found.low_ms:.2f} to {found.high_ms:.2f})"
+        )
+        if settings.protocol == "hat":
+            lines.append(f"  encoder, decoder:   {found.encoder_ms:>15.2f}  ms, {found.decoder_ms:.2f} ms")
+        lines.append("signature: " + "|".join(f"{key}:{value}" for key, value in signature.items()))
+        if found.drift >= DRIFT or abs(found.trend) >= DRIFT:
+            lines.append(
+                f"the machine was not quiet: interleaved halves of the runs differ by {found.drift:.1%}, the last "
+                f"third from the first by {found.trend:+.1%}; the interval was widened to cover both"
+            )
+    if args.output:
+        with atomic_write(args.output) as stream:
+            json.dump(row, stream, indent=2)
+            stream.write("\n")
+        table = f"{args.output.removesuffix('.json')}.csv"
+        with atomic_write(table) as stream:
+            writer = csv.DictWriter(stream, list(row), lineterminator="\n")
+            writer.writeheader()
+            writer.writerow(row)
+        lines.append(f"wrote {args.output} and {table}")
+    print("\n".join(lines))

@@ -1,0 +1,193 @@
+"""Measured latencies of many architectures: the data of a latency predictor."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.errors import UserError
+from fairseq_mos.journal import Journal
+
+REFERENCE_EVERY = 10
+"""Architectures between two measurements of the reference."""
+
+_TRIES = 200
+_REMEDY = "give another --output, or the same arguments to continue it"
+
+
+@dataclass(frozen=True)
+class LatencyData:
+    """A data set of measured latencies.
+
+    Attributes:
+        space: the search space.
+        signature: how and where latency was measured.
+        architectures: what was measured, the reference left out.
+        milliseconds: latency of each (median).
+        reference: latency of the reference architecture, each time that it was measured.
+    """
+
+    space: SearchSpace
+    signature: Mapping[str, object]
+    architectures: Sequence[Architecture]
+    milliseconds: Sequence[float]
+    reference: Sequence[float] = field(default_factory=list)
+
+    def noise(self) -> float:
+        """Returns the reference's mean absolute deviation from its median, relative: the floor of any error."""
+        if len(self.reference) < 2:
+            return float("nan")
+        middle = statistics.median(self.reference)
+        return statistics.fmean(abs(value / middle - 1) for value in self.reference)
+
+    def drift(self) -> float:
+        """Returns the relative difference of the reference's medians in the last and the first half."""
+        half = len(self.reference) // 2
+        if half == 0:
+            return float("nan")
+        return statistics.median(self.reference[-half:]) / statistics.median(self.reference[:half]) - 1
+
+
+def stratified(space: SearchSpace, seed: int) -> Iterator[Architecture]:
+    """Yields distinct architectures: the largest, the smallest, then each decoder depth equally often.
+
+    The order is random and the sequence depends on space and seed alone, so that a larger data set of the
+    same seed continues a smaller one. It ends when nothing new is found.
+    """
+    rng = random.Random(f"latency data set, seed {seed}")
+    place = [gene.name for gene in space.genes].index("decoder.layers")
+    seen = set()
+    for arch in (space.largest(), space.smallest()):
+        if arch not in seen:
+            seen.add(arch)
+            yield arch
+    while True:
+        found = False
+        for depth in rng.sample(space.decoder.layers, len(space.decoder.layers)):
+            for _ in range(_TRIES):
+                genes = [rng.choice(gene.choices) for gene in space.genes]
+                genes[place] = depth
+                arch = space.from_genes(genes)
+                if arch not in seen:
+                    seen.add(arch)
+                    found = True
+                    yield arch
+                    break
+        if not found:
+            return
+
+
+def measure_dataset(
+    space: SearchSpace,
+    samples: int,
+    seed: int,
+    signature: Mapping[str, object],
+    measure: Callable[[Architecture], Mapping[str, float]],
+    output: str | Path,
+    about: Mapping[str, object] | None = None,
+    progress: Callable[[bool], None] | None = None,
+) -> LatencyData:
+    """Measures architectures, or goes on with it, and returns all that the file holds then.
+
+    Before every ten of them, the largest architecture is measured once more, to tell drift and noise.
+
+    Args:
+        space: the search space.
+        samples: how many architectures.
+        seed: which ones.
+        signature: how and where latency is measured.
+        measure: architecture -> `median_ms` and further values.
+        output: file, JSON lines; a kill at any moment loses one measurement at most.
+        about: what else the file's header should say.
+        progress: called after each measurement with whether it came from the file.
+
+    Raises:
+        UserError: too few samples, an unwritable file, or the data of another space, device or seed.
+    """
+    if samples < 2:
+        raise UserError(f"--samples is {samples}, allowed: 2 or more")
+    wanted = {"space": space.to_dict(), "seed": seed, "settings": dict(signature)}
+    with Journal(output, wanted, about, "latency data set", _REMEDY) as journal:
+        for index, (role, arch) in enumerate(_schedule(space, samples, seed)):
+            replayed = index < len(journal.rows)
+            if not replayed:
+                row = {"role": role, "digest": arch.digest(), **measure(arch), "architecture": arch.to_dict()}
+                journal.append(row)
+                journal.rows.append(row)
+            elif journal.rows[index].get("digest") != arch.digest():
+                raise UserError(f"{output}: line {index + 2} holds another architecture than expected: {_REMEDY}")
+            if progress is not None:
+                progress(replayed)
+        return _data(space, signature, journal.rows, output)
+
+
+def planned(samples: int) -> int:
+    """Returns how many measurements a data set of `samples` architectures takes, the reference's included."""
+    return samples + -(-samples // REFERENCE_EVERY)
+
+
+def read_dataset(path: str | Path) -> LatencyData:
+    """Reads a data set.
+
+    Raises:
+        UserError: there is none at that path.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    rows = []
+    # What follows the last line's end was cut short by a kill.
+    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            raise UserError(f"{path}: line {number} is damaged, expected a JSON object") from None
+    if not rows or not isinstance(rows[0], dict) or "fairseq_mos_latency_data_set" not in rows[0]:
+        raise UserError(f"{path} is no latency data set: expected a file that fairseq-mos latency-dataset wrote")
+    signature = rows[0]["signature"]
+    space = SearchSpace.from_dict(signature["space"], str(path))
+    return _data(space, signature["settings"], rows[1:], path)
+
+
+def _schedule(space: SearchSpace, samples: int, seed: int) -> Iterator[tuple[str, Architecture]]:
+    for index, arch in enumerate(stratified(space, seed)):
+        if index == samples:
+            return
+        if index % REFERENCE_EVERY == 0:
+            yield "reference", space.largest()
+        yield "sample", arch
+
+
+def _data(space: SearchSpace, signature, rows: Sequence[Mapping], path) -> LatencyData:
+    data = LatencyData(space, dict(signature), [], [], [])
+    for number, row in enumerate(rows, 2):
+        try:
+            milliseconds = float(row["median_ms"])
+            if row["role"] == "reference":
+                data.reference.append(milliseconds)
+            else:
+                data.architectures.append(Architecture.from_dict(row["architecture"], f"{path}: line {number}"))
+                data.milliseconds.append(milliseconds)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: line {number} is no measurement ({error})") from error
+    return data
+
+
+def summary(data: LatencyData) -> dict[str, object]:
+    """Returns what a data set says of itself, for JSON."""
+    return {
+        "architectures": len(data.architectures),
+        "fastest_ms": min(data.milliseconds),
+        "slowest_ms": max(data.milliseconds),
+        "reference_measurements": len(data.reference),
+        "reference_ms": statistics.median(data.reference),
+        "noise": data.noise(),
+        "drift": data.drift(),
+        "signature": dict(data.signature),
+    }

@@ -1,0 +1,141 @@
+"""A latency predictor: scikit-learn on the features of an architecture, with an honest error.
+
+Its file holds the measurements and the choice of the model, not the fitted model: loading it fits again,
+deterministically. So nothing has to be unpickled, and a new scikit-learn can read an old file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.arch.reading import compact_json
+from fairseq_mos.cost.features import features
+from fairseq_mos.cost.regression import MODELS, Errors, fit
+from fairseq_mos.errors import UserError
+from fairseq_mos.files import atomic_write
+
+_HEADER = "fairseq_mos_latency_predictor"
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a predictor is fitted to.
+
+    Attributes:
+        space: the search space of the architectures.
+        signature: how and where latency was measured, see
+            :meth:`fairseq_mos.cost.latency.LatencySettings.signature`.
+        kind: of the features, see :func:`fairseq_mos.cost.features.features`.
+        rows: features of each architecture.
+        milliseconds: latency of each.
+    """
+
+    space: SearchSpace
+    signature: Mapping[str, object]
+    kind: str
+    rows: Sequence[Sequence[float]]
+    milliseconds: Sequence[float]
+
+
+class LatencyPredictor:
+    """Predicts the latency of architectures of one space on one device.
+
+    Args:
+        data: the measurements; the predictor is fitted to all of them.
+        model: a name of :data:`fairseq_mos.cost.regression.MODELS`.
+        errors: on held-out architectures, of a predictor fitted to the others.
+
+    Raises:
+        UserError: scikit-learn is not installed.
+    """
+
+    def __init__(self, data: Measurements, model: str, errors: Errors):
+        self.data, self.model, self.errors = data, model, errors
+        self.space, self.signature = data.space, dict(data.signature)
+        self._predict = fit(model, data.rows, data.milliseconds)
+        self._known: dict[Architecture, float] = {}
+
+    def predict(self, archs: Sequence[Architecture]) -> list[float]:
+        """Returns the latency of each architecture in milliseconds."""
+        new = [arch for arch in dict.fromkeys(archs) if arch not in self._known]
+        if new:
+            rows = [features(self.data.kind, self.space, arch) for arch in new]
+            self._known.update(zip(new, self._predict(rows)))
+        return [self._known[arch] for arch in archs]
+
+    def check(self, space: SearchSpace, signature: Mapping[str, object] | None = None) -> None:
+        """Checks that predictions hold for a space, and for a device and settings where these are given.
+
+        Raises:
+            UserError: they do not.
+        """
+        if space.digest() != self.space.digest():
+            raise UserError(
+                f"the latency predictor was fitted for search space {self.space.name!r} ({self.space.digest()}), "
+                f"not for {space.name!r} ({space.digest()})"
+            )
+        for name in {**self.signature, **signature} if signature is not None else ():
+            there, here = self.signature.get(name), signature.get(name)
+            if there != here:
+                raise UserError(
+                    f"the latency predictor was fitted for {name} {there}, here it is {here}: fit one here, or "
+                    "give --any-device"
+                )
+
+    def digest(self) -> str:
+        """Returns 12 hexadecimal digits of all that predictions depend on."""
+        return hashlib.sha256(compact_json(self._content()).encode()).hexdigest()[:12]
+
+    def _content(self) -> dict:
+        return {
+            "model": self.model,
+            "features": self.data.kind,
+            "signature": self.signature,
+            "space": self.space.to_dict(),
+            "rows": [list(row) for row in self.data.rows],
+            "milliseconds": list(self.data.milliseconds),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Writes the predictor's file in one step.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        with atomic_write(path) as stream:
+            json.dump({_HEADER: 1, "errors": asdict(self.errors), **self._content()}, stream)
+            stream.write("\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatencyPredictor:
+        """Reads a file that :meth:`save` wrote.
+
+        Raises:
+            UserError: there is none, or it is something else.
+        """
+        try:
+            content = json.loads(Path(path).read_text("utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        except ValueError:
+            content = None
+        if not isinstance(content, dict) or _HEADER not in content:
+            raise UserError(f"{path} is no latency predictor: expected a file that fairseq-mos fit-latency wrote")
+        try:
+            data = Measurements(
+                SearchSpace.from_dict(content["space"], str(path)),
+                content["signature"],
+                content["features"],
+                content["rows"],
+                content["milliseconds"],
+            )
+            if content["model"] not in MODELS:
+                raise UserError(f"{path}: model is {content['model']!r}, allowed: {', '.join(MODELS)}")
+            return cls(data, content["model"], Errors(**content["errors"]))
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}: a field is missing or malformed ({error}): fit it anew") from error

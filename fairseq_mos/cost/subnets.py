@@ -1,0 +1,122 @@
+"""Dense models to measure: of a supernet, of a search space alone, or of any dense checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from fairseq.data import Dictionary
+from torch import nn
+
+from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.errors import UserError
+
+SHARING = {
+    "all": {"share_all_embeddings": True},
+    "decoder": {"share_decoder_input_output_embed": True},
+    "none": {},
+}
+"""How embeddings are shared -> the model's options."""
+
+
+@dataclass(frozen=True)
+class Subnets:
+    """Where dense models come from.
+
+    Attributes:
+        space: the search space.
+        build: architecture -> its dense model, in eval mode.
+        vocabulary: entries of the source and of the target dictionary.
+        origin: what the models are, for signatures.
+    """
+
+    space: SearchSpace
+    build: Callable[[Architecture], nn.Module]
+    vocabulary: tuple[int, int]
+    origin: str
+
+
+def of_checkpoint(path: str, data: str | None = None) -> Subnets:
+    """Returns the extracted subnets of a supernet checkpoint.
+
+    Raises:
+        UserError: no supernet, or dictionaries that are missing.
+    """
+    from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet, space_of
+
+    state = load_state(path)
+    space_of(state, path)
+    model = load_supernet(state, path, find_dictionaries(state, path, data))
+    sizes = (len(model.encoder.dictionary), len(model.decoder.dictionary))
+    return Subnets(model.space, model.extract, sizes, "supernet")
+
+
+def of_space(space: SearchSpace, vocabulary: int = 32768, share: str = "all", device: str = "cpu") -> Subnets:
+    """Returns subnets with random weights: sizes, FLOPs and latency do not depend on what weights say.
+
+    Args:
+        space: the search space.
+        vocabulary: entries of the dictionary, special symbols included.
+        share: a key of :data:`SHARING`.
+        device: `meta` builds models without storage.
+
+    Raises:
+        UserError: an impossible vocabulary.
+    """
+    from fairseq_mos.models.config import MosSubnetConfig
+    from fairseq_mos.models.mos_subnet import MosSubnet
+
+    dictionary = made_up_dictionary(vocabulary)
+    cfg = MosSubnetConfig(**SHARING[share])
+
+    def build(architecture: Architecture) -> nn.Module:
+        with torch.device(device):
+            return MosSubnet.from_dictionaries(cfg, dictionary, dictionary, architecture).eval()
+
+    return Subnets(space, build, (vocabulary, vocabulary), "random")
+
+
+def made_up_dictionary(entries: int) -> Dictionary:
+    """Returns a dictionary of `entries` entries, the special symbols among them.
+
+    Raises:
+        UserError: fewer entries than special symbols and a word.
+    """
+    result = Dictionary()
+    if entries <= len(result):
+        raise UserError(f"--vocabulary is {entries}, allowed: {len(result) + 1} or more entries")
+    for index in range(entries - len(result)):
+        result.add_symbol(f"word{index}")
+    return result
+
+
+def load_dense(path: str, data: str | None = None) -> nn.Module:
+    """Loads a dense encoder-decoder: an extracted subnet or fairseq's stock `transformer`.
+
+    Args:
+        path: its checkpoint.
+        data: folder with the dictionaries; by default beside the checkpoint, else where it was trained.
+
+    Raises:
+        UserError: no checkpoint of such a model, or dictionaries that are missing or do not fit.
+    """
+    from types import SimpleNamespace
+
+    from fairseq import models as fairseq_models
+
+    from fairseq_mos.models.loading import find_dictionaries, load_state
+
+    state = load_state(path)
+    if not state.get("cfg") or "encoder.embed_tokens.weight" not in state["model"]:
+        raise UserError(f"{path} is no checkpoint of a translation model with sizes that can be counted")
+    files = find_dictionaries(state, path, data)
+    source, target = (Dictionary.load(str(file)) for file in files)
+    for side, dictionary, file in (("encoder", source, files[0]), ("decoder", target, files[1])):
+        rows = state["model"][f"{side}.embed_tokens.weight"].shape[0]
+        if rows != len(dictionary):
+            raise UserError(f"{file} has {len(dictionary)} entries, but {path} was trained with {rows}")
+    task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
+    model = fairseq_models.build_model(state["cfg"].model, task, from_checkpoint=True)
+    model.load_state_dict(state["model"], model_cfg=state["cfg"].model)
+    return model.eval()

@@ -1,0 +1,84 @@
+"""How long a search goes on, and the file that remembers how long it has."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fairseq_mos.errors import UserError
+from fairseq_mos.files import atomic_write
+
+SAVE_EVERY = 2.0
+"""Seconds between two writes of the state file, at least: a kill loses no more than this of the clock."""
+
+
+class Budget:
+    """A number of evaluations, and optionally minutes, whichever is used up first.
+
+    Minutes count while a search runs, over all its runs: they are kept in the state file.
+
+    Args:
+        evaluations: how many architectures may be evaluated.
+        minutes: how long it may take; None: any time.
+        path: the state file; None keeps none (on all ranks but the first).
+        clock: the time in seconds.
+
+    Raises:
+        UserError: not positive, or a state file that is none.
+    """
+
+    def __init__(
+        self,
+        evaluations: int,
+        minutes: float | None = None,
+        path: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        check_budget(evaluations, minutes)
+        self.evaluations, self.minutes = evaluations, minutes
+        self._path, self._clock = path, clock
+        self._before = _read(path) if path is not None and path.exists() else 0.0
+        self._start = self._saved = clock()
+
+    def seconds(self) -> float:
+        """Returns how long the search has run, in all its runs."""
+        return self._before + self._clock() - self._start
+
+    def time_left(self) -> bool:
+        """Whether the minutes are not used up."""
+        return self.minutes is None or self.seconds() < 60 * self.minutes
+
+    def save(self, evaluations: int, finished: bool = False) -> None:
+        """Writes the state file in one step, if the last time was a while ago or the search is finished."""
+        if self._path is None or not (finished or self._clock() - self._saved >= SAVE_EVERY):
+            return
+        self._saved = self._clock()
+        state = {"evaluations": evaluations, "seconds": round(self.seconds(), 3), "finished": finished}
+        with atomic_write(self._path) as stream:
+            json.dump(state, stream)
+            stream.write("\n")
+
+
+def check_budget(evaluations: int, minutes: float | None) -> None:
+    """Checks the numbers before anything is loaded.
+
+    Raises:
+        UserError: not positive.
+    """
+    if evaluations < 1:
+        raise UserError(f"--budget is {evaluations}, allowed: 1 or more evaluations")
+    if minutes is not None and not (minutes > 0 and math.isfinite(minutes)):
+        raise UserError(f"--minutes is {minutes}, allowed: a number above 0")
+
+
+def _read(path: Path) -> float:
+    try:
+        seconds = json.loads(path.read_text("utf-8"))["seconds"]
+        if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
+            raise ValueError
+        return float(seconds)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged, expected the state of a search: remove it (its clock restarts)") from None

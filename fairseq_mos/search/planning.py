@@ -1,0 +1,164 @@
+"""From the arguments of `fairseq-mos search` to the plan of a search."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+
+from fairseq_mos.errors import UserError
+from fairseq_mos.search.algorithms import Settings
+from fairseq_mos.search.budget import check_budget
+from fairseq_mos.search.constraints import Constraint, check_reachable
+from fairseq_mos.search.objectives import parse_objectives
+from fairseq_mos.search.proposals import ENUMERABLE
+
+_SCORES = ("bleu", "chrf")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Arguments that were checked before anything was loaded."""
+
+    constraints: list[Constraint]
+    settings: Settings
+    objectives: tuple[str, ...]
+
+
+def check_arguments(args: argparse.Namespace) -> Checked:
+    """Checks what can be checked without the supernet.
+
+    Raises:
+        UserError: bad or contradicting arguments, naming the flag.
+    """
+    constraints = [Constraint.parse(text) for text in args.constraint or []]
+    objectives = parse_objectives(args.objectives)
+    settings = Settings(args.population, args.parents, args.mutations, args.crossovers, args.mutation_prob)
+    check_budget(args.budget, args.minutes)
+    if args.algorithm == "nsga2" and len(objectives) < 2:
+        raise UserError(f"--algorithm nsga2 needs several --objectives, such as loss,latency_ms: got {args.objectives}")
+    if args.fp16 and args.bf16:
+        raise UserError("--fp16 and --bf16 exclude each other")
+    if args.confirm_runs < 4:
+        raise UserError(f"--confirm-runs is {args.confirm_runs}, allowed: 4 or more")
+    if args.latency_predictor is None and "latency_ms" in objectives:
+        raise UserError(
+            "--objectives latency_ms needs --latency-predictor FILE, which fairseq-mos latency-dataset and "
+            "fit-latency make for a device"
+        )
+    return Checked(constraints, settings, objectives)
+
+
+def prepare(args: argparse.Namespace, checked: Checked, ranks):
+    """Loads the supernet and plans the search.
+
+    Args:
+        args: the command's arguments.
+        checked: what :func:`check_arguments` returned.
+        ranks: the processes that share the work.
+
+    Returns:
+        The plan, and lines that tell what will happen.
+
+    Raises:
+        UserError: unusable input, or a limit that no architecture meets.
+    """
+    from fairseq_mos.arch.select import resolve
+    from fairseq_mos.search.costs import CostModel
+    from fairseq_mos.search.driver import Plan
+    from fairseq_mos.search.evaluator import LossEvaluator
+    from fairseq_mos.search.provenance import measured_with
+    from fairseq_mos.search.translation import TranslationScorer
+
+    evaluator = LossEvaluator(
+        args.path,
+        args.data,
+        args.valid_subset,
+        args.max_tokens,
+        cpu=args.cpu,
+        precision="fp16" if args.fp16 else "bf16" if args.bf16 else "fp32",
+    )
+    space = evaluator.space
+    predictor = _predictor(args, evaluator.model)
+    measured = measured_with(evaluator, args.path, args.valid_subset, args.max_tokens)
+    evaluate, scored = evaluator.evaluate, [name for name in checked.objectives if name in _SCORES]
+    if scored:
+        scorer = TranslationScorer(evaluator, args.beam, args.post_process)
+        measured.update(scorer.signature())
+
+        def evaluate(architecture):
+            return {**evaluator.evaluate(architecture), **scorer.evaluate(architecture)}
+
+    plan = Plan(
+        space=space,
+        costs=CostModel.of_supernet(evaluator.model, predictor),
+        evaluate=evaluate,
+        measured=measured,
+        algorithm=args.algorithm,
+        budget=args.budget,
+        minutes=args.minutes,
+        seed=args.seed,
+        constraints=checked.constraints,
+        settings=checked.settings,
+        objectives=checked.objectives,
+        given=[resolve(space, text) for text in args.start or []],
+        race=None if args.no_racing else evaluator.race,
+        about={"path": args.path, "data": args.data},
+    )
+    check_reachable(plan.constraints, space, plan.costs)
+    limited = any(constraint.name == "latency_ms" for constraint in plan.constraints)
+    # Measuring here says nothing about another device.
+    if limited and not args.no_confirm and not args.any_device:
+        plan = replace(plan, measure_latency=_latency(evaluator.model, predictor, args.confirm_runs))
+    for architecture, text in zip(plan.given, args.start or []):
+        if plan.violation(architecture):
+            raise UserError(f"--start {text}: the architecture breaks {' or '.join(map(str, plan.constraints))}")
+    if plan.algorithm == "exhaustive" and space.size() > ENUMERABLE:
+        raise UserError(
+            f"--algorithm exhaustive is for small spaces: {space.name!r} has {space.size():,} architectures, "
+            f"allowed: {ENUMERABLE:,}"
+        )
+    sentences = sum(batch["nsentences"] for batch in evaluator.batches)
+    about = [
+        f"searching space {space.name!r} ({space.size():,} architectures): {', '.join(plan.objectives)} on "
+        f"{sentences:,} sentences of split {args.valid_subset!r} on {evaluator.device.type}"
+        + (f", {ranks.size} processes" if ranks.size > 1 else "")
+    ]
+    sizes = plan.effective_settings()
+    if sizes != checked.settings:
+        about.append(
+            f"--budget {args.budget} is small for a population of {checked.settings.population}: scaled down to "
+            f"population {sizes.population}, parents {sizes.parents}, mutations {sizes.mutations}, "
+            f"crossovers {sizes.crossovers}"
+        )
+    return plan, about
+
+
+def _predictor(args: argparse.Namespace, model):
+    if args.latency_predictor is None:
+        return None
+    from fairseq_mos.cost.predictor import LatencyPredictor
+
+    predictor = LatencyPredictor.load(args.latency_predictor)
+    if args.any_device:
+        predictor.check(model.space)
+    else:
+        here = {**_settings(predictor).signature(), "vocabulary": len(model.decoder.dictionary)}
+        predictor.check(model.space, here)
+    return predictor
+
+
+def _settings(predictor, runs: int = 100):
+    """Returns the settings of a measurement on this machine like those that the predictor was fitted to."""
+    from fairseq_mos.cost.latency import LatencySettings
+
+    return LatencySettings.from_signature(predictor.signature, runs=runs)
+
+
+def _latency(model, predictor, runs: int):
+    def measure(architecture):
+        from fairseq_mos.cost.latency import LatencyMeter
+
+        latency = LatencyMeter(_settings(predictor, runs)).measure(model.extract(architecture))
+        return {"latency_ms": latency.median_ms, "low_ms": latency.low_ms, "high_ms": latency.high_ms}
+
+    return measure

@@ -1,0 +1,83 @@
+"""BLEU and chrF of an architecture with the weights that it inherits from the supernet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from fairseq import utils
+from omegaconf import OmegaConf
+
+from fairseq_mos.arch import Architecture
+from fairseq_mos.errors import UserError
+
+if TYPE_CHECKING:
+    from fairseq_mos.search.evaluator import LossEvaluator
+
+
+class TranslationScorer:
+    """Translates the evaluator's split with beam search and scores the result with sacreBLEU.
+
+    References are what fairseq-preprocess stored: unknown words stay unknown in them. That is good enough to
+    compare candidates; final scores are computed against raw text.
+
+    Args:
+        evaluator: loads the supernet and the data.
+        beam: beam size.
+        post_process: how subwords are joined, one of fairseq's `--post-process` kinds; None: not at all.
+
+    Raises:
+        UserError: a beam below 1.
+    """
+
+    def __init__(self, evaluator: LossEvaluator, beam: int = 5, post_process: str | None = None):
+        if beam < 1:
+            raise UserError(f"--beam is {beam}, allowed: 1 or more")
+        self._evaluator, self._post_process, self._beam = evaluator, post_process, beam
+        settings = OmegaConf.create({"beam": beam, "max_len_a": 1.2, "max_len_b": 10, "print_alignment": None})
+        self._generator = evaluator.task.build_generator([evaluator.model], settings)
+        self._references = [
+            self._text(target[target.ne(self._dictionary.pad())], escape_unk=True)
+            for batch in evaluator.batches
+            for target in batch["target"].cpu()
+        ]
+
+    @property
+    def _dictionary(self):
+        return self._evaluator.task.target_dictionary
+
+    def signature(self) -> dict[str, str]:
+        """Returns what the scores depend on, sacreBLEU's own signatures among them."""
+        from sacrebleu.metrics import BLEU, CHRF
+
+        metrics = {"bleu": BLEU(), "chrf": CHRF()}
+        for metric in metrics.values():
+            metric.corpus_score(["a"], [["a"]])
+        found = {f"{name}_signature": str(metric.get_signature()) for name, metric in metrics.items()}
+        return {"beam": str(self._beam), "post_process": str(self._post_process), **found}
+
+    @torch.no_grad()
+    def evaluate(self, architecture: Architecture) -> dict[str, float]:
+        """Returns `bleu` and `chrf`, 0 to 100."""
+        from sacrebleu.metrics import BLEU, CHRF
+
+        hypotheses = [self._text(tokens) for tokens in self.translate(architecture)]
+        scores = {"bleu": BLEU(), "chrf": CHRF()}
+        return {name: metric.corpus_score(hypotheses, [self._references]).score for name, metric in scores.items()}
+
+    def translate(self, architecture: Architecture) -> list[torch.Tensor]:
+        """Returns the best hypothesis of each sentence, in the order of the evaluator's batches."""
+        evaluator = self._evaluator
+        evaluator.model.eval()
+        evaluator.model.activate(architecture)
+        found = []
+        for batch in evaluator.batches:
+            generated = evaluator.task.inference_step(self._generator, [evaluator.model], batch)
+            found += [hypotheses[0]["tokens"].cpu() for hypotheses in generated]
+        return found
+
+    def _text(self, tokens: torch.Tensor, escape_unk: bool = False) -> str:
+        tokens = utils.strip_pad(tokens.int(), self._dictionary.pad())
+        # As in fairseq's --eval-bleu: an unknown word in the reference must not match one in a hypothesis.
+        unknown = "UNKNOWNTOKENINREF" if escape_unk else "UNKNOWNTOKENINHYP"
+        return self._dictionary.string(tokens, self._post_process, unk_string=unknown)

@@ -1,0 +1,138 @@
+"""Which architectures are measured, and the file that survives a kill at any byte."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import islice
+
+import pytest
+
+from fairseq_mos.arch import SearchSpace
+from fairseq_mos.cost.closed_form import flops
+from fairseq_mos.cost.dataset import LatencyData, measure_dataset, planned, read_dataset, stratified, summary
+from fairseq_mos.errors import UserError
+from tests.arch.samples import mini
+
+SIGNATURE = {"protocol": "hat", "device": "test"}
+
+
+class Meter:
+    """Milliseconds that grow with FLOPs; counts its calls and can be made to fail."""
+
+    def __init__(self, fail_at=None):
+        self.calls, self.fail_at = 0, fail_at
+
+    def __call__(self, arch):
+        if self.calls == self.fail_at:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return {"median_ms": flops(arch) / 1e5, "low_ms": 1.0}
+
+
+def measure(path, meter=None, samples=23, seed=1, space=None, signature=SIGNATURE):
+    return measure_dataset(space or mini(), samples, seed, signature, meter or Meter(), path)
+
+
+def test_depths_are_equally_frequent_and_larger_sets_continue_smaller_ones():
+    space = SearchSpace.load("wmt")
+    archs = list(islice(stratified(space, 1), 602))
+    assert archs[:2] == [space.largest(), space.smallest()]
+    assert len(set(archs)) == 602
+    assert set(Counter(arch.decoder.layers for arch in archs[2:]).values()) == {100}
+    assert list(islice(stratified(space, 1), 100)) == archs[:100]
+    assert list(islice(stratified(space, 2), 100)) != archs[:100]
+    # Not in the order of depth: a drifting machine would look like an effect of depth.
+    assert [arch.decoder.layers for arch in archs[2:8]] != [arch.decoder.layers for arch in archs[8:14]]
+
+
+def test_a_small_space_ends():
+    space = mini(encoder__layers=[1], encoder__ffn_dims=[16], decoder__layers=[1], decoder__ffn_dims=[16])
+    assert len(list(stratified(space, 1))) == space.size() == 16
+
+
+def test_what_is_measured(tmp_path):
+    data = measure(tmp_path / "a.jsonl")
+    assert data.architectures == list(islice(stratified(mini(), 1), 23))
+    assert data.milliseconds == [flops(arch) / 1e5 for arch in data.architectures]
+    assert len(data.reference) == 3 and planned(23) == 26
+    assert read_dataset(tmp_path / "a.jsonl") == data
+    facts = summary(data)
+    assert facts["architectures"] == 23 and facts["noise"] == facts["drift"] == 0
+    assert facts["slowest_ms"] == facts["reference_ms"] == flops(mini().largest()) / 1e5
+
+
+def test_interrupted_or_cut_at_any_byte_it_goes_on(tmp_path):
+    whole = tmp_path / "whole.jsonl"
+    measure(whole)
+    content = whole.read_bytes()
+    begin = content.rstrip(b"\n").rfind(b"\n") + 1
+    path = tmp_path / "cut.jsonl"
+    for end in [*range(begin - 3, len(content), 40), len(content)]:
+        path.write_bytes(content[:end])
+        meter = Meter()
+        measure(path, meter)
+        assert path.read_bytes() == content and meter.calls <= 2
+    path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        measure(path, Meter(fail_at=7))
+    assert len(read_dataset(path).milliseconds) == 6
+    measure(path)
+    assert path.read_bytes() == content
+
+
+def test_a_larger_one_continues(tmp_path):
+    measure(tmp_path / "a.jsonl", samples=12)
+    meter = Meter()
+    measure(tmp_path / "a.jsonl", meter, samples=23)
+    assert meter.calls == 26 - 14
+    measure(tmp_path / "b.jsonl", samples=23)
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"seed": 2}, "its seed is 1, now it is 2"),
+        ({"signature": {**SIGNATURE, "device": "other"}}, "its settings is"),
+        ({"space": SearchSpace.load("tiny")}, "its space is"),
+    ],
+)
+def test_data_of_something_else_is_refused(tmp_path, change, field):
+    measure(tmp_path / "a.jsonl")
+    with pytest.raises(UserError, match=f"log of another latency data set: {field}"):
+        measure(tmp_path / "a.jsonl", **change)
+
+
+def test_noise_and_drift_by_hand():
+    data = LatencyData(mini(), {}, [], [], [10.0, 10.0, 11.0, 11.0])
+    assert data.drift() == pytest.approx(0.1)
+    assert data.noise() == pytest.approx(0.5 / 10.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is no latency data set"),
+        ('{"fairseq_mos_search": 1}\n', "is no latency data set"),
+        ("nonsense\n", "line 1 is damaged"),
+    ],
+)
+def test_files_that_are_none(tmp_path, content, message):
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_dataset(path)
+
+
+def test_a_line_that_is_no_measurement(tmp_path):
+    path = tmp_path / "a.jsonl"
+    measure(path)
+    lines = path.read_text().splitlines()
+    row = json.loads(lines[4])
+    del row["median_ms"]
+    path.write_text("\n".join([*lines[:4], json.dumps(row), *lines[5:]]) + "\n")
+    with pytest.raises(UserError, match="line 5 is no measurement"):
+        read_dataset(path)
+    with pytest.raises(UserError, match="--samples is 1"):
+        measure(tmp_path / "b.jsonl", samples=1)

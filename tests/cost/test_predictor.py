@@ -1,0 +1,147 @@
+"""Fitting, the error that is reported, and the file."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from fairseq_mos.arch import SearchSpace
+from fairseq_mos.cost.features import MEAN_NAMES, features, mean_features
+from fairseq_mos.cost.fitting import fit_file, held_out_errors, read_hat_csv
+from fairseq_mos.cost.predictor import LatencyPredictor, Measurements
+from fairseq_mos.cost.regression import MODELS, Errors, choose, errors, fit, split
+from fairseq_mos.errors import UserError
+
+SIGNATURE = {"protocol": "hat", "device": "test", "threads": 1}
+
+
+def milliseconds(arch):
+    """Latency that is additive over layers, as real ones nearly are."""
+    decoder = arch.decoder
+    sizes = zip(decoder.ffn_dims, decoder.cross_attention_heads)
+    layers = sum(1.0 + ffn * decoder.embed_dim / 1e4 + 0.1 * heads for ffn, heads in sizes)
+    return 2.0 + arch.encoder.embed_dim / 100 + 3 * layers
+
+
+@pytest.fixture(scope="module")
+def data():
+    space, rng = SearchSpace.load("tiny"), random.Random(1)
+    archs = list(dict.fromkeys(space.sample(rng) for _ in range(150)))
+    rows = [features("layers", space, arch) for arch in archs]
+    return archs, Measurements(space, SIGNATURE, "layers", rows, [milliseconds(arch) for arch in archs])
+
+
+def test_errors_by_hand():
+    found = errors([11.0, 18.0, 30.0, 44.0], [10.0, 20.0, 30.0, 40.0], 96, 7)
+    assert found.mape == pytest.approx(7.5) and found.rmse == pytest.approx((1 + 4 + 0 + 16) ** 0.5 / 2)
+    assert found.kendall_tau == pytest.approx(1.0)
+    assert found.low == pytest.approx(100 * np.quantile([-0.1, 0.0, 0.1, 0.1], 0.05))
+    assert (found.architectures, found.fitted_to, found.seed) == (4, 96, 7)
+    assert errors([2.0, 1.0, 3.0], [1.0, 2.0, 3.0], 0, 0).kendall_tau == pytest.approx(1 / 3)
+
+
+def test_splits_are_disjoint_complete_and_depend_on_the_seed():
+    kept, held_out = split(200, 1)
+    assert len(held_out) == 20 and sorted(kept + held_out) == list(range(200))
+    assert split(200, 1) == (kept, held_out) != split(200, 2)
+    with pytest.raises(UserError, match="19 measured architectures are too few"):
+        split(19, 1)
+
+
+def test_an_additive_latency_is_learnt(data):
+    found, held_out, predicted, model = held_out_errors(data[1], "auto", 1)
+    assert model in MODELS and len(held_out) == len(predicted) == found.architectures
+    assert found.mape < 0.5 and found.kendall_tau > 0.97
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_saved_and_loaded_it_predicts_the_same(data, tmp_path, model):
+    archs, measurements = data
+    predictor = LatencyPredictor(measurements, model, Errors(10, 90, 1, 1.0, 1.0, 0.9, -2.0, 2.0))
+    predictor.save(tmp_path / "p.json")
+    loaded = LatencyPredictor.load(tmp_path / "p.json")
+    fresh = [measurements.space.sample(random.Random(9)) for _ in range(3)]
+    assert loaded.predict([*archs, *fresh]) == predictor.predict([*archs, *fresh])
+    assert (loaded.errors, loaded.digest()) == (predictor.errors, predictor.digest())
+    # One at a time or all at once: the same within the last bits.
+    again = LatencyPredictor.load(tmp_path / "p.json")
+    assert [again.predict([arch])[0] for arch in archs] == pytest.approx(predictor.predict(archs), rel=1e-12)
+
+
+def test_choice_by_cross_validation():
+    """Steps that no line follows, and a line that trees follow in steps only."""
+    rng = random.Random(0)
+    rows = [[rng.random(), rng.random()] for _ in range(200)]
+    assert choose(rows, [1.0 + 5.0 * ((x > 0.5) != (y > 0.5)) for x, y in rows], 1) != "linear"
+    assert choose(rows, [5.0 + x + 2 * y for x, y in rows], 1) != "boosting"
+    assert fit("linear", rows, [5.0 + x + 2 * y for x, y in rows])([[0.5, 0.5]]) == pytest.approx([6.5], rel=1e-3)
+
+
+def test_another_space_or_device_is_refused(data):
+    predictor = LatencyPredictor(data[1], "linear", Errors(10, 90, 1, 1.0, 1.0, 0.9, -2.0, 2.0))
+    predictor.check(SearchSpace.load("tiny"), SIGNATURE)
+    predictor.check(SearchSpace.load("tiny"))
+    with pytest.raises(UserError, match="fitted for search space 'tiny' .* not for 'wmt'"):
+        predictor.check(SearchSpace.load("wmt"))
+    with pytest.raises(UserError, match="fitted for threads 1, here it is 2: .*--any-device"):
+        predictor.check(SearchSpace.load("tiny"), {**SIGNATURE, "threads": 2})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read .*: No such file"),
+        ("{", "is no latency predictor"),
+        ("[1]", "is no latency predictor"),
+        ('{"fairseq_mos_latency_predictor": 1}', "a field is missing or malformed"),
+    ],
+)
+def test_files_that_are_none(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "p.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        LatencyPredictor.load(tmp_path / "p.json")
+
+
+def test_a_csv_file(tmp_path):
+    space, rng = SearchSpace.load("wmt"), random.Random(2)
+    names = (*MEAN_NAMES, "latency_mean_encoder", "latency_mean_decoder")
+    lines = [",".join(names)]
+    for _ in range(60):
+        arch = space.sample(rng)
+        lines.append(",".join(map(str, [*mean_features(arch), 5.0, 30.0 * arch.decoder.layers])))
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(lines) + "\n")
+    report = fit_file(str(path), str(tmp_path / "p.json"), "linear", 1, "wmt", "some GPU")
+    assert report.errors.mape < 1.0 and report.noise != report.noise
+    assert {file.name for file in report.files} == {"p.json", "p.heldout.csv", "p.png"}
+    found = LatencyPredictor.load(tmp_path / "p.json").predict([space.largest(), space.smallest()])
+    assert found == pytest.approx([185.0, 35.0], rel=0.02)
+    assert json.loads((tmp_path / "p.json").read_text())["signature"]["device"] == "some GPU"
+    path.write_text("\n".join([lines[0].replace("_avg", "_mean"), *lines[1:]]))
+    with pytest.raises(UserError, match="column encoder_ffn_embed_dim_avg is missing"):
+        read_hat_csv(str(path), space, "x")
+    path.write_text("\n".join([lines[0], lines[1].replace("5.0", "fast")]))
+    with pytest.raises(UserError, match="line 2 holds something that is no number"):
+        read_hat_csv(str(path), space, "x")
+    with pytest.raises(UserError, match="give --search-space"):
+        fit_file(str(path), str(tmp_path / "p.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "bar"),
+    [
+        ("wmt14ende_gpu_titanxp_all.csv", "wmt", 5.3),
+        ("wmt14ende_cpu_xeon_all.csv", "wmt", 4.9),
+        ("iwslt14deen_gpu_titanxp_all.csv", "iwslt14", 7.2),
+    ],
+)
+def test_published_data(shared_data, name, space, bar):
+    """Held-out error on HAT's data sets, at most that of HAT's own predictor (a network of five layers)."""
+    data = read_hat_csv(str(shared_data(f"latency_hat/{name}")), SearchSpace.load(space), name)
+    assert len(data.rows) == 2000
+    found, *_ = held_out_errors(data, "both", 1)
+    assert found.architectures == 200 and found.mape <= bar
