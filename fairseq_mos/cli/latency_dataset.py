@@ -72,10 +72,13 @@ def run(args: argparse.Namespace) -> None:
         f"{facts['fastest_ms']:.2f} to {facts['slowest_ms']:.2f} ms on {signature['device']}, "
         f"{signature['threads']} threads, {signature['precision']}"
     )
-    print(
-        f"reference measured {facts['reference_measurements']} times: {facts['reference_ms']:.2f} ms, noise "
-        f"{facts['noise']:.1%}, drift {facts['drift']:+.1%}"
-    )
+    if facts["noise"] is None:
+        print(f"noise and drift are unknown: they need more than {dataset.REFERENCE_EVERY} architectures")
+    else:
+        print(
+            f"reference measured {facts['reference_measurements']} times: {facts['reference_ms']:.2f} ms, noise "
+            f"{facts['noise']:.1%}, drift {facts['drift']:+.1%}"
+        )
     if abs(data.drift()) >= DRIFT:
         print("the machine was not quiet: measure again, with nothing else running, for a better predictor")
     print(f"wrote {args.output} and {args.output}.summary.json")

@@ -150,9 +150,11 @@ def read_dataset(path: str | Path) -> LatencyData:
             raise UserError(f"{path}: line {number} is damaged, expected a JSON object") from None
     if not rows or not isinstance(rows[0], dict) or "fairseq_mos_latency_data_set" not in rows[0]:
         raise UserError(f"{path} is no latency data set: expected a file that fairseq-mos latency-dataset wrote")
-    signature = rows[0]["signature"]
-    space = SearchSpace.from_dict(signature["space"], str(path))
-    return _data(space, signature["settings"], rows[1:], path)
+    try:
+        written, settings = rows[0]["signature"]["space"], dict(rows[0]["signature"]["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: line 1 is no header of a latency data set ({error}): measure anew") from error
+    return _data(SearchSpace.from_dict(written, str(path)), settings, rows[1:], path)
 
 
 def _schedule(space: SearchSpace, samples: int, seed: int) -> Iterator[tuple[str, Architecture]]:
@@ -180,14 +182,15 @@ def _data(space: SearchSpace, signature, rows: Sequence[Mapping], path) -> Laten
 
 
 def summary(data: LatencyData) -> dict[str, object]:
-    """Returns what a data set says of itself, for JSON."""
+    """Returns what a data set says of itself, for JSON; noise and drift are None where nothing was repeated."""
+    repeated = len(data.reference) > 1
     return {
         "architectures": len(data.architectures),
         "fastest_ms": min(data.milliseconds),
         "slowest_ms": max(data.milliseconds),
         "reference_measurements": len(data.reference),
         "reference_ms": statistics.median(data.reference),
-        "noise": data.noise(),
-        "drift": data.drift(),
+        "noise": data.noise() if repeated else None,
+        "drift": data.drift() if repeated else None,
         "signature": dict(data.signature),
     }

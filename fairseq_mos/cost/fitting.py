@@ -12,7 +12,7 @@ from fairseq_mos.arch import SearchSpace
 from fairseq_mos.cost.dataset import read_dataset
 from fairseq_mos.cost.features import MEAN_NAMES, features, products
 from fairseq_mos.cost.predictor import LatencyPredictor, Measurements
-from fairseq_mos.cost.regression import Errors, choose, errors, fit, split
+from fairseq_mos.cost.regression import Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 
@@ -27,6 +27,7 @@ class Report:
         model: the model that was chosen.
         errors: on held-out architectures.
         noise: relative noise of repeated measurements; NaN where it is not known.
+        ceiling: Kendall tau of exact predictions under that noise; NaN where it is not known.
         files: what was written.
         remark: what should be said besides; may be empty.
     """
@@ -34,6 +35,7 @@ class Report:
     model: str
     errors: Errors
     noise: float
+    ceiling: float
     files: Sequence[Path]
     remark: str
 
@@ -60,12 +62,12 @@ def fit_file(
     if dataset.endswith(".csv"):
         if space is None:
             raise UserError("a CSV file does not say its search space: give --search-space")
-        data, noise = read_hat_csv(dataset, SearchSpace.load(space), device), math.nan
+        data, noise, repeated = read_hat_csv(dataset, SearchSpace.load(space), device), math.nan, ()
     else:
         measured = read_dataset(dataset)
         rows = [features("layers", measured.space, arch) for arch in measured.architectures]
         data = Measurements(measured.space, measured.signature, "layers", rows, measured.milliseconds)
-        noise = measured.noise()
+        noise, repeated = measured.noise(), measured.reference
     found, held_out, predicted, model = held_out_errors(data, model, seed)
     LatencyPredictor(data, model, found).save(output)
     files = [Path(output), Path(output).with_suffix(".heldout.csv")]
@@ -81,7 +83,7 @@ def fit_file(
         files.append(picture)
     except ImportError:
         remark = 'no picture: it needs matplotlib (pip install "fairseq-mos[plot]")'
-    return Report(model, found, noise, files, remark)
+    return Report(model, found, noise, tau_ceiling(predicted, repeated, seed), files, remark)
 
 
 def held_out_errors(data: Measurements, model: str, seed: int) -> tuple[Errors, list[int], list[float], str]:

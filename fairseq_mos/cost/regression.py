@@ -161,6 +161,28 @@ def errors(predicted: Sequence[float], measured: Sequence[float], fitted_to: int
     )
 
 
+def tau_ceiling(truth: Sequence[float], repeated: Sequence[float], seed: int) -> float:
+    """Returns the Kendall tau that exact predictions would reach on measurements as noisy as these.
+
+    Args:
+        truth: latencies, taken as exact.
+        repeated: measurements of one architecture; their relative deviations are drawn as noise.
+        seed: of the draws.
+
+    Returns:
+        The mean of 200 draws; NaN where nothing was repeated.
+    """
+    np = _numpy()
+    from scipy.stats import kendalltau
+
+    if len(repeated) < 2:
+        return float("nan")
+    exact, noise = np.asarray(truth, dtype=float), np.asarray(repeated) / np.median(repeated)
+    rng = np.random.default_rng(seed)
+    draws = [kendalltau(exact, exact * rng.choice(noise, len(exact))).statistic for _ in range(200)]
+    return float(np.mean(draws))
+
+
 def _numpy():
     try:
         import numpy

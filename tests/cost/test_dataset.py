@@ -116,6 +116,7 @@ def test_noise_and_drift_by_hand():
         ("", "is no latency data set"),
         ('{"fairseq_mos_search": 1}\n', "is no latency data set"),
         ("nonsense\n", "line 1 is damaged"),
+        ('{"fairseq_mos_latency_data_set": 1}\n', "line 1 is no header of a latency data set"),
     ],
 )
 def test_files_that_are_none(tmp_path, content, message):

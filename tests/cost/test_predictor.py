@@ -12,7 +12,7 @@ from fairseq_mos.arch import SearchSpace
 from fairseq_mos.cost.features import MEAN_NAMES, features, mean_features
 from fairseq_mos.cost.fitting import fit_file, held_out_errors, read_hat_csv
 from fairseq_mos.cost.predictor import LatencyPredictor, Measurements
-from fairseq_mos.cost.regression import MODELS, Errors, choose, errors, fit, split
+from fairseq_mos.cost.regression import MODELS, Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.errors import UserError
 
 SIGNATURE = {"protocol": "hat", "device": "test", "threads": 1}
@@ -41,6 +41,14 @@ def test_errors_by_hand():
     assert found.low == pytest.approx(100 * np.quantile([-0.1, 0.0, 0.1, 0.1], 0.05))
     assert (found.architectures, found.fitted_to, found.seed) == (4, 96, 7)
     assert errors([2.0, 1.0, 3.0], [1.0, 2.0, 3.0], 0, 0).kendall_tau == pytest.approx(1 / 3)
+
+
+def test_tau_that_noise_allows():
+    truth = [float(value) for value in range(10, 40)]
+    assert tau_ceiling(truth, [5.0, 5.0, 5.0], 1) == pytest.approx(1.0)
+    some, more = (tau_ceiling(truth, [100 - size, 100, 100 + size], 1) for size in (5, 20))
+    assert 1 > some > more > 0.5 and tau_ceiling(truth, [95, 100, 105], 1) == some
+    assert np.isnan(tau_ceiling(truth, [5.0], 1))
 
 
 def test_splits_are_disjoint_complete_and_depend_on_the_seed():
