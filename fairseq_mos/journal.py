@@ -15,6 +15,9 @@ try:
 except ImportError:  # not on Windows
     fcntl = None
 
+REMEDY = "give another --output, or the same arguments to continue it"
+"""What to do about a log of something else."""
+
 _SHOWN = 60
 
 
@@ -29,7 +32,6 @@ class Journal:
         signature: what the values depend on. A log with another one is refused.
         about: what else the header should say; a log may be continued with another one.
         kind: what the log is of, for its header and messages: a word such as `search`.
-        remedy: what to do about a log of something else.
 
     Raises:
         UserError: not writable, in use by another process, damaged, or the log of another search.
@@ -41,9 +43,8 @@ class Journal:
         signature: Mapping[str, object],
         about: Mapping[str, object] | None = None,
         kind: str = "search",
-        remedy: str = "give another --output, or the same arguments to continue it",
     ):
-        self._kind, self._remedy = kind, remedy
+        self._kind = kind
         self.path = Path(path)
         self._about = dict(about or {})
         self.rows: list[dict] = []
@@ -61,8 +62,7 @@ class Journal:
 
     def append(self, row: Mapping[str, object]) -> None:
         """Writes one result; what is not finite becomes null, which JSON can express."""
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        self._write(finite)
+        self._write(finite(row))
 
     def close(self) -> None:
         """Closes the file."""
@@ -90,30 +90,21 @@ class Journal:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             self._file.truncate(whole)
-        lines = content[:whole].splitlines()
-        if not lines:
+        rows = parse_lines(content[:whole], self.path)
+        if not rows:
             self._write({f"fairseq_mos_{self._kind.replace(' ', '_')}": 1, "signature": signature, **self._about})
             return
-        header, *self.rows = [self._parse(line, number) for number, line in enumerate(lines, 1)]
+        header, *self.rows = rows
         if "signature" not in header:
-            raise UserError(f"{self.path}: line 1 is no header of a {self._kind}: {self._remedy}")
+            raise UserError(f"{self.path}: line 1 is no header of a {self._kind}: {REMEDY}")
         found = header["signature"]
         for name in {**found, **signature}:
             if found.get(name) != signature.get(name):
                 there, here = (_short(values.get(name)) for values in (found, signature))
                 raise UserError(
                     f"{self.path} is the log of another {self._kind}: its {name} is {there}, now it is {here}; "
-                    f"{self._remedy}"
+                    f"{REMEDY}"
                 )
-
-    def _parse(self, line: bytes, number: int) -> dict:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise UserError(f"{self.path}: line {number} is damaged, expected a JSON object")
-        return row
 
     def _write(self, row: Mapping[str, object]) -> None:
         line = json.dumps(row, allow_nan=False).encode() + b"\n"
@@ -123,6 +114,33 @@ class Journal:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+
+def parse_lines(content: bytes, path: str | os.PathLike) -> list[dict]:
+    """Returns the JSON objects of whole lines.
+
+    Args:
+        content: whole lines: what follows the last line's end may have been cut short by a kill.
+        path: the file, for messages.
+
+    Raises:
+        UserError: a line is something else.
+    """
+    rows = []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: line {number} is damaged, expected a JSON object")
+        rows.append(row)
+    return rows
+
+
+def finite(row: Mapping[str, object]) -> dict[str, object]:
+    """Returns the row with null for every number that JSON cannot express."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def _short(value: object) -> str:

@@ -46,19 +46,17 @@ def main() -> None:
     """Times every routing against the stock model."""
     args = parse_args()
     import torch
-    from fairseq.data import Dictionary
     from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 
     import fairseq_mos
     from fairseq_mos.arch import SearchSpace
+    from fairseq_mos.cost.subnets import made_up_dictionary
     from fairseq_mos.files import atomic_write
     from fairseq_mos.models.config import MosTransformerConfig
     from fairseq_mos.models.mos_transformer import MosTransformer
 
     torch.set_num_threads(args.threads)
-    dictionary = Dictionary()
-    for i in range(args.vocabulary - 4):
-        dictionary.add_symbol(f"w{i}")
+    dictionary = made_up_dictionary(args.vocabulary)
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
 
     side = {

@@ -129,12 +129,8 @@ def device() -> str:
     """Returns the name of the GPU that fairseq takes, or of the processor."""
     import torch
 
+    from fairseq_mos.cost.latency import device_name
+
     if torch.cuda.is_available() and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
-        return torch.cuda.get_device_name(0)
-    try:
-        for line in Path("/proc/cpuinfo").read_text("utf-8").split("\n"):
-            if line.startswith("model name"):
-                return "CPU " + " ".join(line.split(":", 1)[1].split())
-    except OSError:
-        pass
-    return f"CPU {platform.processor() or platform.machine()}"
+        return device_name("cuda")
+    return f"CPU {device_name('cpu')}"

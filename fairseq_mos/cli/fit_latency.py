@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
 
     report = fit_file(args.dataset, args.output, args.model, args.seed, args.search_space, args.device_name)
     print(f"model {report.model}: {report.errors}")
-    if report.noise == report.noise:
+    if not math.isnan(report.noise):
         print(
             f"noise floor: the same architecture, measured again, differs by {100 * report.noise:.2f} % on average; "
             f"exact predictions would reach a Kendall tau of {report.ceiling:.3f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,13 +10,12 @@ from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.errors import UserError
-from fairseq_mos.journal import Journal
+from fairseq_mos.journal import REMEDY, Journal, parse_lines
 
 REFERENCE_EVERY = 10
 """Architectures between two measurements of the reference."""
 
 _TRIES = 200
-_REMEDY = "give another --output, or the same arguments to continue it"
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def measure_dataset(
     if samples < 2:
         raise UserError(f"--samples is {samples}, allowed: 2 or more")
     wanted = {"space": space.to_dict(), "seed": seed, "settings": dict(signature)}
-    with Journal(output, wanted, about, "latency data set", _REMEDY) as journal:
+    with Journal(output, wanted, about, "latency data set") as journal:
         for index, (role, arch) in enumerate(_schedule(space, samples, seed)):
             replayed = index < len(journal.rows)
             if not replayed:
@@ -120,7 +118,7 @@ def measure_dataset(
                 journal.append(row)
                 journal.rows.append(row)
             elif journal.rows[index].get("digest") != arch.digest():
-                raise UserError(f"{output}: line {index + 2} holds another architecture than expected: {_REMEDY}")
+                raise UserError(f"{output}: line {index + 2} holds another architecture than expected: {REMEDY}")
             if progress is not None:
                 progress(replayed)
         return _data(space, signature, journal.rows, output)
@@ -138,17 +136,11 @@ def read_dataset(path: str | Path) -> LatencyData:
         UserError: there is none at that path.
     """
     try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    rows = []
-    # What follows the last line's end was cut short by a kill.
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            raise UserError(f"{path}: line {number} is damaged, expected a JSON object") from None
-    if not rows or not isinstance(rows[0], dict) or "fairseq_mos_latency_data_set" not in rows[0]:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    rows = parse_lines(content[: content.rfind(b"\n") + 1], path)
+    if not rows or "fairseq_mos_latency_data_set" not in rows[0]:
         raise UserError(f"{path} is no latency data set: expected a file that fairseq-mos latency-dataset wrote")
     try:
         written, settings = rows[0]["signature"]["space"], dict(rows[0]["signature"]["settings"])

@@ -15,6 +15,7 @@ from fairseq_mos.cost.predictor import LatencyPredictor, Measurements
 from fairseq_mos.cost.regression import Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
+from fairseq_mos.pictures import picture
 
 _LATENCIES = ("latency_mean_encoder", "latency_mean_decoder")
 
@@ -77,10 +78,10 @@ def fit_file(
         writer.writerow(["row", "measured_ms", "predicted_ms"])
         writer.writerows(zip(held_out, actual, predicted))
     remark = ""
-    picture = Path(output).with_suffix(".png")
+    drawn = Path(output).with_suffix(".png")
     try:
-        _draw(picture, actual, predicted, found, str(data.signature.get("device", device)))
-        files.append(picture)
+        _draw(drawn, actual, predicted, found, str(data.signature.get("device", device)))
+        files.append(drawn)
     except ImportError:
         remark = 'no picture: it needs matplotlib (pip install "fairseq-mos[plot]")'
     return Report(model, found, noise, tau_ceiling(predicted, repeated, seed), files, remark)
@@ -133,13 +134,7 @@ def read_hat_csv(path: str, space: SearchSpace, device: str) -> Measurements:
 
 
 def _draw(path: Path, actual: Sequence[float], predicted: Sequence[float], found: Errors, device: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 5.5), dpi=130)
-    try:
+    with picture(path, (6, 5.5)) as axes:
         ends = [min(*actual, *predicted), max(*actual, *predicted)]
         axes.plot(ends, ends, color="#666666", linewidth=1)
         for bound in (found.low, found.high):
@@ -152,9 +147,3 @@ def _draw(path: Path, actual: Sequence[float], predicted: Sequence[float], found
             "dotted: 90 % of the errors",
             fontsize=9,
         )
-        axes.grid(alpha=0.3)
-        figure.tight_layout()
-        with atomic_write(path, "wb") as stream:
-            figure.savefig(stream, format="png")
-    finally:
-        pyplot.close(figure)

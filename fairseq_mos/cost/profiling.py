@@ -30,22 +30,18 @@ def load_model(
     Raises:
         UserError: unusable input.
     """
-    from fairseq_mos.models.loading import load_state, space_of
+    from fairseq_mos.models.loading import is_supernet, load_state
 
     chosen = architecture or "largest"
     if path is None:
         source = subnets.of_space(SearchSpace.load(space), vocabulary, share)
     else:
         state = load_state(path)
-        try:
-            space_of(state, path)
-        except UserError:
+        if not is_supernet(state):
             if architecture is not None:
-                raise UserError(
-                    f"{path} is a dense model, which has one architecture: leave --architecture out"
-                ) from None
-            return subnets.load_dense(path, data), path
-        source = subnets.of_checkpoint(path, data)
+                raise UserError(f"{path} is a dense model, which has one architecture: leave --architecture out")
+            return subnets.load_dense(state, path, data), path
+        source = subnets.of_checkpoint(path, data, state)
     found = resolve(source.space, chosen)
     return source.build(found), f"{chosen} ({found.digest()}) of {path or f'search space {source.space.name}'}"
 

@@ -133,7 +133,8 @@ def choose(rows: Rows, milliseconds: Sequence[float], seed: int) -> str:
     def mape(model: str) -> float:
         parts = []
         for fold in folds:
-            rest = [i for i in range(len(rows)) if i not in set(fold.tolist())]
+            held_out = set(fold.tolist())
+            rest = [i for i in range(len(rows)) if i not in held_out]
             predict = fit(model, [rows[i] for i in rest], [milliseconds[i] for i in rest])
             found = predict([rows[i] for i in fold])
             parts += [abs(value / milliseconds[i] - 1) for i, value in zip(fold, found)]

@@ -37,15 +37,21 @@ class Subnets:
     origin: str
 
 
-def of_checkpoint(path: str, data: str | None = None) -> Subnets:
+def of_checkpoint(path: str, data: str | None = None, state: dict | None = None) -> Subnets:
     """Returns the extracted subnets of a supernet checkpoint.
+
+    Args:
+        path: the checkpoint.
+        data: folder with the dictionaries, see :func:`fairseq_mos.models.loading.find_dictionaries`.
+        state: its content, where it was loaded already.
 
     Raises:
         UserError: no supernet, or dictionaries that are missing.
     """
     from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet, space_of
 
-    state = load_state(path)
+    if state is None:
+        state = load_state(path)
     space_of(state, path)
     model = load_supernet(state, path, find_dictionaries(state, path, data))
     sizes = (len(model.encoder.dictionary), len(model.decoder.dictionary))
@@ -91,32 +97,19 @@ def made_up_dictionary(entries: int) -> Dictionary:
     return result
 
 
-def load_dense(path: str, data: str | None = None) -> nn.Module:
-    """Loads a dense encoder-decoder: an extracted subnet or fairseq's stock `transformer`.
+def load_dense(state: dict, path: str, data: str | None = None) -> nn.Module:
+    """Builds a dense encoder-decoder: an extracted subnet or fairseq's stock `transformer`.
 
     Args:
-        path: its checkpoint.
-        data: folder with the dictionaries; by default beside the checkpoint, else where it was trained.
+        state: its loaded checkpoint.
+        path: the checkpoint's file.
+        data: folder with the dictionaries, see :func:`fairseq_mos.models.loading.find_dictionaries`.
 
     Raises:
         UserError: no checkpoint of such a model, or dictionaries that are missing or do not fit.
     """
-    from types import SimpleNamespace
+    from fairseq_mos.models.loading import find_dictionaries, load_model
 
-    from fairseq import models as fairseq_models
-
-    from fairseq_mos.models.loading import find_dictionaries, load_state
-
-    state = load_state(path)
     if not state.get("cfg") or "encoder.embed_tokens.weight" not in state["model"]:
         raise UserError(f"{path} is no checkpoint of a translation model with sizes that can be counted")
-    files = find_dictionaries(state, path, data)
-    source, target = (Dictionary.load(str(file)) for file in files)
-    for side, dictionary, file in (("encoder", source, files[0]), ("decoder", target, files[1])):
-        rows = state["model"][f"{side}.embed_tokens.weight"].shape[0]
-        if rows != len(dictionary):
-            raise UserError(f"{file} has {len(dictionary)} entries, but {path} was trained with {rows}")
-    task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
-    model = fairseq_models.build_model(state["cfg"].model, task, from_checkpoint=True)
-    model.load_state_dict(state["model"], model_cfg=state["cfg"].model)
-    return model.eval()
+    return load_model(state, path, find_dictionaries(state, path, data))

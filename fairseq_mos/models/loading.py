@@ -30,11 +30,16 @@ def space_of(state: dict, path: str) -> SearchSpace:
     Raises:
         UserError: the checkpoint is no supernet's.
     """
-    model = state["cfg"].model if state.get("cfg") else None
-    if model is None or "arch_encoding" not in model or not model.search_space_definition:
-        name = getattr(model, "_name", "unknown")
+    if not is_supernet(state):
+        name = getattr(state["cfg"].model if state.get("cfg") else None, "_name", "unknown")
         raise UserError(f"{path} is no supernet: its model is {name}, expected mos_transformer")
-    return SearchSpace.load(model.search_space_definition)
+    return SearchSpace.load(state["cfg"].model.search_space_definition)
+
+
+def is_supernet(state: dict) -> bool:
+    """Whether a loaded checkpoint is a supernet's."""
+    model = state["cfg"].model if state.get("cfg") else None
+    return model is not None and "arch_encoding" in model and bool(model.search_space_definition)
 
 
 def load_space(path: str) -> SearchSpace:
@@ -73,9 +78,18 @@ def load_supernet(state: dict, path: str, dictionaries: tuple[Path, Path]):
     """Builds the supernet of a loaded checkpoint, in eval mode.
 
     Raises:
-        UserError: the dictionaries do not fit the checkpoint.
+        UserError: it is no supernet's, or the dictionaries do not fit it.
     """
     space_of(state, path)
+    return load_model(state, path, dictionaries)
+
+
+def load_model(state: dict, path: str, dictionaries: tuple[Path, Path]):
+    """Builds the encoder-decoder of a loaded checkpoint, in eval mode: a supernet, a subnet or a stock model.
+
+    Raises:
+        UserError: the dictionaries do not fit the checkpoint.
+    """
     source, target = (Dictionary.load(str(file)) for file in dictionaries)
     sides = (("encoder", source, dictionaries[0]), ("decoder", target, dictionaries[1]))
     for side, dictionary, file in sides:
@@ -84,5 +98,5 @@ def load_supernet(state: dict, path: str, dictionaries: tuple[Path, Path]):
             raise UserError(f"{file} has {len(dictionary)} entries, but {path} was trained with {rows}")
     task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
     model = fairseq_models.build_model(state["cfg"].model, task, from_checkpoint=True)
-    model.load_state_dict(state["model"])
+    model.load_state_dict(state["model"], model_cfg=state["cfg"].model)
     return model.eval()

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.nsga2 import nsga2
-from fairseq_mos.search.problem import Batch, Fitness, Problem
-from fairseq_mos.search.proposals import NothingNew
+from fairseq_mos.search.problem import Batch, Candidate, Fitness, Problem
+from fairseq_mos.search.proposals import Genes, NothingNew
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def random_search(problem: Problem, settings: Settings) -> Generator[Batch, Sequ
     if first:
         yield Batch(first, keep=1)
     while True:
-        yield problem.batch(RANDOM_BATCH, lambda: ("random", problem.proposals.draw()), keep=1)
+        yield problem.batch([problem.drawn] * RANDOM_BATCH, keep=1)
 
 
 def exhaustive(problem: Problem, settings: Settings) -> Generator[Batch, Sequence[Fitness], None]:
@@ -95,8 +95,12 @@ def exhaustive(problem: Problem, settings: Settings) -> Generator[Batch, Sequenc
     Raises:
         NothingNew: all of them have been evaluated.
     """
+
+    def make() -> Candidate:
+        return "listed", problem.proposals.list_next()
+
     while True:
-        yield problem.batch(RANDOM_BATCH, lambda: ("listed", problem.proposals.list_next()), keep=1)
+        yield problem.batch([make] * RANDOM_BATCH, keep=1)
 
 
 def evolution(problem: Problem, settings: Settings) -> Generator[Batch, Sequence[Fitness], None]:
@@ -111,25 +115,22 @@ def evolution(problem: Problem, settings: Settings) -> Generator[Batch, Sequence
     proposals = problem.proposals
     first = problem.first()
     missing = max(0, settings.population - len(first))
-    batch = problem.batch(missing, lambda: ("random", proposals.draw()), settings.parents, first)
+    batch = problem.batch([problem.drawn] * missing, settings.parents, first)
+    parents: list[Genes] = []
+
+    def mutated() -> Candidate:
+        return problem.child("mutation", proposals.mutate(parents, settings.mutation_prob))
+
+    def crossed() -> Candidate:
+        return problem.child("crossover", proposals.cross(parents))
+
     # Where fitness is equal, the earlier one is the better one.
-    population: list[tuple[float, int, tuple[int, ...]]] = []
+    population: list[tuple[float, int, Genes]] = []
     while True:
         for (_, genes), fitness in zip(batch.candidates, (yield batch)):
             population.append((fitness[0], len(population), genes))
         parents = [genes for _, _, genes in sorted(population)[: settings.parents]]
-        origins = ["mutation"] * settings.mutations + ["crossover"] * settings.crossovers
-        wanted = iter(origins)
-
-        def make(wanted=wanted, parents=parents):
-            origin = next(wanted)
-            if origin == "mutation":
-                child = proposals.mutate(parents, settings.mutation_prob)
-            else:
-                child = proposals.cross(parents)
-            return (origin, child) if child is not None else ("random", proposals.draw())
-
-        batch = problem.batch(len(origins), make, settings.parents)
+        batch = problem.batch([mutated] * settings.mutations + [crossed] * settings.crossovers, settings.parents)
 
 
 ALGORITHMS: dict[str, Algorithm] = {

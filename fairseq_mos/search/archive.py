@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fairseq_mos.arch import Architecture
@@ -95,9 +95,7 @@ class Archive:
             BudgetSpent: there is no budget left for all of them; those before the limit are kept.
             UserError: the log holds another architecture at this place.
         """
-        return [evaluation for group in self._groups(proposed, measure) for evaluation in group]
-
-    def _groups(self, proposed, measure) -> Iterator[list[Evaluation]]:
+        done: list[Evaluation] = []
         rest = list(proposed)
         while rest:
             index = len(self.evaluations)
@@ -124,7 +122,8 @@ class Archive:
                 if self._progress is not None:
                     self._progress(evaluation, logged)
             self._budget.save(len(self.evaluations))
-            yield evaluations
+            done += evaluations
+        return done
 
     def _replay(self, index: int, architecture: Architecture, origin: str) -> Evaluation:
         row = dict(self._rows[index])

@@ -167,15 +167,15 @@ def run_search(plan: Plan, output: str | Path, progress: Progress | None = None,
         ranked = _ranked(plan, archive)
         confirmations: Sequence[Confirmation] = ()
         with ranks.together():
+            if ranks.is_main and plan.measure_latency is not None:
+                limits = [c for c in plan.constraints if c.name == "latency_ms" and c.upper]
+                confirmations = confirm(ranked, limits, plan.measure_latency, folder / "measured.jsonl")
+        confirmations = ranks.broadcast(confirmations)
+        best = confirmations[-1].evaluation if confirmations else ranked[0]
+        with ranks.together():
             if ranks.is_main:
-                if plan.measure_latency is not None:
-                    limits = [c for c in plan.constraints if c.name == "latency_ms" and c.upper]
-                    confirmations = confirm(ranked, limits, plan.measure_latency, folder / "measured.jsonl")
-                best = confirmations[-1].evaluation if confirmations else ranked[0]
                 write_results(folder, archive.evaluations, best, plan, confirmations)
                 budget.save(len(archive.evaluations), finished=True)
-        confirmations = ranks.broadcast(confirmations)
-    best = confirmations[-1].evaluation if confirmations else ranked[0]
     return Result(best, archive.evaluations, archive.replayed, problem.proposals.repaired, exhausted, confirmations)
 
 

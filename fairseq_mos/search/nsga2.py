@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fairseq_mos.errors import UserError
@@ -54,10 +55,12 @@ def nsga2(problem: Problem, settings: Settings) -> Generator[Batch, Sequence[Fit
     def value(places):
         return tuple(values[int(i)] for values, i in zip(choices, places))
 
-    proposals = problem.proposals
+    def adapted(genes):
+        return problem.child("child", problem.proposals.adapt(genes))
+
     first = problem.first()
     missing = max(0, settings.population - len(first))
-    batch = problem.batch(missing, lambda: ("random", proposals.draw()), None, first)
+    batch = problem.batch([problem.drawn] * missing, candidates=first)
     algorithm = NSGA2(
         pop_size=settings.population,
         n_offsprings=settings.mutations + settings.crossovers,
@@ -79,10 +82,4 @@ def nsga2(problem: Problem, settings: Settings) -> Generator[Batch, Sequence[Fit
         for individual in population:
             individual.evaluated.update(("F", "G", "H"))
         algorithm.tell(infills=population)
-        children = iter([value(x) for x in algorithm.ask().get("X")])
-
-        def make(children=children):
-            child = proposals.adapt(next(children))
-            return ("child", child) if child is not None else ("random", proposals.draw())
-
-        batch = problem.batch(settings.mutations + settings.crossovers, make)
+        batch = problem.batch([partial(adapted, value(x)) for x in algorithm.ask().get("X")])

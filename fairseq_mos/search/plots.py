@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairseq_mos.files import atomic_write
+from fairseq_mos.pictures import picture
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.objectives import OBJECTIVES
 from fairseq_mos.search.results import COST_FRONTS, fronts
@@ -27,28 +27,12 @@ def draw_search(folder: Path, plan: Plan, result: Result) -> list[Path]:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     files = [folder / "pareto.png", folder / "progress.png"]
-    _save(files[0], lambda axes: _pareto(axes, plan, result))
-    _save(files[1], lambda axes: _progress(axes, plan, result))
+    for file, draw in zip(files, (_pareto, _progress)):
+        with picture(file, (8, 5)) as axes:
+            draw(axes, plan, result)
+            axes.legend(fontsize=8)
     return files
-
-
-def _save(path: Path, draw) -> None:
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5), dpi=130)
-    try:
-        draw(axes)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-        figure.tight_layout()
-        with atomic_write(path, "wb") as stream:
-            figure.savefig(stream, format="png")
-    finally:
-        pyplot.close(figure)
 
 
 def cost_axis(plan: Plan) -> str:

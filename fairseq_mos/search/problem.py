@@ -60,20 +60,35 @@ class Problem:
         candidates = [(name, self.space.to_genes(architecture)) for name, architecture in named]
         return [(name, genes) for name, genes in candidates if self.proposals.take(genes)]
 
+    def drawn(self) -> Candidate:
+        """Returns a uniform draw.
+
+        Raises:
+            NothingNew: none was found.
+        """
+        return "random", self.proposals.draw()
+
+    def child(self, origin: str, genes: Genes | None) -> Candidate:
+        """Returns a child, or a uniform draw where there is none.
+
+        Raises:
+            NothingNew: no draw was found either.
+        """
+        return self.drawn() if genes is None else (origin, genes)
+
     def batch(
         self,
-        size: int,
-        make: Callable[[], Candidate],
+        makers: Sequence[Callable[[], Candidate]],
         keep: int | None = None,
         candidates: Sequence[Candidate] = (),
     ) -> Batch:
-        """Makes a batch of `candidates` and `size` more; a smaller one when nothing new is left.
+        """Makes a batch of `candidates` and what the makers make; a smaller one when nothing new is left.
 
         Raises:
             NothingNew: there is nothing to put into it.
         """
         made = list(candidates)
-        for _ in range(size):
+        for make in makers:
             try:
                 made.append(make())
             except NothingNew:

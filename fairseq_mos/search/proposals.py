@@ -50,10 +50,6 @@ class Proposals:
         self._size = prod(len(choices) for choices in self._choices)
         self._rest: Iterator[Genes] | None = None
 
-    def feasible(self, genes: Genes) -> bool:
-        """Whether the genes' architecture keeps the limits."""
-        return self._violation(self.space.from_genes(genes)) == 0
-
     def take(self, genes: Genes) -> bool:
         """Takes an architecture if it keeps the limits and was not taken before; says whether it did."""
         architecture = self.space.from_genes(genes)

@@ -87,15 +87,14 @@ class Ranks:
     @contextmanager
     def together(self) -> Iterator[None]:
         """Ends every rank where one of them raises in the block, instead of leaving the others waiting."""
+        if self.size == 1:
+            yield
+            return
         error = None
         try:
             yield
         except Exception as caught:
             error = caught
-        if self.size == 1:
-            if error is not None:
-                raise error
-            return
         self._exchange(None, error)
 
     def broadcast(self, value: Value) -> Value:

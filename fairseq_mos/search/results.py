@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairseq_mos.files import atomic_write
+from fairseq_mos.journal import finite
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.confirm import Confirmation
 from fairseq_mos.search.pareto import nondominated, pareto_front
@@ -72,7 +72,7 @@ def write_results(
     found = fronts(evaluations, plan)
     best.architecture.save(folder / "best.yaml")
     with atomic_write(folder / "best.json") as stream:
-        row = {**_finite(best.to_dict()), "signature": signature}
+        row = {**finite(best.to_dict()), "signature": signature}
         if confirmations:
             row["measured"] = [
                 {
@@ -139,10 +139,6 @@ def _cell(name: str, values: Mapping[str, float]) -> str:
     if name not in values:
         return "-"
     return f"{values[name] / 1e6:,.1f}" if name == "flops" else _HEADERS[name][1].format(values[name])
-
-
-def _finite(row: dict) -> dict:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def _text(value: object) -> str:

@@ -13,6 +13,8 @@ from fairseq_mos.cli import main
 from fairseq_mos.search.provenance import file_sha256
 from tests.fairseq_commands import run
 
+TWO_RANKS = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
 
 @pytest.fixture
 def search(trained, tmp_path, capsys):
@@ -128,16 +130,14 @@ def test_two_ranks_find_what_one_process_finds(trained, tmp_path):
     arguments = ["search", str(trained.data), "--path", str(trained.path), "--cpu", "--budget", "15"]
     arguments += ["--algorithm", "evolution", "--max-tokens", "10"]
     assert main([*arguments, "--output", str(tmp_path / "one")]) == 0
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    run([*launcher, "-m", "fairseq_mos.cli", *arguments, "--output", str(tmp_path / "two")], tmp_path)
+    run([*TWO_RANKS, "-m", "fairseq_mos.cli", *arguments, "--output", str(tmp_path / "two")], tmp_path)
     for name in ("evaluations.jsonl", "evaluations.csv", "best.yaml", "best.json"):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 
 def test_a_mistake_on_two_ranks_ends_both(trained, tmp_path):
     arguments = ["search", str(trained.data), "--path", str(trained.path), "--cpu", "--constraint", "params<=10"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "fairseq_mos.cli", *arguments, "--output", str(tmp_path / "two")]
+    command = [*TWO_RANKS, "-m", "fairseq_mos.cli", *arguments, "--output", str(tmp_path / "two")]
     done = run(command, tmp_path, check=False)
     assert done.returncode != 0 and "params<=10 cannot be met" in done.stderr
     assert not (tmp_path / "two").exists()
