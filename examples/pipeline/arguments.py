@@ -28,6 +28,10 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+LEAST_SAMPLES = 20
+"""Fewer measured architectures tell too little about a latency predictor's error."""
+
+
 def _seed(text: str) -> int:
     if not re.fullmatch(r"[0-9]+", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not allowed; it must be 0, 1, 2, ...")
@@ -91,15 +95,16 @@ def build_parser(config: Config) -> argparse.ArgumentParser:
         ("--updates", config.updates, "training updates"),
         ("--vocabulary", config.vocabulary, "entries of the joint sentencepiece vocabulary"),
         ("--budget", config.budget, "architectures that the search evaluates"),
+        ("--latency-samples", config.latency_samples, f"architectures to measure, {LEAST_SAMPLES} or more"),
     ):
         add(flag, default=value, type=_natural, metavar="N", help=f"{text} (default: {value})")
     add(
-        "--flops-fraction",
-        default=config.flops_fraction,
+        "--latency-fraction",
+        default=config.latency_fraction,
         type=_fraction,
         metavar="X",
-        help="the search's FLOPs limit between the smallest (0) and the largest architecture (1) "
-        f"(default: {config.flops_fraction})",
+        help="the search's latency limit, between what is predicted for the smallest (0) and for the largest "
+        f"architecture (1) on this machine (default: {config.latency_fraction})",
     )
     add("--seed", default=1, type=_seed, metavar="N", help="seed of training and search (default: 1)")
     add(
@@ -116,6 +121,8 @@ def parse(config: Config, argv: list[str]) -> argparse.Namespace:
     """Parses the flags of one example; exits with code 2 and one line on bad ones."""
     parser = build_parser(config)
     args = parser.parse_args(argv)
+    if args.latency_samples < LEAST_SAMPLES:
+        parser.error(f"--latency-samples is {args.latency_samples}, allowed: {LEAST_SAMPLES} or more")
     if args.source_lang == args.target_lang:
         parser.error(f"--source-lang and --target-lang are both {args.source_lang}")
     if args.data is None and config.default_data is not None and config.default_data.is_dir():

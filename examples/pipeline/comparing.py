@@ -1,4 +1,4 @@
-"""The stages after training: search, extraction, validation and translation."""
+"""The stages after training: latency, search, extraction, validation and translation."""
 
 from __future__ import annotations
 
@@ -13,30 +13,104 @@ from pipeline.scoring import differing
 from pipeline.work import duration, write_text
 
 
-def search(run: Run) -> None:
-    """Searches under a FLOPs limit."""
-    limit = run.flops_limit()
+def measure_latency(run: Run) -> None:
+    """Measures random subnets, and fits the latency predictor to them."""
+    from fairseq_mos.cost.latency import device_name
+
     settings = {
-        "budget": run.args.budget,
+        "samples": run.args.latency_samples,
+        "runs": run.config.latency_runs,
         "seed": run.args.seed,
-        "limit": limit,
+        "threads": run.args.threads,
+        # In a work folder that moved to another machine, these steps are done again.
+        "device": device_name("cpu"),
         "after": run.work.token("average-supernet"),
     }
-    run.work.step("search", settings, [run.search_dir], lambda: _search(run, limit), continues=True)
+    run.work.step(
+        "measure-latency", settings, [run.measurements], lambda: _measure_latency(run), continues=True
+    )
+    run.work.step(
+        "fit-latency",
+        {"seed": run.args.seed, "after": run.work.token("measure-latency")},
+        [run.predictor],
+        lambda: _fit_latency(run),
+    )
 
 
-def _search(run: Run, limit: int) -> None:
-    arguments = ["search", str(run.data), "--path", str(run.supernet), "--algorithm", "evolution"]
-    arguments += ["--budget", str(run.args.budget), "--seed", str(run.args.seed)]
-    arguments += ["--constraint", f"flops<={limit}", "--output", str(run.search_dir)]
+def _measure_latency(run: Run) -> None:
+    run.measurements.parent.mkdir(exist_ok=True)
+    arguments = ["latency-dataset", "--path", str(run.supernet), "--data", str(run.data)]
+    arguments += ["--samples", str(run.args.latency_samples), "--runs", str(run.config.latency_runs)]
+    arguments += ["--seed", str(run.args.seed), "--threads", str(run.args.threads)]
+    arguments += ["--output", str(run.measurements)]
     run.work.say(printable("fairseq_mos.cli", arguments))
+    _run_showing(run, arguments, "latency", ("measuring:",), ("reference", "the machine"))
+
+
+def _fit_latency(run: Run) -> None:
+    arguments = ["fit-latency", "--dataset", str(run.measurements), "--seed", str(run.args.seed)]
+    arguments += ["--output", str(run.predictor)]
+    run.work.say(printable("fairseq_mos.cli", arguments))
+    _run_showing(run, arguments, "latency", (), ("model", "noise"))
+
+
+def _run_showing(
+    run: Run, arguments: list[str], log: str, progress: tuple[str, ...], results: tuple[str, ...]
+) -> None:
+    """Runs a verb; passes on lines of progress now and then, and all lines of results."""
     paced = Paced(run.work.say)
 
     def show(line: str) -> None:
-        if line.startswith("search:"):
+        if line.startswith(results):
+            run.work.say(line.strip())
+        elif progress and line.startswith(progress):
             paced(line)
 
-    run.command("fairseq_mos.cli", arguments, "search", on_line=show)
+    run.command("fairseq_mos.cli", arguments, log, on_line=show)
+
+
+def search(run: Run) -> None:
+    """Searches under a latency limit."""
+    settings = {
+        "budget": run.args.budget,
+        "seed": run.args.seed,
+        "limit": run.latency_limit(),
+        "predictor": run.work.token("fit-latency"),
+        "after": run.work.token("average-supernet"),
+    }
+    run.work.step("search", settings, [run.search_dir], lambda: _search(run), continues=True)
+
+
+def _search(run: Run) -> None:
+    arguments = ["search", str(run.data), "--path", str(run.supernet), "--algorithm", "evolution"]
+    arguments += ["--budget", str(run.args.budget), "--seed", str(run.args.seed)]
+    arguments += ["--latency-predictor", str(run.predictor), "--constraint", f"latency_ms<={run.latency_limit()}"]
+    arguments += ["--output", str(run.search_dir)]
+    run.work.say(printable("fairseq_mos.cli", arguments))
+    _run_showing(run, arguments, "search", ("search:",), ("measured",))
+
+
+def profile(run: Run) -> None:
+    """Measures the latency of every system."""
+    for name in run.names:
+        settings = {
+            "runs": run.config.profile_runs,
+            "threads": run.args.threads,
+            "predictor": run.work.token("fit-latency"),
+            "after": _origin(run, name),
+        }
+        run.work.step(
+            f"profile-{slug(name)}", settings, [run.latency_file(name)], lambda name=name: _profile(run, name)
+        )
+
+
+def _profile(run: Run, name: str) -> None:
+    arguments = ["profile", "--path", str(run.checkpoint(name)), "--data", str(run.data), "--latency"]
+    arguments += ["--runs", str(run.config.profile_runs), "--threads", str(run.args.threads)]
+    arguments += ["--output", str(run.latency_file(name))]
+    run.command("fairseq_mos.cli", arguments, "profile")
+    latency = run.latency(name)
+    run.work.say(f"{name}: {latency['median_ms']:.2f} ms ({latency['low_ms']:.2f} to {latency['high_ms']:.2f})")
 
 
 def extract(run: Run) -> None:

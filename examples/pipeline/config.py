@@ -46,7 +46,10 @@ class Config:
         average: how many of the last of these are averaged; 1 takes the last as it is.
         stock: fairseq-train flags of a stock model that is trained beside the supernet; empty: none.
         budget: architectures that the search evaluates.
-        flops_fraction: the search's limit, from 0 (smallest architecture) to 1 (largest).
+        latency_samples: architectures whose latency is measured, to fit the predictor.
+        latency_runs: timed runs of each.
+        profile_runs: timed runs of each system that is compared.
+        latency_fraction: the search's limit, from 0 (latency of the smallest architecture) to 1 (largest).
         beam: beam size.
         generate_max_tokens: tokens per batch in generation.
         pinned: which systems are also translated by the supernet with that architecture pinned.
@@ -75,7 +78,10 @@ class Config:
     stock: str = ""
     label_smoothing: float = 0.1
     max_tokens: int = 4096
-    flops_fraction: float = 0.5
+    latency_samples: int = 60
+    latency_runs: int = 8
+    profile_runs: int = 100
+    latency_fraction: float = 0.5
     beam: int = 5
     generate_max_tokens: int = 4096
     routing: str = "neuron"
@@ -108,7 +114,7 @@ QUICKSTART = Config(
     average=1,
     budget=60,
     pinned=("found",),
-    about={"train": "5 min", "search": "1 min", "translate": "1 min"},
+    about={"train": "5 min", "latency": "1 min", "search": "1 min", "translate": "1 min"},
 )
 
 MULTI30K = Config(
@@ -133,8 +139,9 @@ MULTI30K = Config(
     "--encoder-embed-dim 128 --encoder-ffn-embed-dim 512 --encoder-layers 3 --encoder-attention-heads 4 "
     "--decoder-embed-dim 128 --decoder-ffn-embed-dim 512 --decoder-layers 3 --decoder-attention-heads 4",
     budget=100,
+    latency_samples=150,
     pinned=("largest", "smallest", "found"),
-    about={"train": "35 min", "stock": "15 min", "search": "3 min", "translate": "1 min"},
+    about={"train": "35 min", "stock": "15 min", "latency": "5 min", "search": "3 min", "translate": "1 min"},
 )
 
 CONFIGS = {config.name: config for config in (QUICKSTART, MULTI30K)}

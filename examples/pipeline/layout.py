@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,13 +36,15 @@ class Run:
         self.folder: Path = args.output
         # A missing file should show before the folder is made.
         self.corpus = text.find_corpus(args.data, config, *self.languages) if args.data else None
-        self.work = Work(args.output, 10 if config.stock else 9)
+        self.work = Work(args.output, 12 if config.stock else 11)
         self.text = self.folder / "text"
         self.model = self.folder / "vocabulary" / "joint.model"
         self.data = self.folder / "data"
         self.supernet = self.folder / "supernet" / "averaged.pt"
         self.stock = self.folder / "stock" / "averaged.pt"
         self.search_dir = self.folder / "search"
+        self.measurements = self.folder / "latency" / "measurements.jsonl"
+        self.predictor = self.folder / "latency" / "predictor.json"
         self.names = [*systems.SUBNETS, *([STOCK] if config.stock else [])]
 
     def checkpoint(self, system: str) -> Path:
@@ -72,13 +75,26 @@ class Run:
 
         return SearchSpace.load(self.config.space)
 
-    def flops_limit(self) -> int:
-        """Returns the search's limit, between the smallest and the largest architecture."""
-        from fairseq_mos.cost.closed_form import flops
+    def latency_limit(self) -> float:
+        """Returns the search's limit in milliseconds, between the smallest and the largest architecture.
+
+        Rounded up to hundredths, so that the smallest one always keeps it.
+        """
+        from fairseq_mos.cost.predictor import LatencyPredictor
 
         space = self.space()
-        smallest, largest = flops(space.smallest()), flops(space.largest())
-        return round(smallest + self.args.flops_fraction * (largest - smallest))
+        predictor = LatencyPredictor.load(self.predictor)
+        smallest, largest = predictor.predict([space.smallest(), space.largest()])
+        return math.ceil(100 * (smallest + self.args.latency_fraction * (largest - smallest))) / 100
+
+    def latency_file(self, system: str) -> Path:
+        """Returns the file with a system's measured latency."""
+        return self.folder / "latency" / f"{slug(system)}.json"
+
+    def latency(self, system: str) -> dict[str, float]:
+        """Returns a system's measured latency: `median_ms`, and its quartiles `low_ms` and `high_ms`."""
+        row = json.loads(self.latency_file(system).read_text("utf-8"))
+        return {name: row[name] for name in ("median_ms", "low_ms", "high_ms")}
 
     def valid_loss(self, system: str) -> float:
         """Returns a system's loss on the valid set: label-smoothed, bits per token."""

@@ -1,17 +1,17 @@
-"""The picture: valid loss against FLOPs of all evaluated architectures, with the Pareto front."""
+"""The picture: valid loss against latency of all evaluated architectures, with the Pareto front."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Point(NamedTuple):
-    """FLOPs at 30/30 tokens, and valid loss in bits per token."""
+    """Latency in milliseconds, and valid loss in bits per token."""
 
-    flops: float
+    latency: float
     loss: float
 
 
@@ -25,7 +25,7 @@ MARKERS = {
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """Returns the points that no other beats in both FLOPs and loss, cheapest first."""
+    """Returns the points that no other beats in both latency and loss, fastest first."""
     front: list[Point] = []
     for point in sorted(set(points)):
         if not front or point.loss < front[-1].loss:
@@ -34,16 +34,22 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def draw(
-    path: Path, title: str, evaluated: Sequence[Point], marked: dict[str, Point], limit: float | None = None
+    path: Path,
+    title: str,
+    evaluated: Sequence[Point],
+    marked: dict[str, Point],
+    limit: float | None = None,
+    quartiles: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
     """Writes a PNG.
 
     Args:
         path: the file.
         title: above the picture.
-        evaluated: what the search has evaluated.
-        marked: name -> point of the systems to name; subnets take part in the front.
-        limit: the search's FLOPs limit.
+        evaluated: what the search has evaluated, with predicted latency; the front is made of these.
+        marked: name -> point of the systems to name, with measured latency.
+        limit: the search's latency limit.
+        quartiles: name -> lower and upper quartile of the measured latency.
     """
     import matplotlib
 
@@ -52,16 +58,15 @@ def draw(
 
     figure, axes = pyplot.subplots(figsize=(8, 5), dpi=150)
     axes.scatter(
-        [point.flops / 1e6 for point in evaluated],
+        [point.latency for point in evaluated],
         [point.loss for point in evaluated],
         s=22,
         color="#999999",
-        label=f"evaluated by the search ({len(evaluated)})",
+        label=f"evaluated by the search ({len(evaluated)}), latency predicted",
     )
-    subnets = [point for name, point in marked.items() if name in ("largest", "smallest", "found")]
-    front = pareto_front([*evaluated, *subnets])
+    front = pareto_front(evaluated)
     axes.plot(
-        [point.flops / 1e6 for point in front],
+        [point.latency for point in front],
         [point.loss for point in front],
         drawstyle="steps-post",
         color="#56b4e9",
@@ -72,13 +77,14 @@ def draw(
     for name, point in marked.items():
         marker, colour = MARKERS.get(name, ("o", "#cc79a7"))
         size = 190 if marker == "*" else 75
-        axes.scatter(
-            [point.flops / 1e6], [point.loss], s=size, marker=marker, color=colour, zorder=3, label=name
-        )
+        if quartiles and name in quartiles:
+            axes.hlines(point.loss, *quartiles[name], color=colour, linewidth=1.2, zorder=2)
+        label = f"{name}, measured"
+        axes.scatter([point.latency], [point.loss], s=size, marker=marker, color=colour, zorder=3, label=label)
     if limit is not None:
-        axes.axvline(limit / 1e6, color="#666666", linestyle=":", linewidth=1, label="limit of the search")
+        axes.axvline(limit, color="#666666", linestyle=":", linewidth=1, label="limit of the search")
     axes.set_title(title, fontsize=11)
-    axes.set_xlabel("FLOPs of one pass of 30 source and 30 target tokens (millions)")
+    axes.set_xlabel("latency of one sentence on this machine (ms; 30 tokens in, 30 steps at beam 5)")
     axes.set_ylabel("valid loss (label-smoothed, bits per token)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -38,13 +38,15 @@ def report(run: Run, unlike: dict[str, list[int]]) -> None:
     sources = read_lines(run.text / f"test.{source_lang}")
     hypotheses = {name: [text for text, _ in run.hypotheses(name)] for name in run.names}
     largest = run.space().largest()
-    rows, marked = [], {}
+    rows, marked, quartiles = [], {}, {}
     for name in run.names:
         dense = name not in systems.SUBNETS
         architecture = largest if dense else Architecture.load(run.architecture_file(name))
         size = systems.measure(run.checkpoint(name), architecture)
         scores = score(hypotheses[name], references)
-        marked[name] = Point(size.flops, run.valid_loss(name))
+        latency = run.latency(name)
+        marked[name] = Point(latency["median_ms"], run.valid_loss(name))
+        quartiles[name] = (latency["low_ms"], latency["high_ms"])
         rows.append(
             Row(
                 system=name,
@@ -53,6 +55,9 @@ def report(run: Run, unlike: dict[str, list[int]]) -> None:
                 parameters=size.parameters,
                 parameters_no_embed=size.parameters_no_embed,
                 flops=size.flops,
+                latency_ms=latency["median_ms"],
+                latency_low_ms=latency["low_ms"],
+                latency_high_ms=latency["high_ms"],
                 valid_loss=run.valid_loss(name),
                 differing=len(unlike[name]) if name in unlike else None,
                 architecture=None if dense else architecture.digest(),
@@ -72,16 +77,23 @@ def report(run: Run, unlike: dict[str, list[int]]) -> None:
     picture = run.folder / results.picture
     title = f"{run.config.space} supernet ({run.config.routing} routing), {source_lang}-{target_lang}"
     evaluated = read_evaluations(run.search_dir / "evaluations.jsonl")
-    draw(picture, title, evaluated, marked, run.flops_limit())
+    draw(picture, title, evaluated, marked, run.latency_limit(), quartiles)
     files = [*write_results(results, run.folder), picture]
     print(f"\n{as_text(results)}", flush=True)
     print("wrote " + ", ".join(str(path) for path in files), flush=True)
 
 
 def read_evaluations(path: Path) -> list[Point]:
-    """Returns FLOPs and loss of what the search has evaluated; a header and failed losses are passed over."""
+    """Returns predicted latency and full loss of what the search has evaluated; its header is passed over.
+
+    Those that stopped early, as clearly worse, have no loss on the whole split.
+    """
     records = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
-    return [Point(record["flops"], record["loss"]) for record in records if record.get("loss") is not None]
+    return [
+        Point(record["latency_ms"], record["loss"])
+        for record in records
+        if record.get("loss") is not None and not record.get("raced")
+    ]
 
 
 def choose_examples(
@@ -110,6 +122,7 @@ def signature(run: Run, sentences: int) -> dict[str, str]:
         "vocabulary": str(run.args.vocabulary),
         "beam": str(run.config.beam),
         "seed": str(run.args.seed),
+        "limit": f"predicted latency <= {run.latency_limit()} ms",
         "device": f"{device()}, {run.args.threads} threads",
         "python": platform.python_version(),
     }

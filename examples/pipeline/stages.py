@@ -33,10 +33,14 @@ def run_stages(config: Config, args: argparse.Namespace) -> Run:
     if config.stock:
         with work.stage("train the stock transformer", about("stock")):
             building.train(run, stock=True)
-    with work.stage("search under a FLOPs limit", about("search")):
+    with work.stage(f"measure the latency of {args.latency_samples} subnets on this machine", about("latency")):
+        comparing.measure_latency(run)
+    with work.stage("search under a latency limit", about("search")):
         comparing.search(run)
     with work.stage("extract and validate the largest, the smallest and the found subnet"):
         comparing.extract(run)
+    with work.stage("measure the latency of what was extracted"):
+        comparing.profile(run)
     with work.stage("translate the test set", about("translate")):
         comparing.translate(run, pinned=False)
     with work.stage(f"translate with the supernet pinned to: {', '.join(config.pinned)}"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.work import write_text
 
-HEADERS = ("system", "parameters", "without embeddings", "FLOPs at 30/30", "valid loss", "BLEU", "chrF")
+HEADERS = ("system", "parameters", "without embeddings", "FLOPs at 30/30", "latency", "valid loss", "BLEU", "chrF")
 PINNED_HEADER = "pinned supernet"
 
 
@@ -26,6 +26,9 @@ class Row:
         parameters: all of them; None where there is no model.
         parameters_no_embed: without embeddings and output layer.
         flops: of one teacher-forced pass of 30 source and 30 target tokens, without the output layer.
+        latency_ms: measured, median: 30 source tokens, 30 decoder steps at beam 5.
+        latency_low_ms: its lower quartile.
+        latency_high_ms: its upper quartile.
         valid_loss: label-smoothed, bits per token.
         differing: sentences that the supernet with this architecture pinned translates otherwise; None where
             that was not compared.
@@ -38,6 +41,9 @@ class Row:
     parameters: int | None = None
     parameters_no_embed: int | None = None
     flops: int | None = None
+    latency_ms: float | None = None
+    latency_low_ms: float | None = None
+    latency_high_ms: float | None = None
     valid_loss: float | None = None
     differing: int | None = None
     architecture: str | None = None
@@ -89,6 +95,7 @@ def _cells(row: Row, pinned: bool) -> list[str]:
         number(row.parameters),
         number(row.parameters_no_embed),
         "-" if row.flops is None else f"{row.flops / 1e6:.1f}M",
+        "-" if row.latency_ms is None else f"{row.latency_ms:.1f} ms",
         "-" if row.valid_loss is None else f"{row.valid_loss:.3f}",
         f"{row.bleu:.2f}",
         f"{row.chrf:.2f}",
@@ -110,7 +117,8 @@ def _grid(results: Results) -> list[list[str]]:
 def _notes(results: Results) -> list[str]:
     notes = [
         "FLOPs = 2 x multiply-accumulates of one teacher-forced pass of 30 source and 30 target tokens, "
-        "without the output layer. Valid loss: label-smoothed, bits per token.",
+        "without the output layer. Latency: measured on this machine, one sentence of 30 source tokens, 30 decoder "
+        "steps at beam 5, median. Valid loss: label-smoothed, bits per token.",
     ]
     if any(row.differing is not None for row in results.rows):
         notes.append(
@@ -156,7 +164,7 @@ def as_markdown(results: Results) -> str:
         lines += ["", "| | |", "|---|---|"]
         lines += [f"| {name} | {_escape(text)} |" for name, text in named.items()]
     if results.picture:
-        lines += ["", "## Valid loss against cost", "", f"![Valid loss against FLOPs]({results.picture})"]
+        lines += ["", "## Valid loss against latency", "", f"![Valid loss against latency]({results.picture})"]
     return "\n".join(lines) + "\n"
 
 

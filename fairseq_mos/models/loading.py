@@ -88,7 +88,7 @@ def load_model(state: dict, path: str, dictionaries: tuple[Path, Path]):
     """Builds the encoder-decoder of a loaded checkpoint, in eval mode: a supernet, a subnet or a stock model.
 
     Raises:
-        UserError: the dictionaries do not fit the checkpoint.
+        UserError: the dictionaries do not fit the checkpoint, or its weights its configuration.
     """
     source, target = (Dictionary.load(str(file)) for file in dictionaries)
     sides = (("encoder", source, dictionaries[0]), ("decoder", target, dictionaries[1]))
@@ -98,5 +98,9 @@ def load_model(state: dict, path: str, dictionaries: tuple[Path, Path]):
             raise UserError(f"{file} has {len(dictionary)} entries, but {path} was trained with {rows}")
     task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
     model = fairseq_models.build_model(state["cfg"].model, task, from_checkpoint=True)
-    model.load_state_dict(state["model"], model_cfg=state["cfg"].model)
+    try:
+        model.load_state_dict(state["model"], model_cfg=state["cfg"].model)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: its weights do not fit its configuration ({reason[:300]})") from error
     return model.eval()

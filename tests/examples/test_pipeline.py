@@ -77,6 +77,7 @@ def test_output_of_a_given_corpus_is_apart_from_the_built_in_one(corpus):
 def test_bad_flags_end_with_one_line_and_code_2(tmp_path, capsys):
     assert "--nonsense" in refused(QUICKSTART, ["--nonsense"], capsys)
     assert "'0' is not allowed" in refused(QUICKSTART, ["--updates", "0"], capsys)
+    assert "allowed: 20 or more" in refused(QUICKSTART, ["--latency-samples", "19"], capsys)
     assert "no built-in corpus en-it" in refused(QUICKSTART, ["--target-lang", "it"], capsys)
     assert "both en" in refused(QUICKSTART, ["--target-lang", "en"], capsys)
     assert "is no folder" in refused(QUICKSTART, ["--corpus", str(tmp_path / "no")], capsys)
@@ -350,6 +351,21 @@ def test_corpus_to_trained_supernet_and_again(corpus, tmp_path, capsys):
 # --- the whole sequence, with stand-ins for the commands ---------------------------------------------
 
 
+def measured_latency(path: Path) -> None:
+    """Writes a predictor of a latency that grows with the depths and the widths."""
+    from fairseq_mos.cost.features import features
+    from fairseq_mos.cost.predictor import LatencyPredictor, Measurements
+    from fairseq_mos.cost.regression import errors
+
+    space = SearchSpace.load("tiny")
+    rng = random.Random(1)
+    archs = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(38))]
+    latency = [4.0 * a.decoder.layers + a.encoder.embed_dim / 32 + a.decoder.embed_dim / 32 for a in archs]
+    rows = [features("layers", space, arch) for arch in archs]
+    data = Measurements(space, {}, "layers", rows, latency)
+    LatencyPredictor(data, "linear", errors(latency, latency, len(rows), 1)).save(path)
+
+
 class Commands:
     """Stands in for the commands: leaves the files that they would leave.
 
@@ -375,8 +391,15 @@ class Commands:
             space = SearchSpace.load("tiny")
             arch = space.sample(random.Random(1))
             arch.save(value("--output") / "best.yaml")
-            rows = [{"signature": {}}, {"flops": flops(arch), "loss": 5.5}, {"flops": 9e6, "loss": None}]
+            rows = [{"signature": {}}, {"latency_ms": 9.5, "loss": 5.5}, {"latency_ms": 9.0, "loss": None}]
             text.write_lines(value("--output") / "evaluations.jsonl", [json.dumps(row) for row in rows])
+        elif verb == "latency-dataset":
+            value("--output").touch()
+        elif verb == "fit-latency":
+            measured_latency(value("--output"))
+        elif verb == "profile":
+            row = {"median_ms": 12.34, "low_ms": 12.0, "high_ms": 13.0}
+            value("--output").write_text(json.dumps(row))
         elif verb in ("average", "extract"):
             value("--output").parent.mkdir(parents=True, exist_ok=True)
             value("--output").touch()
@@ -408,23 +431,26 @@ def run_all(corpus: Path, tmp_path: Path, *more: str):
 
 def test_second_run_skips_every_stage(corpus, tmp_path, commands, capsys):
     first = run_all(corpus, tmp_path)
-    assert len(first.work.executed) == len(set(first.work.executed)) == 16
+    assert len(first.work.executed) == len(set(first.work.executed)) == 21
     assert capsys.readouterr().out.count("done before") == 0
     commands.called.clear()
     second = run_all(corpus, tmp_path)
     assert second.work.executed == commands.called == []
     shown = capsys.readouterr().out
-    assert shown.count("done before") == 8
-    assert "[9/9] score" in shown and "elapsed: " in shown
+    assert shown.count("done before") == 10
+    assert "[11/11] score" in shown and "elapsed: " in shown
 
 
 def test_changed_settings_redo_what_depends_on_them(corpus, tmp_path, commands):
     run_all(corpus, tmp_path)
     assert run_all(corpus, tmp_path, "--budget", "9").work.executed == [
-        *("search", "extract-found", "validate-found", "translate-found", "translate-pinned-found")
+        *("search", "extract-found", "validate-found", "profile-found", "translate-found"),
+        "translate-pinned-found",
     ]
+    redone = run_all(corpus, tmp_path, "--budget", "9", "--latency-samples", "30").work.executed
+    assert redone[:3] == ["measure-latency", "fit-latency", "search"] and "extract-largest" not in redone
     (corpus / "valid.en").write_text("red\n" * 12)
-    assert run_all(corpus, tmp_path, "--budget", "9").work.executed[0] == "corpus"
+    assert run_all(corpus, tmp_path, "--budget", "9", "--latency-samples", "30").work.executed[0] == "corpus"
 
 
 def test_results_of_a_run(corpus, tmp_path, commands, capsys):
@@ -435,6 +461,7 @@ def test_results_of_a_run(corpus, tmp_path, commands, capsys):
     assert rows["largest"]["bleu"] == pytest.approx(100)
     assert rows["found"]["differing"] == 0 and rows["largest"]["differing"] is None
     assert rows["largest"]["flops"] == flops(SearchSpace.load("tiny").largest())
+    assert rows["found"]["latency_ms"] == 12.34 and rows["found"]["latency_high_ms"] == 13.0
     sources = (corpus / "test.en").read_text().splitlines()
     assert rows["copy of the source"]["chrf"] == score(sources, commands.references).chrf
     for key in ("space", "routing", "experts", "data", "split", "seed", "device", "torch", "sacrebleu"):
@@ -498,8 +525,8 @@ def results() -> table.Results:
     return table.Results(
         title="toy, en-de",
         rows=[
-            table.Row("largest", 41.236, 60.5, 1234567, 765432, 38_836_000, 4.3216, 0, "abc"),
-            table.Row("found", 40.0, 59.0, 1000, 500, 20_000_000, 4.5, 2, "def"),
+            table.Row("largest", 41.236, 60.5, 1234567, 765432, 38_836_000, 31.07, 30, 32, 4.3216, 0, "abc"),
+            table.Row("found", 40.0, 59.0, 1000, 500, 20_000_000, 16.0, 15, 17, 4.5, 2, "def"),
             table.Row("copy of the source", 3.0, 20.0),
         ],
         signature={"space": "tiny", "routing": "neuron", "seed": "1"},
@@ -514,9 +541,10 @@ def test_text_table(results):
     lines = table.as_text(results).splitlines()
     assert lines[0].split("  ")[0] == "system"
     cells = [lines[2].split(), lines[3].split()]
-    assert cells[0] == ["largest", "1,234,567", "765,432", "38.8M", "4.322", "41.24", "60.50", "identical"]
+    scores = ["4.322", "41.24", "60.50", "identical"]
+    assert cells[0] == ["largest", "1,234,567", "765,432", "38.8M", "31.1", "ms", *scores]
     assert cells[1][-2:] == ["2", "differ"]
-    assert lines[4].split()[-6:] == ["-", "-", "-", "3.00", "20.00", "-"]
+    assert lines[4].split()[-7:] == ["-", "-", "-", "-", "3.00", "20.00", "-"]
     assert "BLEU: nrefs:1|version:2.6.0" in lines
     assert "space:tiny|routing:neuron|seed:1" in lines
     assert "source     a | b" in lines
@@ -524,10 +552,10 @@ def test_text_table(results):
 
 def test_markdown_escapes_what_would_break_the_table(results):
     lines = table.as_markdown(results).splitlines()
-    assert lines[4] == "| largest | 1,234,567 | 765,432 | 38.8M | 4.322 | 41.24 | 60.50 | identical |"
+    assert lines[4] == "| largest | 1,234,567 | 765,432 | 38.8M | 31.1 ms | 4.322 | 41.24 | 60.50 | identical |"
     assert "| source | a \\| b |" in lines
     assert "| reference | &lt;r> |" in lines
-    assert "![Valid loss against FLOPs](results.png)" in lines
+    assert "![Valid loss against latency](results.png)" in lines
 
 
 def test_every_csv_row_carries_the_signatures(results):
@@ -588,12 +616,14 @@ def test_picture_shows_every_marked_system(tmp_path, monkeypatch):
 
     shown = []
     monkeypatch.setattr(pyplot, "close", lambda figure: shown.append(figure))
-    marked = {"largest": Point(4e6, 1.0), "smallest": Point(1e6, 3.0), "found": Point(2e6, 2.0)}
-    draw(tmp_path / "p.png", "title", [Point(2e6, 2.0), Point(3e6, 2.5)], marked, 2.5e6)
+    marked = {"largest": Point(4, 1.0), "smallest": Point(1, 3.0), "found": Point(2.1, 2.0)}
+    evaluated = [Point(2, 2.0), Point(3, 2.5), Point(1, 3.0)]
+    draw(tmp_path / "p.png", "title", evaluated, marked, 2.5, {"found": (2.0, 2.3)})
     axes = shown[0].axes[0]
     labels = [entry.get_text() for entry in axes.get_legend().get_texts()]
-    assert {"largest", "smallest", "found", "Pareto front", "evaluated by the search (2)"} <= set(labels)
-    assert "millions" in axes.get_xlabel() and "bits per token" in axes.get_ylabel()
+    assert {"largest, measured", "smallest, measured", "found, measured", "Pareto front"} <= set(labels)
+    assert "evaluated by the search (3), latency predicted" in labels
+    assert "ms" in axes.get_xlabel() and "bits per token" in axes.get_ylabel()
     front = next(line for line in axes.get_lines() if line.get_label() == "Pareto front")
-    assert [tuple(map(float, point)) for point in front.get_xydata()] == [(1, 3), (2, 2), (4, 1)]
+    assert [tuple(map(float, point)) for point in front.get_xydata()] == [(1, 3), (2, 2)]
     assert (tmp_path / "p.png").stat().st_size > 1000
