@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--share", choices=("all", "decoder", "none"), default="all", help="shared embeddings, for --search-space"
     )
     parser.add_argument("--output", help="file to write (.json), and the same as .csv beside it")
+    parser.add_argument(
+        "--memory",
+        choices=("estimate", "measure"),
+        help="peak memory of a training update and of decoding, in fp32: estimate needs neither the memory nor a GPU; "
+        "measure also runs both on --device",
+    )
+    parser.add_argument("--max-tokens", type=int, default=4096, help="tokens of a training batch, for --memory")
     parser.add_argument("--latency", action="store_true", help="also measure latency on this machine")
     parser.add_argument("--gen-subset", default="test", help="split of --data to translate, for --protocol generate")
     parser.add_argument("--sentences", type=int, default=20, help="how many of its sentences, for --protocol generate")
@@ -36,10 +43,12 @@ def run(args: argparse.Namespace) -> None:
 
     fairseq_mos.register()
     settings = latency_settings(args)
+    from fairseq_mos.cost.memory import MemorySettings
     from fairseq_mos.cost.profiling import load_model, read_sentences
     from fairseq_mos.cost.profiling import profile as count
     from fairseq_mos.files import atomic_write
 
+    needs = MemorySettings(args.source_tokens, args.target_tokens, args.beam, args.max_tokens) if args.memory else None
     model, name = load_model(args.path, args.search_space, args.architecture, args.data, args.vocabulary, args.share)
     sentences = []
     if args.latency and settings.protocol == "generate":
@@ -53,6 +62,19 @@ def run(args: argparse.Namespace) -> None:
         "without the output layer)",
         f"output layer:         {row['flops_output_layer']:>15,}  FLOPs",
     ]
+    if args.memory:
+        from fairseq_mos.cost import memory
+
+        found = {"estimated": memory.estimate(model, needs)}
+        if args.memory == "measure":
+            found["measured"] = memory.measure(model, needs, args.device)
+        for name, peak in found.items():
+            row.update(peak.to_dict(name))
+            lines += [
+                f"{name + ' memory:':<22}{peak.training / 2**20:>15,.1f}  MiB training (an update with Adam "
+                f"of {args.max_tokens:,} tokens, fp32)",
+                f"{'':<22}{peak.decoding / 2**20:>15,.1f}  MiB decoding (one sentence, beam {args.beam}, fp32)",
+            ]
     if args.latency:
         from tqdm import tqdm
 

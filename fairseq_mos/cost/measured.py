@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fairseq_mos.cost.closed_form import Parameters
 
 
-class _NoPadding(TorchFunctionMode):
+class NoPadding(TorchFunctionMode):
     """Answers "is there padding?" with no: a tensor without storage cannot say."""
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
@@ -55,7 +55,7 @@ def count_flops(model: nn.Module, source_tokens: int = 30, target_tokens: int = 
     target = torch.full((1, target_tokens), 5, device=device)
     lengths = torch.full((1,), source_tokens, device=device)
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), _NoPadding(), sdpa_kernel(SDPBackend.MATH), counter:
+    with torch.no_grad(), NoPadding(), sdpa_kernel(SDPBackend.MATH), counter:
         memory = model.encoder(source, src_lengths=lengths)
         model.decoder(target, encoder_out=memory, features_only=not output_layer)
     return counter.get_total_flops()

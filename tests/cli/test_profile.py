@@ -60,6 +60,17 @@ def test_latency_of_a_space(capsys, tmp_path):
     assert "encoder, decoder:" in capsys.readouterr().out
 
 
+def test_memory_of_a_space(capsys, tmp_path):
+    command = ["profile", "--search-space", "tiny", "--architecture", "smallest", "--vocabulary", "100"]
+    command += ["--memory", "measure", "--max-tokens", "40", *SHORT]
+    assert main([*command, "--output", str(tmp_path / "a.json")]) == 0
+    row = json.loads((tmp_path / "a.json").read_text())
+    for kind in ("training", "decoding"):
+        estimated, measured = (row[f"{name}_{kind}_bytes"] for name in ("estimated", "measured"))
+        assert measured > 4 * row["params"] and 0.95 < estimated / measured < 1.15
+    assert f"{row['measured_training_bytes'] / 2**20:,.1f}  MiB training" in capsys.readouterr().out
+
+
 def test_a_stock_transformer(stock, capsys):
     data, path = stock
     assert main(["profile", "--path", str(path), "--data", str(data), "--latency", *SHORT]) == 0
@@ -78,6 +89,7 @@ def test_a_stock_transformer(stock, capsys):
     [
         (["--path", "nothing.pt"], "checkpoint nothing.pt does not exist"),
         (["--search-space", "nothing"], "no such file"),
+        (["--search-space", "tiny", "--memory", "estimate", "--max-tokens", "5"], "allowed: 30 or more"),
         (["--search-space", "tiny", "--vocabulary", "1"], "--vocabulary is 1"),
         (["--search-space", "tiny", "--runs", "1"], "--runs is 1, allowed: 4 or more"),
         (["--search-space", "tiny", "--precision", "fp16"], "allowed on cpu: fp32, int8"),
