@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="loss",
         metavar="NAMES",
         help="what to optimise, separated by commas: loss, nll_loss, bleu, chrf, latency_ms, params, "
-        "params_no_embed, flops; the first one picks the winner",
+        "params_no_embed, flops; the first one picks the winner; latency_ms is predicted with --latency-predictor, "
+        "else measured on this machine",
     )
     parser.add_argument("--budget", type=int, default=3125, help="how many architectures to evaluate")
     parser.add_argument("--minutes", type=float, help="end after this many minutes, over all runs of the search")
@@ -61,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     latency.add_argument(
         "--no-confirm", action="store_true", help="do not measure the winner's latency, believe the prediction"
+    )
+    latency.add_argument(
+        "--latency-runs",
+        type=int,
+        default=30,
+        help="timed runs of each candidate, where latency_ms is an objective and no predictor is given",
     )
     latency.add_argument("--confirm-runs", type=int, default=100, help="timed runs of a winner's measurement")
     scores = parser.add_argument_group("bleu and chrf")

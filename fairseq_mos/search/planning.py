@@ -40,11 +40,8 @@ def check_arguments(args: argparse.Namespace) -> Checked:
         raise UserError("--fp16 and --bf16 exclude each other")
     if args.confirm_runs < 4:
         raise UserError(f"--confirm-runs is {args.confirm_runs}, allowed: 4 or more")
-    if args.latency_predictor is None and "latency_ms" in objectives:
-        raise UserError(
-            "--objectives latency_ms needs --latency-predictor FILE, which fairseq-mos latency-dataset and "
-            "fit-latency make for a device"
-        )
+    if args.latency_runs < 4:
+        raise UserError(f"--latency-runs is {args.latency_runs}, allowed: 4 or more")
     return Checked(constraints, settings, objectives)
 
 
@@ -80,13 +77,18 @@ def prepare(args: argparse.Namespace, checked: Checked, ranks):
     space = evaluator.space
     predictor = _predictor(args, evaluator.model)
     measured = measured_with(evaluator, args.path, args.valid_subset, args.max_tokens)
-    evaluate, scored = evaluator.evaluate, [name for name in checked.objectives if name in _SCORES]
-    if scored:
+    parts = [evaluator.evaluate]
+    if any(name in _SCORES for name in checked.objectives):
         scorer = TranslationScorer(evaluator, args.beam, args.post_process)
         measured.update(scorer.signature())
+        parts.append(scorer.evaluate)
+    if "latency_ms" in checked.objectives and predictor is None:
+        settings = _own_settings(args, evaluator.device.type, ranks)
+        measured.update({f"latency_{name}": value for name, value in settings.signature().items()})
+        parts.append(_latency(evaluator.model, settings))
 
-        def evaluate(architecture):
-            return {**evaluator.evaluate(architecture), **scorer.evaluate(architecture)}
+    def evaluate(architecture):
+        return {name: value for part in parts for name, value in part(architecture).items()}
 
     plan = Plan(
         space=space,
@@ -108,7 +110,7 @@ def prepare(args: argparse.Namespace, checked: Checked, ranks):
     limited = any(constraint.name == "latency_ms" for constraint in plan.constraints)
     # Measuring here says nothing about another device.
     if limited and not args.no_confirm and not args.any_device:
-        plan = replace(plan, measure_latency=_latency(evaluator.model, predictor, args.confirm_runs))
+        plan = replace(plan, measure_latency=_latency(evaluator.model, _settings(predictor, args.confirm_runs)))
     for architecture, text in zip(plan.given, args.start or []):
         if plan.violation(architecture):
             raise UserError(f"--start {text}: the architecture breaks {' or '.join(map(str, plan.constraints))}")
@@ -154,11 +156,24 @@ def _settings(predictor, runs: int = 100):
     return LatencySettings.from_signature(predictor.signature, runs=runs)
 
 
-def _latency(model, predictor, runs: int):
+def _own_settings(args: argparse.Namespace, device: str, ranks):
+    """Returns the settings for latency as a measured objective."""
+    from fairseq_mos.cost.latency import LatencySettings
+
+    if ranks.size > 1:
+        raise UserError(
+            f"--objectives latency_ms without --latency-predictor FILE measures on this machine, where {ranks.size} "
+            "processes would disturb each other: run one, or give a predictor"
+        )
+    precision = "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32"
+    return LatencySettings(device=device, precision=precision if device == "cuda" else "fp32", runs=args.latency_runs)
+
+
+def _latency(model, settings):
     def measure(architecture):
         from fairseq_mos.cost.latency import LatencyMeter
 
-        latency = LatencyMeter(_settings(predictor, runs)).measure(model.extract(architecture))
+        latency = LatencyMeter(settings).measure(model.extract(architecture))
         return {"latency_ms": latency.median_ms, "low_ms": latency.low_ms, "high_ms": latency.high_ms}
 
     return measure

@@ -24,7 +24,7 @@ _HEADERS = {
     "params": ("parameters", "{:,}"),
     "params_no_embed": ("w/o embeddings", "{:,}"),
     "flops": ("MFLOPs", None),
-    "latency_ms": ("ms (predicted)", "{:.2f}"),
+    "latency_ms": ("ms (measured)", "{:.2f}"),
     "loss": ("loss", "{:.4f}"),
     "nll_loss": ("nll loss", "{:.4f}"),
     "bleu": ("BLEU", "{:.2f}"),
@@ -123,7 +123,10 @@ def summary_table(rows: Sequence[tuple[str, Mapping[str, float]]], signature: Ma
     A row without measured values was outside the limits and not evaluated.
     """
     names = [name for name in _HEADERS if any(name in values for _, values in rows)]
-    cells = [["architecture", *(_HEADERS[name][0] for name in names)]]
+    headers = {name: _HEADERS[name][0] for name in names}
+    if "latency_predictor" in signature:
+        headers["latency_ms"] = "ms (predicted)"
+    cells = [["architecture", *(headers[name] for name in names)]]
     cells += [[label, *(_cell(name, values) for name in names)] for label, values in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = []

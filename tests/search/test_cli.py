@@ -74,7 +74,7 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
         (["--minutes", "-1"], "--minutes is -1"),
         (["--objectives", "loss,size"], "--objectives: 'size' is unknown, allowed: loss, "),
         (["--objectives", "flops,loss"], "--objectives flops,loss: the first one chooses the winner"),
-        (["--objectives", "loss,latency_ms"], "--objectives latency_ms needs --latency-predictor"),
+        (["--latency-runs", "3"], "--latency-runs is 3, allowed: 4 or more"),
         (["--constraint", "latency_ms<=9"], "--constraint latency_ms<=9 needs --latency-predictor"),
         (["--algorithm", "nsga2"], "--algorithm nsga2 needs several --objectives"),
         (["--algorithm", "exhaustive"], "--algorithm exhaustive is for small spaces"),
@@ -125,6 +125,22 @@ def test_under_a_latency_limit_the_winner_is_measured(trained, search, tmp_path,
     assert code == 2 and "cannot be met: the smallest reachable value is" in err
 
 
+def test_latency_is_measured_where_there_is_no_predictor(search, tmp_path):
+    options = ("--objectives", "loss,latency_ms", "--latency-runs", "4", "--algorithm", "random")
+    code, out, _ = search(*options, "--budget", "4")
+    assert code == 0 and "latency_protocol:hat" in out and "ms (measured)" in out
+    log = tmp_path / "my search" / "evaluations.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert rows[0]["signature"]["latency_beam"] == 5
+    assert all(0 < row["low_ms"] <= row["latency_ms"] <= row["high_ms"] for row in rows[1:])
+    # Continued, the search takes the latencies of its log instead of measuring again.
+    code, out, _ = search(*options, "--budget", "6")
+    assert code == 0 and "4 of them by an earlier run" in out
+    again = [json.loads(line) for line in log.read_text().splitlines()]
+    assert again[:5] == rows and len(again) == 7
+    assert list((tmp_path / "my search" / "front").glob("pareto-*.yaml"))
+
+
 def test_two_ranks_find_what_one_process_finds(trained, tmp_path):
     """The same files, bit for bit, from two gloo processes."""
     arguments = ["search", str(trained.data), "--path", str(trained.path), "--cpu", "--budget", "15"]
@@ -133,6 +149,13 @@ def test_two_ranks_find_what_one_process_finds(trained, tmp_path):
     run([*TWO_RANKS, "-m", "fairseq_mos.cli", *arguments, "--output", str(tmp_path / "two")], tmp_path)
     for name in ("evaluations.jsonl", "evaluations.csv", "best.yaml", "best.json"):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_two_ranks_do_not_measure_latency_side_by_side(trained, tmp_path):
+    arguments = ["search", str(trained.data), "--path", str(trained.path), "--cpu", "--objectives", "loss,latency_ms"]
+    command = [*TWO_RANKS, "-m", "fairseq_mos.cli", *arguments, "--output", str(tmp_path / "two")]
+    done = run(command, tmp_path, check=False)
+    assert done.returncode != 0 and "2 processes would disturb each other" in done.stderr
 
 
 def test_a_mistake_on_two_ranks_ends_both(trained, tmp_path):
