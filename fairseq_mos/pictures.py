@@ -10,12 +10,13 @@ from fairseq_mos.files import atomic_write
 
 
 @contextmanager
-def picture(path: Path, size: tuple[float, float]) -> Iterator:
+def picture(path: Path, size: tuple[float, float], dpi: int = 130) -> Iterator:
     """Yields the axes of a picture and writes it as PNG, in one step, when the block succeeds.
 
     Args:
         path: the file.
-        size: width and height in inches, at 130 dots each.
+        size: width and height in inches.
+        dpi: dots per inch.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -26,7 +27,7 @@ def picture(path: Path, size: tuple[float, float]) -> Iterator:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=size, dpi=130)
+    figure, axes = pyplot.subplots(figsize=size, dpi=dpi)
     try:
         yield axes
         axes.grid(alpha=0.3)

@@ -14,6 +14,9 @@ from typing import NoReturn
 
 from pipeline.config import CONFIGS, Config
 
+LEAST_SAMPLES = 20
+"""What `fairseq-mos fit-latency` asks for; importing it from there would need the installation."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Reports a bad argument in one line, without the usage text."""
@@ -26,10 +29,6 @@ def _natural(text: str) -> int:
     if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not allowed; it must be a whole number of 1 or more")
     return int(text)
-
-
-LEAST_SAMPLES = 20
-"""Fewer measured architectures tell too little about a latency predictor's error."""
 
 
 def _seed(text: str) -> int:

@@ -43,27 +43,26 @@ def _measure_latency(run: Run) -> None:
     arguments += ["--samples", str(run.args.latency_samples), "--runs", str(run.config.latency_runs)]
     arguments += ["--seed", str(run.args.seed), "--threads", str(run.args.threads)]
     arguments += ["--output", str(run.measurements)]
-    run.work.say(printable("fairseq_mos.cli", arguments))
     _run_showing(run, arguments, "latency", ("measuring:",), ("reference", "the machine"))
 
 
 def _fit_latency(run: Run) -> None:
     arguments = ["fit-latency", "--dataset", str(run.measurements), "--seed", str(run.args.seed)]
     arguments += ["--output", str(run.predictor)]
-    run.work.say(printable("fairseq_mos.cli", arguments))
     _run_showing(run, arguments, "latency", (), ("model", "noise"))
 
 
 def _run_showing(
     run: Run, arguments: list[str], log: str, progress: tuple[str, ...], results: tuple[str, ...]
 ) -> None:
-    """Runs a verb; passes on lines of progress now and then, and all lines of results."""
+    """Says a command and runs it; passes on lines of progress now and then, and all lines of results."""
+    run.work.say(printable("fairseq_mos.cli", arguments))
     paced = Paced(run.work.say)
 
     def show(line: str) -> None:
         if line.startswith(results):
             run.work.say(line.strip())
-        elif progress and line.startswith(progress):
+        elif line.startswith(progress):
             paced(line)
 
     run.command("fairseq_mos.cli", arguments, log, on_line=show)
@@ -74,7 +73,7 @@ def search(run: Run) -> None:
     settings = {
         "budget": run.args.budget,
         "seed": run.args.seed,
-        "limit": run.latency_limit(),
+        "limit": run.latency_limit,
         "predictor": run.work.token("fit-latency"),
         "after": run.work.token("average-supernet"),
     }
@@ -84,9 +83,8 @@ def search(run: Run) -> None:
 def _search(run: Run) -> None:
     arguments = ["search", str(run.data), "--path", str(run.supernet), "--algorithm", "evolution"]
     arguments += ["--budget", str(run.args.budget), "--seed", str(run.args.seed)]
-    arguments += ["--latency-predictor", str(run.predictor), "--constraint", f"latency_ms<={run.latency_limit()}"]
+    arguments += ["--latency-predictor", str(run.predictor), "--constraint", f"latency_ms<={run.latency_limit}"]
     arguments += ["--output", str(run.search_dir)]
-    run.work.say(printable("fairseq_mos.cli", arguments))
     _run_showing(run, arguments, "search", ("search:",), ("measured",))
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from pipeline import systems, text
@@ -75,10 +76,12 @@ class Run:
 
         return SearchSpace.load(self.config.space)
 
+    @cached_property
     def latency_limit(self) -> float:
-        """Returns the search's limit in milliseconds, between the smallest and the largest architecture.
+        """The search's limit in milliseconds, between the smallest and the largest architecture.
 
-        Rounded up to hundredths, so that the smallest one always keeps it.
+        Known once the predictor is there, which is fitted anew whenever it is loaded. Rounded up to hundredths,
+        so that the smallest one always keeps it.
         """
         from fairseq_mos.cost.predictor import LatencyPredictor
 

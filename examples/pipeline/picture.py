@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,45 +50,36 @@ def draw(
         limit: the search's latency limit.
         quartiles: name -> lower and upper quartile of the measured latency.
     """
-    import matplotlib
+    from fairseq_mos.pictures import picture
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5), dpi=150)
-    axes.scatter(
-        [point.latency for point in evaluated],
-        [point.loss for point in evaluated],
-        s=22,
-        color="#999999",
-        label=f"evaluated by the search ({len(evaluated)}), latency predicted",
-    )
-    front = pareto_front(evaluated)
-    axes.plot(
-        [point.latency for point in front],
-        [point.loss for point in front],
-        drawstyle="steps-post",
-        color="#56b4e9",
-        linewidth=1.6,
-        zorder=1,
-        label="Pareto front",
-    )
-    for name, point in marked.items():
-        marker, colour = MARKERS.get(name, ("o", "#cc79a7"))
-        size = 190 if marker == "*" else 75
-        if quartiles and name in quartiles:
-            axes.hlines(point.loss, *quartiles[name], color=colour, linewidth=1.2, zorder=2)
-        label = f"{name}, measured"
-        axes.scatter([point.latency], [point.loss], s=size, marker=marker, color=colour, zorder=3, label=label)
-    if limit is not None:
-        axes.axvline(limit, color="#666666", linestyle=":", linewidth=1, label="limit of the search")
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel("latency of one sentence on this machine (ms; 30 tokens in, 30 steps at beam 5)")
-    axes.set_ylabel("valid loss (label-smoothed, bits per token)")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.tight_layout()
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png")
-    pyplot.close(figure)
-    os.replace(temporary, path)
+    with picture(path, (8, 5), dpi=150) as axes:
+        axes.scatter(
+            [point.latency for point in evaluated],
+            [point.loss for point in evaluated],
+            s=22,
+            color="#999999",
+            label=f"evaluated by the search ({len(evaluated)}), latency predicted",
+        )
+        front = pareto_front(evaluated)
+        axes.plot(
+            [point.latency for point in front],
+            [point.loss for point in front],
+            drawstyle="steps-post",
+            color="#56b4e9",
+            linewidth=1.6,
+            zorder=1,
+            label="Pareto front",
+        )
+        for name, point in marked.items():
+            marker, colour = MARKERS.get(name, ("o", "#cc79a7"))
+            size = 190 if marker == "*" else 75
+            if quartiles and name in quartiles:
+                axes.hlines(point.loss, *quartiles[name], color=colour, linewidth=1.2, zorder=2)
+            label = f"{name}, measured"
+            axes.scatter([point.latency], [point.loss], s=size, marker=marker, color=colour, zorder=3, label=label)
+        if limit is not None:
+            axes.axvline(limit, color="#666666", linestyle=":", linewidth=1, label="limit of the search")
+        axes.set_title(title, fontsize=11)
+        axes.set_xlabel("latency of one sentence on this machine (ms; 30 tokens in, 30 steps at beam 5)")
+        axes.set_ylabel("valid loss (label-smoothed, bits per token)")
+        axes.legend(fontsize=8)

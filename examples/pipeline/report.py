@@ -77,7 +77,7 @@ def report(run: Run, unlike: dict[str, list[int]]) -> None:
     picture = run.folder / results.picture
     title = f"{run.config.space} supernet ({run.config.routing} routing), {source_lang}-{target_lang}"
     evaluated = read_evaluations(run.search_dir / "evaluations.jsonl")
-    draw(picture, title, evaluated, marked, run.latency_limit(), quartiles)
+    draw(picture, title, evaluated, marked, run.latency_limit, quartiles)
     files = [*write_results(results, run.folder), picture]
     print(f"\n{as_text(results)}", flush=True)
     print("wrote " + ", ".join(str(path) for path in files), flush=True)
@@ -122,7 +122,7 @@ def signature(run: Run, sentences: int) -> dict[str, str]:
         "vocabulary": str(run.args.vocabulary),
         "beam": str(run.config.beam),
         "seed": str(run.args.seed),
-        "limit": f"predicted latency <= {run.latency_limit()} ms",
+        "limit": f"predicted latency <= {run.latency_limit} ms",
         "device": f"{device()}, {run.args.threads} threads",
         "python": platform.python_version(),
     }

@@ -43,12 +43,14 @@ def run(args: argparse.Namespace) -> None:
 
     fairseq_mos.register()
     settings = latency_settings(args)
-    from fairseq_mos.cost.memory import MemorySettings
+    from fairseq_mos.cost import memory
     from fairseq_mos.cost.profiling import load_model, read_sentences
     from fairseq_mos.cost.profiling import profile as count
     from fairseq_mos.files import atomic_write
 
-    needs = MemorySettings(args.source_tokens, args.target_tokens, args.beam, args.max_tokens) if args.memory else None
+    needs = None
+    if args.memory:
+        needs = memory.MemorySettings(args.source_tokens, args.target_tokens, args.beam, args.max_tokens)
     model, name = load_model(args.path, args.search_space, args.architecture, args.data, args.vocabulary, args.share)
     sentences = []
     if args.latency and settings.protocol == "generate":
@@ -62,9 +64,7 @@ def run(args: argparse.Namespace) -> None:
         "without the output layer)",
         f"output layer:         {row['flops_output_layer']:>15,}  FLOPs",
     ]
-    if args.memory:
-        from fairseq_mos.cost import memory
-
+    if needs is not None:
         found = {"estimated": memory.estimate(model, needs)}
         if args.memory == "measure":
             found["measured"] = memory.measure(model, needs, args.device)

@@ -78,7 +78,6 @@ def estimate(model: nn.Module, settings: MemorySettings) -> Memory:
     from torch.distributed._tools.mem_tracker import MemTracker
 
     def peak(shadow: nn.Module, step: Callable[..., None], optimizer) -> int:
-        step()
         tracker = MemTracker()
         tracker.track_external(shadow, *([optimizer] if optimizer else []))
         with tracker:
@@ -105,11 +104,17 @@ def _run(model: nn.Module, settings: MemorySettings, device: str, peak: Callable
     from fairseq.optim.adam import Adam
 
     shadow = copy.deepcopy(model).to(device).eval()
+    # A first step of either makes what stays: caches of positions, the moments of Adam.
     with torch.inference_mode(device != "meta"), torch.no_grad():
-        decoding = peak(shadow, _decoding(shadow, settings, device), None)
+        decode = _decoding(shadow, settings, device)
+        decode()
+        decoding = peak(shadow, decode, None)
     shadow.train().requires_grad_(True)
     optimizer = Adam(shadow.parameters(), lr=1e-9)
-    return Memory(peak(shadow, _update(shadow, optimizer, settings, device), optimizer), decoding)
+    update = _update(shadow, optimizer, settings, device)
+    update()
+    optimizer.zero_grad()
+    return Memory(peak(shadow, update, optimizer), decoding)
 
 
 def _decoding(model: nn.Module, settings: MemorySettings, device: str) -> Callable[..., None]:
@@ -164,9 +169,6 @@ def _cpu_peak(model: nn.Module, step: Callable[..., None], optimizer) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from torch.profiler import ProfilerActivity, profile
 
-    step()
-    if optimizer is not None:
-        optimizer.zero_grad()
     held = _held(model, optimizer)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
@@ -179,9 +181,6 @@ def _cpu_peak(model: nn.Module, step: Callable[..., None], optimizer) -> int:
 
 
 def _cuda_peak(model: nn.Module, step: Callable[..., None], optimizer) -> int:
-    step()
-    if optimizer is not None:
-        optimizer.zero_grad()
     # Other models of the process do not belong to this one's peak.
     others = torch.cuda.memory_allocated() - _held(model, optimizer)
     torch.cuda.reset_peak_memory_stats()

@@ -38,10 +38,9 @@ def check_arguments(args: argparse.Namespace) -> Checked:
         raise UserError(f"--algorithm nsga2 needs several --objectives, such as loss,latency_ms: got {args.objectives}")
     if args.fp16 and args.bf16:
         raise UserError("--fp16 and --bf16 exclude each other")
-    if args.confirm_runs < 4:
-        raise UserError(f"--confirm-runs is {args.confirm_runs}, allowed: 4 or more")
-    if args.latency_runs < 4:
-        raise UserError(f"--latency-runs is {args.latency_runs}, allowed: 4 or more")
+    for flag, runs in (("confirm", args.confirm_runs), ("latency", args.latency_runs)):
+        if runs < 4:
+            raise UserError(f"--{flag}-runs is {runs}, allowed: 4 or more")
     return Checked(constraints, settings, objectives)
 
 

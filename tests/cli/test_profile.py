@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 
 import pytest
+import torch
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.cli import main
@@ -69,6 +71,18 @@ def test_memory_of_a_space(capsys, tmp_path):
         estimated, measured = (row[f"{name}_{kind}_bytes"] for name in ("estimated", "measured"))
         assert measured > 4 * row["params"] and 0.95 < estimated / measured < 1.15
     assert f"{row['measured_training_bytes'] / 2**20:,.1f}  MiB training" in capsys.readouterr().out
+
+
+def test_weights_that_do_not_fit_the_configuration_are_one_line(stock, tmp_path, capsys):
+    data, path = stock
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        state = torch.load(path, weights_only=True)
+    del state["model"]["encoder.layers.0.fc1.weight"]
+    torch.save(state, tmp_path / "broken.pt")
+    assert main(["profile", "--path", str(tmp_path / "broken.pt"), "--data", str(data)]) == 2
+    err = capsys.readouterr().err
+    assert "its weights do not fit its configuration" in err and "encoder.layers.0.fc1.weight" in err
+    assert "Traceback" not in err and err.count("\n") == 1
 
 
 def test_a_stock_transformer(stock, capsys):

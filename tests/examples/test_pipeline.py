@@ -19,7 +19,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 from pipeline import building, layout, systems, table, text, training, vocabulary  # noqa: E402
-from pipeline.arguments import parse  # noqa: E402
+from pipeline.arguments import LEAST_SAMPLES, parse  # noqa: E402
 from pipeline.config import MULTI30K, QUICKSTART, PipelineError  # noqa: E402
 from pipeline.picture import Point, draw, pareto_front  # noqa: E402
 from pipeline.report import choose_examples  # noqa: E402
@@ -28,6 +28,7 @@ from pipeline.stages import run_stages  # noqa: E402
 from pipeline.work import Work, duration  # noqa: E402
 
 from fairseq_mos.arch import SearchSpace  # noqa: E402
+from fairseq_mos.cost import regression  # noqa: E402
 from fairseq_mos.cost.closed_form import flops, parameters  # noqa: E402
 
 SPLITS = (("train", 120), ("valid", 12), ("test", 9))
@@ -78,6 +79,7 @@ def test_bad_flags_end_with_one_line_and_code_2(tmp_path, capsys):
     assert "--nonsense" in refused(QUICKSTART, ["--nonsense"], capsys)
     assert "'0' is not allowed" in refused(QUICKSTART, ["--updates", "0"], capsys)
     assert "allowed: 20 or more" in refused(QUICKSTART, ["--latency-samples", "19"], capsys)
+    assert LEAST_SAMPLES == regression._LEAST
     assert "no built-in corpus en-it" in refused(QUICKSTART, ["--target-lang", "it"], capsys)
     assert "both en" in refused(QUICKSTART, ["--target-lang", "en"], capsys)
     assert "is no folder" in refused(QUICKSTART, ["--corpus", str(tmp_path / "no")], capsys)
