@@ -19,6 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, help="file to write (.jsonl); given again, measuring goes on")
     parser.add_argument("--samples", type=int, default=300, help="architectures to measure")
+    parser.add_argument(
+        "--passes",
+        type=int,
+        default=1,
+        help="how often all of them are measured, each time in another order; the lowest median counts, which "
+        "helps on a machine whose speed changes",
+    )
     parser.add_argument("--seed", type=int, default=1, help="which architectures")
     parser.add_argument("--data", help="folder with the dictionaries (default: beside the supernet)")
     parser.add_argument("--vocabulary", type=int, default=32768, help="entries of the dictionary, for --search-space")
@@ -48,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
         source = subnets.of_space(SearchSpace.load(args.search_space), args.vocabulary)
     signature = {**settings.signature(), "vocabulary": source.vocabulary[1]}
     meter = LatencyMeter(settings)
-    with tqdm(total=dataset.planned(args.samples), unit="arch", desc="measuring", dynamic_ncols=True) as bar:
+    total = dataset.planned(args.samples, args.passes)
+    with tqdm(total=total, unit="arch", desc="measuring", dynamic_ncols=True) as bar:
 
         def progress(replayed: bool) -> None:
             bar.update()
@@ -62,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
             args.output,
             {"origin": source.origin},
             progress,
+            args.passes,
         )
     facts = dataset.summary(data)
     with atomic_write(f"{args.output}.summary.json") as stream:
@@ -73,14 +82,17 @@ def run(args: argparse.Namespace) -> None:
         f"{signature['threads']} threads, {signature['precision']}"
     )
     if facts["noise"] is None:
-        print(f"noise and drift are unknown: they need more than {dataset.REFERENCE_EVERY} architectures")
+        print(f"the noise is unknown: that needs more than {dataset.REFERENCE_EVERY} architectures")
     else:
         print(
             f"reference measured {facts['reference_measurements']} times: {facts['reference_ms']:.2f} ms, noise "
             f"{facts['noise']:.1%}, drift {facts['drift']:+.1%}"
         )
     if abs(data.drift()) >= DRIFT:
-        print("the machine was not quiet: measure again, with nothing else running, for a better predictor")
+        print(
+            "the machine was not quiet: stop what else runs, or let the same command measure more passes "
+            f"(--passes {args.passes + 2}), for a better predictor"
+        )
     print(f"wrote {args.output} and {args.output}.summary.json")
     predictor = str(Path(args.output).with_name("predictor.json"))
     print("next:\n  " + shlex.join(["fairseq-mos", "fit-latency", "--dataset", args.output, "--output", predictor]))

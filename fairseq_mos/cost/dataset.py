@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +27,9 @@ class LatencyData:
         space: the search space.
         signature: how and where latency was measured.
         architectures: what was measured, the reference left out.
-        milliseconds: latency of each (median).
-        reference: latency of the reference architecture, each time that it was measured.
+        milliseconds: latency of each: the median of its runs, the lowest of all passes.
+        reference: latency of the reference architecture at each of its places in a pass, likewise.
+        in_time: all medians of the reference, as they were measured one after the other.
     """
 
     space: SearchSpace
@@ -35,6 +37,7 @@ class LatencyData:
     architectures: Sequence[Architecture]
     milliseconds: Sequence[float]
     reference: Sequence[float] = field(default_factory=list)
+    in_time: Sequence[float] = field(default_factory=list)
 
     def noise(self) -> float:
         """Returns the reference's mean absolute deviation from its median, relative: the floor of any error."""
@@ -45,10 +48,10 @@ class LatencyData:
 
     def drift(self) -> float:
         """Returns the relative difference of the reference's medians in the last and the first half."""
-        half = len(self.reference) // 2
+        half = len(self.in_time) // 2
         if half == 0:
             return float("nan")
-        return statistics.median(self.reference[-half:]) / statistics.median(self.reference[:half]) - 1
+        return statistics.median(self.in_time[-half:]) / statistics.median(self.in_time[:half]) - 1
 
 
 def stratified(space: SearchSpace, seed: int) -> Iterator[Architecture]:
@@ -89,10 +92,13 @@ def measure_dataset(
     output: str | Path,
     about: Mapping[str, object] | None = None,
     progress: Callable[[bool], None] | None = None,
+    passes: int = 1,
 ) -> LatencyData:
     """Measures architectures, or goes on with it, and returns all that the file holds then.
 
-    Before every ten of them, the largest architecture is measured once more, to tell drift and noise.
+    Before every ten of them, the largest architecture is measured once more, to tell drift and noise. Other
+    work on the machine only ever slows a model down, for seconds or minutes: with several passes, each in an
+    order of its own, an architecture's latency is the lowest of its medians.
 
     Args:
         space: the search space.
@@ -103,18 +109,22 @@ def measure_dataset(
         output: file, JSON lines; a kill at any moment loses one measurement at most.
         about: what else the file's header should say.
         progress: called after each measurement with whether it came from the file.
+        passes: how often all architectures are measured; a file can be continued with more passes.
 
     Raises:
-        UserError: too few samples, an unwritable file, or the data of another space, device or seed.
+        UserError: too few samples or passes, an unwritable file, or the data of another space, device or seed.
     """
     if samples < 2:
         raise UserError(f"--samples is {samples}, allowed: 2 or more")
+    if passes < 1:
+        raise UserError(f"--passes is {passes}, allowed: 1 or more")
     wanted = {"space": space.to_dict(), "seed": seed, "settings": dict(signature)}
     with Journal(output, wanted, about, "latency data set") as journal:
-        for index, (role, arch) in enumerate(_schedule(space, samples, seed)):
+        for index, (role, place, arch) in enumerate(_schedule(space, samples, seed, passes)):
             replayed = index < len(journal.rows)
             if not replayed:
-                row = {"role": role, "digest": arch.digest(), **measure(arch), "architecture": arch.to_dict()}
+                row = {"role": role, "place": place, "digest": arch.digest(), **measure(arch)}
+                row["architecture"] = arch.to_dict()
                 journal.append(row)
                 journal.rows.append(row)
             elif journal.rows[index].get("digest") != arch.digest():
@@ -124,9 +134,9 @@ def measure_dataset(
         return _data(space, signature, journal.rows, output)
 
 
-def planned(samples: int) -> int:
+def planned(samples: int, passes: int = 1) -> int:
     """Returns how many measurements a data set of `samples` architectures takes, the reference's included."""
-    return samples + -(-samples // REFERENCE_EVERY)
+    return passes * (samples + -(-samples // REFERENCE_EVERY))
 
 
 def read_dataset(path: str | Path) -> LatencyData:
@@ -149,40 +159,51 @@ def read_dataset(path: str | Path) -> LatencyData:
     return _data(SearchSpace.from_dict(written, str(path)), settings, rows[1:], path)
 
 
-def _schedule(space: SearchSpace, samples: int, seed: int) -> Iterator[tuple[str, Architecture]]:
-    for index, arch in enumerate(stratified(space, seed)):
-        if index == samples:
-            return
-        if index % REFERENCE_EVERY == 0:
-            yield "reference", space.largest()
-        yield "sample", arch
+def _schedule(space: SearchSpace, samples: int, seed: int, passes: int) -> Iterator[tuple[str, int, Architecture]]:
+    """Yields role, number among the measurements of that role in its pass, and architecture."""
+    drawn = list(itertools.islice(stratified(space, seed), samples))
+    places = list(range(len(drawn)))
+    for number in range(passes):
+        if number:
+            random.Random(f"latency data set, seed {seed}, pass {number}").shuffle(places)
+        for index, place in enumerate(places):
+            if index % REFERENCE_EVERY == 0:
+                yield "reference", index // REFERENCE_EVERY, space.largest()
+            yield "sample", place, drawn[place]
 
 
 def _data(space: SearchSpace, signature, rows: Sequence[Mapping], path) -> LatencyData:
-    data = LatencyData(space, dict(signature), [], [], [])
+    in_time: list[float] = []
+    lowest: dict[str, dict] = {"reference": {}, "sample": {}}
     for number, row in enumerate(rows, 2):
         try:
-            milliseconds = float(row["median_ms"])
-            if row["role"] == "reference":
-                data.reference.append(milliseconds)
+            milliseconds, role = float(row["median_ms"]), row["role"]
+            if role == "reference":
+                # Files from before there were passes have no places: each of their measurements counts.
+                key = row.get("place", len(in_time))
+                in_time.append(milliseconds)
             else:
-                data.architectures.append(Architecture.from_dict(row["architecture"], f"{path}: line {number}"))
-                data.milliseconds.append(milliseconds)
+                key = Architecture.from_dict(row["architecture"], f"{path}: line {number}")
+            found = lowest[role]
+            found[key] = min(found.get(key, milliseconds), milliseconds)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: line {number} is no measurement ({error})") from error
-    return data
+    samples, reference = lowest["sample"], lowest["reference"]
+    return LatencyData(
+        space, dict(signature), list(samples), list(samples.values()), list(reference.values()), in_time
+    )
 
 
 def summary(data: LatencyData) -> dict[str, object]:
     """Returns what a data set says of itself, for JSON; noise and drift are None where nothing was repeated."""
-    repeated = len(data.reference) > 1
+    repeated = len(data.in_time) > 1
     return {
         "architectures": len(data.architectures),
         "fastest_ms": min(data.milliseconds),
         "slowest_ms": max(data.milliseconds),
-        "reference_measurements": len(data.reference),
+        "reference_measurements": len(data.in_time),
         "reference_ms": statistics.median(data.reference),
-        "noise": data.noise() if repeated else None,
+        "noise": data.noise() if len(data.reference) > 1 else None,
         "drift": data.drift() if repeated else None,
         "signature": dict(data.signature),
     }

@@ -73,7 +73,7 @@ def test_a_cut_file_is_continued_and_a_finished_one_extended(verbs, tmp_path):
 
 def test_too_few_to_know_the_noise(verbs, tmp_path):
     code, out, _ = verbs(5)
-    assert code == 0 and "noise and drift are unknown" in out and "nan" not in out
+    assert code == 0 and "the noise is unknown" in out and "nan" not in out
     facts = json.loads((tmp_path / "a.jsonl.summary.json").read_text(), parse_constant=pytest.fail)
     assert facts["noise"] is None and facts["drift"] is None
 

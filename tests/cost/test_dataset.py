@@ -30,8 +30,17 @@ class Meter:
         return {"median_ms": flops(arch) / 1e5, "low_ms": 1.0}
 
 
-def measure(path, meter=None, samples=23, seed=1, space=None, signature=SIGNATURE):
-    return measure_dataset(space or mini(), samples, seed, signature, meter or Meter(), path)
+def measure(path, meter=None, samples=23, seed=1, space=None, signature=SIGNATURE, passes=1):
+    return measure_dataset(space or mini(), samples, seed, signature, meter or Meter(), path, passes=passes)
+
+
+class SlowMeter(Meter):
+    """Three times as slow during the first pass and every other measurement of the second."""
+
+    def __call__(self, arch):
+        found = super().__call__(arch)
+        slow = self.calls <= 26 or (self.calls <= 52 and self.calls % 2)
+        return {"median_ms": found["median_ms"] * (3 if slow else 1)}
 
 
 def test_depths_are_equally_frequent_and_larger_sets_continue_smaller_ones():
@@ -90,6 +99,39 @@ def test_a_larger_one_continues(tmp_path):
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
 
 
+def test_several_passes_keep_the_lowest(tmp_path):
+    data = measure(tmp_path / "a.jsonl", SlowMeter(), passes=3)
+    assert data.architectures == list(islice(stratified(mini(), 1), 23))
+    assert data.milliseconds == [flops(arch) / 1e5 for arch in data.architectures]
+    assert len(data.reference) == 3 and len(data.in_time) == 9 and planned(23, 3) == 78
+    assert data.noise() == 0 and data.drift() == pytest.approx(-2 / 3)
+    assert read_dataset(tmp_path / "a.jsonl") == data
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()[1:]]
+    orders = [[row["place"] for row in rows[begin : begin + 26] if row["role"] == "sample"] for begin in (0, 26, 52)]
+    assert all(sorted(order) == list(range(23)) for order in orders)
+    assert orders[0] == list(range(23)) != orders[1] != orders[2]
+    with pytest.raises(UserError, match="--passes is 0"):
+        measure(tmp_path / "b.jsonl", passes=0)
+
+
+def test_more_passes_continue_fewer(tmp_path):
+    measure(tmp_path / "a.jsonl", passes=1)
+    with pytest.raises(KeyboardInterrupt):
+        measure(tmp_path / "a.jsonl", Meter(fail_at=7), passes=2)
+    measure(tmp_path / "a.jsonl", passes=2)
+    measure(tmp_path / "b.jsonl", passes=2)
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+def test_files_without_places_are_read_as_ever(tmp_path):
+    data = measure(tmp_path / "a.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    for row in rows:
+        row.pop("place", None)
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_dataset(tmp_path / "b.jsonl") == data
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -105,7 +147,7 @@ def test_data_of_something_else_is_refused(tmp_path, change, field):
 
 
 def test_noise_and_drift_by_hand():
-    data = LatencyData(mini(), {}, [], [], [10.0, 10.0, 11.0, 11.0])
+    data = LatencyData(mini(), {}, [], [], [10.0, 10.0, 11.0, 11.0], [10.0, 10.0, 11.0, 11.0])
     assert data.drift() == pytest.approx(0.1)
     assert data.noise() == pytest.approx(0.5 / 10.5)
 
