@@ -8,6 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from fairseq_mos.search import launch
 from fairseq_mos.search.algorithms import ALGORITHMS, Settings
 
 
@@ -85,14 +86,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes.add_argument(
         "--mutation-prob", type=float, default=default.mutation_prob, help="probability to redraw each gene (evolution)"
     )
+    launch.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Searches, prints a table and the next command."""
+    from fairseq_mos.search.planning import check_arguments
+
+    # Mistakes in the arguments come out before seconds are spent on imports.
+    check_arguments(args)
+    if not launch.launch(args, search):
+        search(args)
+
+
+def search(args: argparse.Namespace) -> None:
+    """Searches, as one of the processes that share it or alone."""
     from fairseq_mos.search.planning import check_arguments, prepare
     from fairseq_mos.search.terminal import ProgressBar
 
-    # Mistakes in the arguments come out before seconds are spent on imports.
     checked = check_arguments(args)
 
     import fairseq_mos

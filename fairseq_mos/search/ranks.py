@@ -31,7 +31,9 @@ class Ranks:
     @classmethod
     @contextmanager
     def from_environment(cls, cpu: bool = False) -> Iterator[Ranks]:
-        """Joins the ranks that torchrun (or any launcher that sets `RANK`, `WORLD_SIZE`, ...) has started.
+        """Joins the ranks that torchrun, :mod:`fairseq_mos.search.launch` or another launcher has started.
+
+        Launchers tell through `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`.
 
         Without a launcher, this process is alone.
 
@@ -52,7 +54,11 @@ class Ranks:
         from torch import distributed
 
         if torch.cuda.is_available() and not cpu:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            gpus = torch.cuda.device_count()
+            local = int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % gpus))
+            if local >= gpus:
+                raise UserError(f"there are {gpus} GPUs here, too few for process {local + 1}: start {gpus} at most")
+            torch.cuda.set_device(local)
         # What ranks exchange are small Python objects: gloo does that on every machine.
         distributed.init_process_group("gloo", timeout=TIMEOUT)
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -75,6 +77,13 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
         (["--objectives", "loss,size"], "--objectives: 'size' is unknown, allowed: loss, "),
         (["--objectives", "flops,loss"], "--objectives flops,loss: the first one chooses the winner"),
         (["--latency-runs", "3"], "--latency-runs is 3, allowed: 4 or more"),
+        (["--distributed-world-size", "0"], "--distributed-world-size is 0"),
+        (["--distributed-rank", "0"], "--distributed-rank needs --distributed-init-method"),
+        (["--distributed-init-method", "file://x"], "--distributed-init-method is 'file://x'"),
+        (
+            ["--distributed-init-method", "tcp://localhost:1", "--distributed-world-size", "2"],
+            "--distributed-rank is None, allowed: 0 to 1",
+        ),
         (["--constraint", "latency_ms<=9"], "--constraint latency_ms<=9 needs --latency-predictor"),
         (["--algorithm", "nsga2"], "--algorithm nsga2 needs several --objectives"),
         (["--algorithm", "exhaustive"], "--algorithm exhaustive is for small spaces"),
@@ -149,6 +158,36 @@ def test_two_ranks_find_what_one_process_finds(trained, tmp_path):
     run([*TWO_RANKS, "-m", "fairseq_mos.cli", *arguments, "--output", str(tmp_path / "two")], tmp_path)
     for name in ("evaluations.jsonl", "evaluations.csv", "best.yaml", "best.json"):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_distributed_world_size_starts_the_ranks(trained, tmp_path):
+    """fairseq's flag finds what one process finds; a mistake is one line, exit code 2."""
+    arguments = ["search", str(trained.data), "--path", str(trained.path), "--cpu", "--budget", "9"]
+    arguments += ["--algorithm", "random", "--max-tokens", "10"]
+    assert main([*arguments, "--output", str(tmp_path / "one")]) == 0
+    spawn = [sys.executable, "-m", "fairseq_mos.cli", *arguments, "--distributed-world-size", "2"]
+    done = run([*spawn, "--output", str(tmp_path / "two")], tmp_path)
+    assert done.stdout.count("9 architectures evaluated") == 1
+    for name in ("evaluations.jsonl", "evaluations.csv", "best.yaml", "best.json"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    done = run([*spawn, "--constraint", "params<=10", "--output", str(tmp_path / "three")], tmp_path, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "fairseq-mos: error: constraint params<=10 cannot be met" in done.stderr
+    assert not (tmp_path / "three").exists()
+
+
+def test_ranks_of_several_nodes_meet(trained, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        method = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    arguments = ["search", str(trained.data), "--path", str(trained.path), "--cpu", "--budget", "6"]
+    arguments += ["--algorithm", "random", "--output", str(tmp_path / "two")]
+    command = [sys.executable, "-m", "fairseq_mos.cli", *arguments]
+    command += ["--distributed-world-size", "2", "--distributed-init-method", method, "--distributed-rank"]
+    with subprocess.Popen([*command, "1"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as other:
+        done = run([*command, "0"], tmp_path)
+        printed, _ = other.communicate(timeout=60)
+    assert other.returncode == 0 and printed == "" and "6 architectures evaluated" in done.stdout
 
 
 def test_two_ranks_do_not_measure_latency_side_by_side(trained, tmp_path):
