@@ -13,6 +13,8 @@ from fairseq_mos.errors import UserError
 VERBS = {
     "architecture": "write the largest, the smallest or a random architecture of a search space as YAML",
     "average": "average the weights of several fairseq checkpoints",
+    "evaluate": "translate test sets with one or several models and score them with sacreBLEU",
+    "export": "write a subnet in a format to share or to deploy, and check that it translates alike",
     "extract": "write one architecture of a supernet as an ordinary, dense fairseq checkpoint",
     "fit-latency": "fit a latency predictor to measured architectures and report its error",
     "latency-dataset": "measure the latency of many architectures on this machine",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -10,12 +11,16 @@ import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
 from fairseq.tasks.translation import TranslationConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.files import atomic_write
 from fairseq_mos.models.config import MosSubnetConfig
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
+
+SUBWORD_FILES = {"sentencepiece.bpe.model": "sentencepiece", "bpecodes": "subword_nmt", "code": "subword_nmt"}
+"""Name of a subword model's file beside a checkpoint -> fairseq's name of its kind."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ def extract_checkpoint(path: str, architecture: str, output: str, data: str | No
     Args:
         path: supernet checkpoint; may be an averaged one.
         architecture: YAML file, `largest`, `smallest` or `random:SEED`.
-        output: checkpoint to write; dictionaries are copied beside it.
+        output: checkpoint to write; dictionaries and, if there is one, the subword model are copied beside it.
         data: folder with the dictionaries, see :func:`fairseq_mos.models.loading.find_dictionaries`.
 
     Raises:
@@ -54,31 +59,9 @@ def extract_checkpoint(path: str, architecture: str, output: str, data: str | No
     if subnet.decoder.output_projection is not None:
         tables.add(id(subnet.decoder.output_projection.weight))
 
-    history = state.get("optimizer_history") or [{}]
-    new_state = {
-        "args": None,
-        "cfg": _subnet_config(state["cfg"], chosen, supernet.space),
-        "model": subnet.state_dict(),
-        # So that fairseq-train --restore-file starts at the first epoch without further flags.
-        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0, "shuffle": True}},
-        "optimizer_history": [
-            {
-                "criterion_name": "LabelSmoothedCrossEntropyCriterion",
-                "optimizer_name": history[-1].get("optimizer_name", "FairseqAdam"),
-                "lr_scheduler_state": {},
-                "num_updates": history[-1].get("num_updates", 0),
-            }
-        ],
-        "last_optimizer_state": None,
-        "task_state": {},
-    }
-    with atomic_write(output, "wb") as stream:
-        torch.save(new_state, stream)
-    for dictionary in dictionaries:
-        copy = Path(output).parent / dictionary.name
-        if dictionary.resolve() != copy.resolve():
-            with atomic_write(copy, "wb") as stream, open(dictionary, "rb") as source:
-                shutil.copyfileobj(source, stream)
+    config = subnet_config(state["cfg"], chosen, supernet.space)
+    write_checkpoint(output, subnet, config, (state.get("optimizer_history") or [{}])[-1])
+    copy_beside([*dictionaries, *find_subwords(dictionaries[0].parent)], Path(output).parent)
     return Extracted(
         supernet_params=sum(p.numel() for p in supernet.parameters()),
         subnet_params=sum(p.numel() for p in subnet.parameters()),
@@ -89,7 +72,59 @@ def extract_checkpoint(path: str, architecture: str, output: str, data: str | No
     )
 
 
-def _subnet_config(cfg: DictConfig, architecture: Architecture, space: SearchSpace) -> dict:
+def write_checkpoint(output: str | Path, model: nn.Module, config: dict, history: dict | None = None) -> None:
+    """Writes a model as a fairseq checkpoint without an optimizer's state.
+
+    Args:
+        output: the file.
+        model: a dense model.
+        config: fairseq's whole configuration, plain.
+        history: last entry of the `optimizer_history` that the weights come from.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    history = history or {}
+    state = {
+        "args": None,
+        "cfg": config,
+        "model": model.state_dict(),
+        # So that fairseq-train --restore-file starts at the first epoch without further flags.
+        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0, "shuffle": True}},
+        "optimizer_history": [
+            {
+                "criterion_name": "LabelSmoothedCrossEntropyCriterion",
+                "optimizer_name": history.get("optimizer_name", "FairseqAdam"),
+                "lr_scheduler_state": {},
+                "num_updates": history.get("num_updates", 0),
+            }
+        ],
+        "last_optimizer_state": None,
+        "task_state": {},
+    }
+    with atomic_write(output, "wb") as stream:
+        torch.save(state, stream)
+
+
+def copy_beside(files: Iterable[Path], folder: Path) -> None:
+    """Copies files into a folder, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written to.
+    """
+    for file in files:
+        copy = folder / file.name
+        if file.resolve() != copy.resolve():
+            with atomic_write(copy, "wb") as stream, open(file, "rb") as source:
+                shutil.copyfileobj(source, stream)
+
+
+def find_subwords(folder: Path) -> list[Path]:
+    """Returns the subword model in a folder, under the names that fairseq's hub interface knows; or nothing."""
+    return [folder / name for name in SUBWORD_FILES if (folder / name).is_file()]
+
+
+def subnet_config(cfg: DictConfig, architecture: Architecture, space: SearchSpace) -> dict:
     """Returns the supernet's configuration with model, task and criterion of a subnet in place."""
     config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     config["model"] = {

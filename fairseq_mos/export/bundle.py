@@ -1,0 +1,51 @@
+"""A dense translation model with all that it needs to run: what the exporters and the hub work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairseq.data import Dictionary
+from torch import nn
+
+from fairseq_mos.export.checkpoint import SUBWORD_FILES
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A dense model and its surroundings.
+
+    Attributes:
+        model: a `mos_subnet`, or fairseq's stock `transformer`, in eval mode.
+        config: fairseq's whole configuration, plain; its task and model are the dense model's.
+        dictionaries: files of the source and of the target dictionary.
+        subwords: the subword model's file, or None.
+        tokenizer: fairseq's name of the tokenizer that comes before the subwords, or None.
+        name: what to call it.
+    """
+
+    model: nn.Module
+    config: dict
+    dictionaries: tuple[Path, Path]
+    subwords: Path | None
+    tokenizer: str | None
+    name: str
+
+    @property
+    def languages(self) -> tuple[str, str]:
+        """Codes of the source and of the target language."""
+        return tuple(file.name.removeprefix("dict.").removesuffix(".txt") for file in self.dictionaries)
+
+    @property
+    def subword_kind(self) -> str | None:
+        """fairseq's name of the subwords' kind, such as `sentencepiece`."""
+        return SUBWORD_FILES[self.subwords.name] if self.subwords else None
+
+    def files(self) -> list[Path]:
+        """What lies beside the weights: dictionaries and subword model."""
+        return [*self.dictionaries, *([self.subwords] if self.subwords else [])]
+
+
+def load_dictionaries(files: tuple[Path, Path]) -> tuple[Dictionary, Dictionary]:
+    """Loads the source and the target dictionary."""
+    return Dictionary.load(str(files[0])), Dictionary.load(str(files[1]))

@@ -1,0 +1,182 @@
+"""A subnet as a CTranslate2 model: fast inference on CPU and GPU without fairseq or torch.
+
+CTranslate2's decoder reads the last encoder layer alone and has one head count a stack; smaller counts are
+padded with zero heads, feed-forward widths are free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fairseq.modules import SinusoidalPositionalEmbedding
+from torch import Tensor, nn
+
+from fairseq_mos.errors import UserError
+from fairseq_mos.export.bundle import Bundle
+from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.export.limits import require_last_memory, require_subnet
+from fairseq_mos.export.padding import padded_attention
+
+QUANTIZATIONS = ("float32", "int8", "int8_float32", "int16", "float16", "bfloat16")
+_ACTIVATIONS = {
+    "relu": "RELU", "gelu": "GELU", "gelu_accurate": "GELUTanh", "gelu_fast": "GELUTanh", "swish": "SWISH",
+}  # fmt: skip
+
+
+def write(bundle: Bundle, folder: str | Path, quantization: str = "float32") -> list[Path]:
+    """Writes a folder for `ctranslate2.Translator`, the subword model in it.
+
+    Args:
+        bundle: the subnet.
+        folder: to write; replaced if it holds a CTranslate2 model.
+        quantization: one of :data:`QUANTIZATIONS`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: an architecture or option that CTranslate2 does not know, naming the layers; a folder that
+            cannot be written or holds something else; ctranslate2 that is missing.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise UserError(f"--quantization is {quantization!r}, allowed: {', '.join(QUANTIZATIONS)}")
+    spec = _spec(bundle)
+    spec.validate()
+    spec.optimize(quantization=None if quantization == "float32" else quantization)
+    folder = Path(folder)
+    with _replaced(folder) as new:
+        spec.save(str(new))
+        if bundle.subwords:
+            copy_beside([bundle.subwords], new)
+        source, target = bundle.languages
+        about = {"source_lang": source, "target_lang": target, "tokenizer": bundle.tokenizer, "subwords": None}
+        if bundle.subwords:
+            about["subwords"] = bundle.subwords.name
+        (new / "about.json").write_text(json.dumps({**about, "quantization": quantization}, indent=2) + "\n", "utf-8")
+    return sorted(folder.iterdir())
+
+
+@contextlib.contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """Gives a new folder that takes the place of `folder` when the block succeeds."""
+    if folder.exists() and not (folder / "model.bin").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is no CTranslate2 model: give another --output")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+    try:
+        new.chmod(0o755)
+        yield new
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(new, folder)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _spec(bundle: Bundle):
+    architecture = require_subnet(bundle, "ctranslate2")
+    require_last_memory(architecture, "ctranslate2")
+    options = bundle.config["model"]
+    activation = _ACTIVATIONS.get(str(options["activation_fn"]))
+    if activation is None:
+        allowed = ", ".join(_ACTIVATIONS)
+        raise UserError(f"--format ctranslate2: activation_fn is {options['activation_fn']}, allowed: {allowed}")
+    if options["no_token_positional_embeddings"]:
+        raise UserError("--format ctranslate2 needs positions: no_token_positional_embeddings is not allowed")
+    if options["encoder_normalize_before"] != options["decoder_normalize_before"]:
+        raise UserError("--format ctranslate2 needs pre-norm or post-norm for encoder and decoder alike")
+    try:
+        from ctranslate2.specs import common_spec, transformer_spec
+    except ImportError as error:
+        raise UserError('this needs ctranslate2: pip install "fairseq-mos[export]"') from error
+    common = {
+        # Else it would be taken to be the embed width over the heads; set for each layer below.
+        "head_dim": 1,
+        "pre_norm": bool(options["encoder_normalize_before"]),
+        "activation": common_spec.Activation[activation],
+        "layernorm_embedding": bool(options["layernorm_embedding"]),
+    }
+    encoder, decoder = architecture.encoder, architecture.decoder
+    heads = max(encoder.self_attention_heads), max(*decoder.self_attention_heads, *decoder.cross_attention_heads)
+    spec = transformer_spec.TransformerSpec(
+        transformer_spec.TransformerEncoderSpec(encoder.layers, heads[0], **common),
+        transformer_spec.TransformerDecoderSpec(decoder.layers, heads[1], **common),
+    )
+    model = bundle.model
+    _fill_stack(spec.encoder, model.encoder, heads[0], int(options["max_source_positions"]))
+    _fill_stack(spec.decoder, model.decoder, heads[1], int(options["max_target_positions"]))
+    output = model.decoder.output_projection
+    table = model.decoder.embed_tokens.weight[:, : model.decoder.embed_dim]
+    spec.decoder.projection.weight = _array(table if output is None else output.weight)
+    for register, stack in (
+        (spec.register_source_vocabulary, model.encoder),
+        (spec.register_target_vocabulary, model.decoder),
+    ):
+        register(["<blank>" if token == "<pad>" else token for token in stack.dictionary.symbols])
+    spec.config.decoder_start_token = spec.config.eos_token
+    spec.config.add_source_eos = True
+    return spec
+
+
+def _array(tensor: Tensor):
+    return tensor.detach().float().contiguous().numpy()
+
+
+def _fill_stack(spec, stack: nn.Module, heads: int, max_positions: int) -> None:
+    embeddings = spec.embeddings[0] if isinstance(spec.embeddings, list) else spec.embeddings
+    embeddings.weight = _array(stack.embed_tokens.weight[:, : stack.embed_dim])
+    spec.scale_embeddings = stack.embed_dim**0.5
+    first = stack.padding_idx + 1
+    # The end of the sentence takes a position as well.
+    table = SinusoidalPositionalEmbedding.get_embedding(first + max_positions + 1, stack.embed_dim, stack.padding_idx)
+    spec.position_encodings.encodings = _array(table[first:])
+    for name in ("layer_norm", "layernorm_embedding"):
+        if getattr(stack, name) is not None:
+            _fill_norm(getattr(spec, name), getattr(stack, name))
+    for layer_spec, layer in zip(spec.layer, stack.layers):
+        _fill_norm(layer_spec.ffn.layer_norm, layer.final_layer_norm)
+        for linear_spec, linear in ((layer_spec.ffn.linear_0, layer.fc1), (layer_spec.ffn.linear_1, layer.fc2)):
+            _fill_linear(linear_spec, linear.weight, linear.bias)
+        _fill_attention(layer_spec.self_attention, layer.self_attn, layer.self_attn_layer_norm, heads)
+        if hasattr(layer, "encoder_attn"):
+            _fill_attention(layer_spec.attention, layer.encoder_attn, layer.encoder_attn_layer_norm, heads)
+
+
+def _fill_norm(spec, norm: nn.LayerNorm) -> None:
+    spec.gamma, spec.beta = _array(norm.weight), _array(norm.bias)
+
+
+def _fill_linear(spec, weight: Tensor, bias: Tensor | None) -> None:
+    spec.weight = _array(weight)
+    if bias is not None:
+        spec.bias = _array(bias)
+
+
+def _fill_attention(spec, attention: nn.Module, norm: nn.Module, heads: int) -> None:
+    import numpy as np
+    from ctranslate2.converters.utils import fuse_linear
+    from ctranslate2.specs import common_spec
+
+    head_dim = attention.q_proj.weight.shape[0] // attention.num_heads
+    parts = {}
+    for name, (weight, bias) in padded_attention(attention, heads, head_dim).items():
+        parts[name] = common_spec.LinearSpec()
+        _fill_linear(parts[name], weight, bias)
+    spec.head_dim = np.int32(head_dim)
+    _fill_norm(spec.layer_norm, norm)
+    if attention.static_memory:
+        spec.linear[0] = parts["q_proj"]
+        fuse_linear(spec.linear[1], [parts["k_proj"], parts["v_proj"]])
+    else:
+        fuse_linear(spec.linear[0], [parts["q_proj"], parts["k_proj"], parts["v_proj"]])
+    spec.linear[-1] = parts["out_proj"]

@@ -1,0 +1,110 @@
+"""The programs of :mod:`fairseq_mos.export.programs` as a model that fairseq can generate with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
+from torch import Tensor
+
+from fairseq_mos.errors import UserError
+from fairseq_mos.export.about import About, read_about
+from fairseq_mos.export.bundle import Bundle, load_dictionaries
+from fairseq_mos.export.programs import ENCODE, MEMORY, STEP
+
+
+def read(folder: Path) -> Bundle:
+    """Reads a folder of programs.
+
+    Raises:
+        UserError: a file that is missing or damaged.
+    """
+    about = read_about(folder)
+    programs = []
+    for name in (ENCODE, MEMORY, STEP):
+        try:
+            programs.append(torch.export.load(folder / name).module())
+        except FileNotFoundError as error:
+            raise UserError(f"{folder / name} is missing: {folder} is incomplete") from error
+        except Exception as error:  # of zip, JSON, schema or pickle
+            raise UserError(f"{folder / name} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+    return about.bundle(ProgramsModel(about, *programs))
+
+
+class ProgramsModel(FairseqEncoderDecoderModel):
+    """Encoder and decoder that call the programs; on the CPU, in fp32."""
+
+    def __init__(self, about: About, encode, memory, step):
+        source, target = load_dictionaries(about.dictionaries)
+        options = about.config["model"]
+        super().__init__(
+            _Encoder(source, encode, int(options["max_source_positions"])),
+            _Decoder(target, memory, step, about.architecture, int(options["max_target_positions"])),
+        )
+        self.architecture = about.architecture
+
+    def train(self, mode: bool = True):
+        """Stays in eval mode, which is what was exported."""
+        return self
+
+
+class _Encoder(FairseqEncoder):
+    def __init__(self, dictionary, encode, max_positions: int):
+        super().__init__(dictionary)
+        self._encode, self._max_positions = encode, max_positions
+
+    def forward(self, src_tokens: Tensor, src_lengths: Tensor | None = None, **others) -> dict[str, list[Tensor]]:
+        memory, padding = self._encode(src_tokens)
+        return {"encoder_out": [memory], "encoder_padding_mask": [padding]}
+
+    def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
+        return {
+            "encoder_out": [encoder_out["encoder_out"][0].index_select(1, new_order)],
+            "encoder_padding_mask": [encoder_out["encoder_padding_mask"][0].index_select(0, new_order)],
+        }
+
+    def max_positions(self) -> int:
+        return self._max_positions
+
+
+class _Decoder(FairseqIncrementalDecoder):
+    def __init__(self, dictionary, memory, step, architecture, max_positions: int):
+        super().__init__(dictionary)
+        self._memory, self._step, self._max_positions = memory, step, max_positions
+        self._padding_idx = dictionary.pad()
+        width = architecture.decoder_qkv_dim()
+        self._heads = [(heads, width // heads) for heads in architecture.decoder.self_attention_heads for _ in range(2)]
+
+    def forward(self, prev_output_tokens: Tensor, encoder_out=None, incremental_state=None, **others):
+        if incremental_state is not None:
+            return self._next(prev_output_tokens, encoder_out, incremental_state).unsqueeze(1), {"attn": [None]}
+        state: dict = {}
+        lengths = range(1, prev_output_tokens.shape[1] + 1)
+        scores = [self._next(prev_output_tokens[:, :length], encoder_out, state) for length in lengths]
+        return torch.stack(scores, dim=1), {"attn": [None]}
+
+    def _next(self, tokens: Tensor, encoder_out, state: dict) -> Tensor:
+        cache = state.get("programs")
+        if cache is None:
+            batch = tokens.shape[0]
+            cache = {
+                "memory": self._memory(encoder_out["encoder_out"][0]),
+                "past": [torch.zeros(batch, heads, 0, width) for heads, width in self._heads],
+            }
+        position = torch.tensor([self._padding_idx + tokens.shape[1]])
+        padding = encoder_out["encoder_padding_mask"][0]
+        scores, present = self._step(tokens[:, -1:], position, padding, cache["memory"], cache["past"])
+        state["programs"] = {"memory": cache["memory"], "past": present}
+        return scores
+
+    def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor):
+        cache = incremental_state.get("programs")
+        if cache is not None:
+            incremental_state["programs"] = {
+                name: [value.index_select(0, new_order) for value in values] for name, values in cache.items()
+            }
+        return incremental_state
+
+    def max_positions(self) -> int:
+        return self._max_positions

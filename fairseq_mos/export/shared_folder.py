@@ -1,0 +1,103 @@
+"""A folder to share: safetensors weights, `arch.json`, dictionaries, subword model and a model card.
+
+Nothing in it can run code when it is loaded, unlike a pickled checkpoint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from fairseq_mos.errors import UserError
+from fairseq_mos.export.about import ABOUT, read_about, write_about
+from fairseq_mos.export.bundle import Bundle, load_dictionaries
+from fairseq_mos.export.card import model_card
+from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.export.limits import require_subnet
+from fairseq_mos.files import atomic_write
+from fairseq_mos.models.config import MosSubnetConfig
+from fairseq_mos.models.mos_subnet import MosSubnet
+
+WEIGHTS, CARD = "model.safetensors", "README.md"
+
+
+def write(bundle: Bundle, folder: str | Path) -> list[Path]:
+    """Writes the folder; a model card that is there already is kept.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: not a `mos_subnet`, a folder that cannot be written to, or safetensors that is missing.
+    """
+    require_subnet(bundle, "safetensors")
+    save = _safetensors().save
+    folder = Path(folder)
+    tensors = {name: tensor.contiguous() for name, tensor in bundle.model.state_dict().items()}
+    copy_beside(bundle.files(), folder)
+    with atomic_write(folder / WEIGHTS, "wb") as stream:
+        stream.write(save(_without_aliases(tensors), metadata={"format": "pt"}))
+    if not (folder / CARD).exists():
+        with atomic_write(folder / CARD) as stream:
+            stream.write(model_card(bundle))
+    write_about(bundle, folder)
+    return [folder / name for name in (WEIGHTS, ABOUT, CARD, *(file.name for file in bundle.files()))]
+
+
+def read(folder: Path) -> Bundle:
+    """Reads such a folder.
+
+    Raises:
+        UserError: a file that is missing or damaged, or files that do not fit each other.
+    """
+    about = read_about(folder)
+    known = MosSubnetConfig.__dataclass_fields__
+    options = {name: value for name, value in about.config["model"].items() if name in known}
+    cfg = OmegaConf.merge(OmegaConf.structured(MosSubnetConfig), options)
+    model = MosSubnet.from_dictionaries(cfg, *load_dictionaries(about.dictionaries), about.architecture)
+    file = folder / WEIGHTS
+    library = _safetensors()
+    try:
+        tensors = library.load(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+    except Exception as error:  # safetensors' own type of error derives from Exception alone
+        raise UserError(f"{file} is damaged: {str(error)[:200]}") from error
+    _restore_aliases(tensors, model.state_dict())
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{file} does not fit {folder / ABOUT}: {' '.join(str(error).split())[:200]}") from error
+    return about.bundle(model)
+
+
+def _safetensors():
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise UserError('this needs safetensors: pip install "fairseq-mos[export]"') from error
+    return safetensors.torch
+
+
+def _place(tensor: torch.Tensor) -> tuple:
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+def _without_aliases(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Leaves out further names of the same storage, such as a shared embedding: safetensors refuses them."""
+    kept, seen = {}, set()
+    for name, tensor in tensors.items():
+        if tensor.numel() == 0 or _place(tensor) not in seen:
+            seen.add(_place(tensor))
+            kept[name] = tensor
+    return kept
+
+
+def _restore_aliases(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    """Adds the names that :func:`_without_aliases` left out, in place."""
+    owners = {_place(tensor): name for name, tensor in wanted.items() if name in tensors}
+    for name, tensor in wanted.items():
+        if name not in tensors and _place(tensor) in owners:
+            tensors[name] = tensors[owners[_place(tensor)]]

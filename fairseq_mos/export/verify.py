@@ -1,0 +1,107 @@
+"""Whether an exported model translates as the original does."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairseq_mos.errors import UserError
+from fairseq_mos.export.bundle import Bundle
+
+MAX_LENGTH = 200
+"""Tokens after which a translation is cut."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A greedy translation: its tokens without the end of sentence, and the mean log-probability of a token."""
+
+    tokens: list[str]
+    score: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The comparison of two routes.
+
+    Attributes:
+        sentences: how many were translated.
+        differing: places of those whose tokens differ.
+        score_difference: largest absolute difference of the scores of the others; base e, mean over tokens.
+    """
+
+    sentences: int
+    differing: list[int]
+    score_difference: float
+
+    def __str__(self) -> str:
+        same = "all" if not self.differing else f"{self.sentences - len(self.differing)} of"
+        return (
+            f"{same} {self.sentences} greedy translations have the original's tokens; their scores differ by at most "
+            f"{self.score_difference:.1e} (mean log-probability of a token)"
+        )
+
+
+def read_sentences(bundle: Bundle, path: str | None, number: int) -> list[list[str]]:
+    """Returns source sentences as subword tokens: the first ones of a raw text, or made-up ones.
+
+    Raises:
+        UserError: an unreadable file, too few sentences, or text without a subword model.
+    """
+    if number < 1:
+        raise UserError(f"--sentences is {number}, allowed: 1 or more")
+    dictionary = bundle.model.encoder.dictionary
+    if path is None:
+        rng = random.Random("sentences to verify an export with")
+        words = dictionary.symbols[dictionary.nspecial :]
+        return [rng.choices(words, k=rng.randint(1, 30)) for _ in range(number)]
+    from fairseq_mos import hub
+
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()[:number]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not lines:
+        raise UserError(f"{path} is empty")
+    interface = hub.of_bundle(bundle)
+    # Words that are not in the dictionary are unknown to each route; what they look like differs.
+    return [dictionary.string(interface.encode(line)).split() for line in lines]
+
+
+def with_fairseq(bundle: Bundle, sentences: Sequence[list[str]]) -> list[Translation]:
+    """Translates greedily with fairseq's generator."""
+    from fairseq_mos import hub
+
+    interface = hub.of_bundle(bundle, bpe="none", tokenizer=None)
+    dictionary = interface.tgt_dict
+    tokens = [interface.binarize(" ".join(sentence)) for sentence in sentences]
+    found = []
+    for hypotheses in interface.generate(tokens, beam=1, max_len_a=0, max_len_b=MAX_LENGTH):
+        best = hypotheses[0]
+        symbols = [dictionary[int(token)] for token in best["tokens"] if int(token) != dictionary.eos()]
+        found.append(Translation(symbols, float(best["score"])))
+    return found
+
+
+def with_ctranslate2(
+    folder: str | Path, sentences: Sequence[list[str]], compute_type: str = "default"
+) -> list[Translation]:
+    """Translates greedily with CTranslate2."""
+    import ctranslate2
+
+    translator = ctranslate2.Translator(str(folder), compute_type=compute_type)
+    # CTranslate2 reads symbols: what stands for an unknown word has the dictionary's name in both.
+    results = translator.translate_batch(
+        [list(sentence) for sentence in sentences], beam_size=1, max_decoding_length=MAX_LENGTH, return_scores=True,
+        max_input_length=0,
+    )  # fmt: skip
+    return [Translation(result.hypotheses[0], float(result.scores[0])) for result in results]
+
+
+def compare(first: Sequence[Translation], second: Sequence[Translation]) -> Verdict:
+    """Compares translations of the same sentences."""
+    differing = [index for index, (a, b) in enumerate(zip(first, second)) if a.tokens != b.tokens]
+    scores = [abs(a.score - b.score) for a, b in zip(first, second) if a.tokens == b.tokens]
+    return Verdict(len(first), differing, max(scores, default=0.0))

@@ -1,0 +1,128 @@
+"""From the arguments of `fairseq-mos evaluate` to the rows of its tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import fairseq_mos.version
+from fairseq_mos.errors import UserError
+from fairseq_mos.metrics.comet import comet_scores
+from fairseq_mos.metrics.compound import compound_bleu
+from fairseq_mos.metrics.scores import build_metrics, check_counts, score_systems
+from fairseq_mos.metrics.systems import Decoding, System, named_systems, read_hypotheses, translate
+from fairseq_mos.metrics.tables import Row
+from fairseq_mos.metrics.testsets import TestSet, load_test_set
+
+
+def evaluate(args: argparse.Namespace) -> list[Row]:
+    """Translates all test sets with all systems and scores them.
+
+    Raises:
+        UserError: unusable input; before anything is translated, wherever that can be known then.
+    """
+    on_gpu = torch.cuda.is_available() and not args.cpu
+    if args.fp16 and not on_gpu:
+        raise UserError("--fp16 needs a GPU")
+    decoding = Decoding(
+        args.beam, args.lenpen, args.max_tokens, args.bpe, args.tokenizer, "cuda" if on_gpu else "cpu", args.fp16
+    )
+    metrics = [name.strip() for name in args.metrics.split(",")]
+    given = dict(map(read_hypotheses, args.hypotheses))
+    systems = load_systems(args.path, args.architecture, args.data)
+    pair = language_pair(systems, args.source_lang, args.target_lang)
+    build_metrics(metrics, pair[1])
+    taken = sorted(set(given) & {system.name for system in systems})
+    if taken:
+        raise UserError(f"two systems are called {taken[0]}: give them names, as in --hypotheses NAME=FILE")
+    test_sets = [load_test_set(spec, *pair) for spec in args.test_set]
+    for test_set in test_sets:
+        check_counts(given, test_set.references, test_set.name)
+    if args.compound_bleu:
+        compound_bleu([""], [[""]], pair[1])
+    for system in systems:
+        system.costs.update(_costs(system, args))
+    rows = []
+    for test_set in test_sets:
+        rows += _rows(test_set, systems, given, decoding, metrics, pair[1], args)
+    return rows
+
+
+def load_systems(paths: Sequence[str], architectures: Sequence[str], data: str | None) -> list[System]:
+    """Loads all checkpoints.
+
+    Raises:
+        UserError: unusable ones.
+    """
+    from fairseq_mos.export.source import load_bundle
+
+    systems = named_systems(paths, architectures)
+    for system in systems:
+        system.bundle = load_bundle(system.path, system.architecture, data)
+    return systems
+
+
+def language_pair(systems: Sequence[System], source: str | None, target: str | None) -> tuple[str, str]:
+    """Returns source and target language: those given, else the first checkpoint's.
+
+    Raises:
+        UserError: unknown, or other ones than a checkpoint's.
+    """
+    for system in systems:
+        own = system.bundle.languages
+        source, target = source or own[0], target or own[1]
+        if (source, target) != own:
+            raise UserError(f"{system.path} translates {'-'.join(own)}, asked is {source}-{target}")
+    if source is None or target is None:
+        raise UserError("--hypotheses alone do not tell the languages: give --source-lang and --target-lang")
+    return source, target
+
+
+def _costs(system: System, args: argparse.Namespace) -> dict[str, float]:
+    from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
+    from fairseq_mos.cost.profiling import profile
+
+    try:
+        counted = profile(system.bundle.model)
+    except (AttributeError, RuntimeError):
+        return {}  # programs of torch.export hold constants, not layers that could be counted
+    costs = {name: counted[name] for name in ("params", "params_no_embed", "flops")}
+    if args.latency:
+        settings = LatencySettings(threads=args.threads, runs=args.runs)
+        costs["latency_ms"] = LatencyMeter(settings).measure(system.bundle.model).median_ms
+    return costs
+
+
+def _rows(
+    test_set: TestSet, systems: Sequence[System], given: dict, decoding: Decoding, metrics: Sequence[str],
+    target_lang: str, args: argparse.Namespace,
+) -> list[Row]:  # fmt: skip
+    folder = Path(args.output) / "translations"
+    hypotheses = {system.name: translate(system, test_set, decoding, folder) for system in systems}
+    hypotheses.update(given)
+    paired = None if args.paired == "none" or len(hypotheses) < 2 else args.paired
+    scores = score_systems(
+        hypotheses, test_set.references, metrics, target_lang, args.bootstrap, paired, args.paired_trials
+    )
+    if args.compound_bleu:
+        for name, lines in hypotheses.items():
+            found = compound_bleu(lines, test_set.references, target_lang)
+            scores[name][found.metric] = found
+    if args.comet:
+        answers = comet_scores(
+            test_set.sources, hypotheses, test_set.references[0], args.comet, args.comet_python,
+            gpus=int(decoding.device == "cuda"),
+        )  # fmt: skip
+        for name, found in answers.items():
+            scores[name][found.metric] = found
+    costs = {system.name: system.costs for system in systems}
+    about = (
+        f"{decoding.signature()}|fairseq-mos:{fairseq_mos.version.__version__}|torch:{torch.__version__.split('+')[0]}"
+    )
+    return [
+        Row(name, test_set.name, found, costs.get(name, {}), about if name in costs else "translations:given")
+        for name, found in scores.items()
+    ]

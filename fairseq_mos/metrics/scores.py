@@ -1,0 +1,133 @@
+"""Translation scores with signatures: what sacreBLEU's own command prints, number for number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fairseq_mos.errors import UserError
+
+METRICS = ("bleu", "chrf", "ter")
+PAIRED = ("bs", "ar")
+"""sacreBLEU's names of paired bootstrap resampling and of paired approximate randomisation."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of one system on one test set.
+
+    Attributes:
+        metric: `bleu`, `chrf`, `ter`, `bleu_tok_compound` or `comet`.
+        score: 0 to 100 for sacreBLEU's metrics; lower is better for TER alone.
+        low: lower end of the bootstrapped 95 % confidence interval, or None.
+        high: its upper end, or None.
+        signature: sacreBLEU's signature, or what stands for it.
+        p_value: of the difference to the first system, or None.
+    """
+
+    metric: str
+    score: float
+    low: float | None
+    high: float | None
+    signature: str
+    p_value: float | None = None
+
+
+def build_metrics(names: Sequence[str], target_lang: str) -> dict:
+    """Returns sacreBLEU's metrics by name.
+
+    BLEU's tokeniser is sacreBLEU's choice for the target language.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    from sacrebleu.metrics import BLEU, CHRF, TER
+
+    unknown = [name for name in names if name not in METRICS]
+    if unknown or not names:
+        raise UserError(f"--metrics: {unknown[0] if unknown else ''!r} is unknown, allowed: {', '.join(METRICS)}")
+    makers = {"bleu": lambda: BLEU(trg_lang=target_lang), "chrf": CHRF, "ter": TER}
+    return {name: makers[name]() for name in names}
+
+
+def check_counts(hypotheses: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]], test_set: str) -> None:
+    """Raises unless every system has a translation of every sentence.
+
+    Raises:
+        UserError: names the system and both numbers.
+    """
+    number = len(references[0])
+    for system, lines in hypotheses.items():
+        if len(lines) != number:
+            raise UserError(f"{system} has {len(lines)} translations, test set {test_set} has {number} references")
+    for stream in references:
+        if len(stream) != number:
+            raise UserError(f"test set {test_set} has references of {number} and of {len(stream)} sentences")
+
+
+def score_systems(
+    hypotheses: Mapping[str, Sequence[str]],
+    references: Sequence[Sequence[str]],
+    names: Sequence[str],
+    target_lang: str,
+    bootstrap: int = 1000,
+    paired: str | None = None,
+    trials: int = 0,
+) -> dict[str, dict[str, Score]]:
+    """Scores systems on one test set.
+
+    Args:
+        hypotheses: system -> detokenised translations, in the references' order.
+        references: one or several streams of raw references.
+        names: of :data:`METRICS`.
+        target_lang: language code; decides BLEU's tokeniser.
+        bootstrap: resamples of the confidence intervals; 0: none.
+        paired: one of :data:`PAIRED`; compares every system with the first.
+        trials: of the paired test; 0: sacreBLEU's default.
+
+    Returns:
+        system -> metric -> score.
+
+    Raises:
+        UserError: an unknown metric or test, a count that is not allowed, or translations that are missing.
+    """
+    if bootstrap < 0 or bootstrap == 1:
+        raise UserError(f"--bootstrap is {bootstrap}, allowed: 0 (off) or 2 or more resamples")
+    check_counts(hypotheses, references, "given")
+    tested = _paired(hypotheses, references, names, target_lang, paired, trials) if paired else {}
+    found: dict[str, dict[str, Score]] = {}
+    for system, lines in hypotheses.items():
+        found[system] = {}
+        for name, metric in build_metrics(names, target_lang).items():
+            # sacreBLEU's own default for its resamples is 1, which means none.
+            result = metric.corpus_score(
+                list(lines), [list(stream) for stream in references], n_bootstrap=bootstrap or 1
+            )
+            low = high = None
+            if bootstrap:
+                low, high = result._mean - result._ci, result._mean + result._ci
+            p_value = tested.get((system, name))
+            found[system][name] = Score(name, result.score, low, high, str(metric.get_signature()), p_value)
+    return found
+
+
+def _paired(hypotheses, references, names, target_lang, paired: str, trials: int) -> dict[tuple[str, str], float]:
+    """Returns (system, metric) -> p-value against the first system."""
+    from sacrebleu.significance import PairedTest
+
+    if paired not in PAIRED:
+        raise UserError(f"--paired is {paired!r}, allowed: {', '.join(PAIRED)} or none")
+    if len(hypotheses) < 2:
+        return {}
+    metrics = build_metrics(names, target_lang)
+    systems = [(name, list(lines)) for name, lines in hypotheses.items()]
+    test = PairedTest(systems, metrics, [list(stream) for stream in references], paired, trials)
+    _, results = test()
+    found = {}
+    # It names its columns as the scores print themselves (chrF2), in the order of the metrics.
+    columns = [column for column in results if column != "System"]
+    for name, column in zip(names, columns):
+        for (system, _), result in zip(systems, results[column]):
+            if result.p_value is not None:
+                found[system, name] = float(result.p_value)
+    return found

@@ -1,0 +1,150 @@
+"""The results of an evaluation as JSON, CSV, Markdown and text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from fairseq_mos.files import atomic_write
+from fairseq_mos.metrics.scores import Score
+
+TITLES = {
+    "bleu": "BLEU", "chrf": "chrF", "ter": "TER", "comet": "COMET",
+    "bleu_tok_compound": "tokenised BLEU, compounds split",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system on one test set.
+
+    Attributes:
+        system: its name.
+        test_set: the test set's name.
+        scores: metric -> score.
+        costs: `params`, `params_no_embed`, `flops`, `latency_ms`, as far as they are known.
+        signature: what the translations depend on: model, decoding, versions.
+    """
+
+    system: str
+    test_set: str
+    scores: Mapping[str, Score]
+    costs: Mapping[str, float] = field(default_factory=dict)
+    signature: str = ""
+
+    def flat(self) -> dict[str, object]:
+        """Returns one flat record."""
+        record: dict[str, object] = {"system": self.system, "test_set": self.test_set, **self.costs}
+        for name, score in self.scores.items():
+            record[name] = score.score
+            for part in ("low", "high", "p_value"):
+                if getattr(score, part) is not None:
+                    record[f"{name}_{part}"] = getattr(score, part)
+            record[f"{name}_signature"] = score.signature
+        record["signature"] = self.signature
+        return record
+
+
+def _interval(score: Score, digits: int) -> str:
+    text = f"{score.score:.{digits}f}"
+    if score.low is not None:
+        text += f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+    if score.p_value is not None:
+        text += f" (p = {score.p_value:.3f})"
+    return text
+
+
+def _grid(rows: Sequence[Row]) -> list[list[str]]:
+    metrics = list(dict.fromkeys(name for row in rows for name in row.scores))
+    latency = any("latency_ms" in row.costs for row in rows)
+    headers = ["system", "parameters", "without embeddings", "FLOPs at 30/30"]
+    headers += ["latency"] * latency + [TITLES[name] for name in metrics]
+    grid = [headers]
+    for row in rows:
+        cells = [row.system]
+        cells += [f"{int(row.costs[name]):,}" if name in row.costs else "-" for name in ("params", "params_no_embed")]
+        cells.append(f"{row.costs['flops'] / 1e6:.1f}M" if "flops" in row.costs else "-")
+        if latency:
+            cells.append(f"{row.costs['latency_ms']:.1f} ms" if "latency_ms" in row.costs else "-")
+        for name in metrics:
+            digits = 4 if name == "comet" else 2
+            cells.append(_interval(row.scores[name], digits) if name in row.scores else "-")
+        grid.append(cells)
+    return grid
+
+
+def _by_test_set(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.test_set, []).append(row)
+    return found
+
+
+def signatures(rows: Sequence[Row]) -> list[str]:
+    """Returns every signature once, with what it is of."""
+    lines = dict.fromkeys(f"{TITLES[name]}: {score.signature}" for row in rows for name, score in row.scores.items())
+    lines.update(dict.fromkeys(f"translations: {row.signature}" for row in rows if row.signature))
+    return list(lines)
+
+
+NOTE = (
+    "In brackets: 95 % confidence interval (bootstrap). p: of the difference to the first system. TER: low is good. "
+    "FLOPs: 2 x multiply-accumulates of 30 source and 30 target tokens, without the output layer."
+)
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """Returns tables for a terminal."""
+    lines = []
+    for test_set, part in _by_test_set(rows).items():
+        grid = _grid(part)
+        widths = [max(len(line[column]) for line in grid) for column in range(len(grid[0]))]
+        lines.append(f"test set {test_set}")
+        for line in grid:
+            cells = [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]
+            lines.append("  ".join(cells))
+        lines.append("")
+    return "\n".join([*lines, NOTE, *signatures(rows)])
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """Returns tables in Markdown."""
+    lines = ["# Evaluation", ""]
+    for test_set, part in _by_test_set(rows).items():
+        grid = [[cell.replace("|", "\\|") for cell in line] for line in _grid(part)]
+        lines += [f"## {test_set}", "", "| " + " | ".join(grid[0]) + " |", "|---|" + "---:|" * (len(grid[0]) - 1)]
+        lines += ["| " + " | ".join(line) + " |" for line in grid[1:]] + [""]
+    return "\n".join([*lines, NOTE, "", *(f"- `{line}`" for line in signatures(rows))]) + "\n"
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Returns one record a system and test set."""
+    records = [row.flat() for row in rows]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, names, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(records)
+    return stream.getvalue()
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """Returns all rows with all fields."""
+    return (
+        json.dumps([{**asdict(row), "scores": {n: asdict(s) for n, s in row.scores.items()}} for row in rows], indent=2)
+        + "\n"
+    )
+
+
+def write_tables(rows: Sequence[Row], folder: Path) -> list[Path]:
+    """Writes `scores.json`, `.csv` and `.md`."""
+    found = []
+    for ending, text in (("json", as_json(rows)), ("csv", as_csv(rows)), ("md", as_markdown(rows))):
+        with atomic_write(folder / f"scores.{ending}") as stream:
+            stream.write(text)
+        found.append(folder / f"scores.{ending}")
+    return found

@@ -1,0 +1,33 @@
+"""Models for `torch.hub`:
+
+model = torch.hub.load(REPO, "mos_subnet", checkpoint="subnet.pt", source="local")
+model.translate("A dog runs.")
+"""
+
+dependencies = ["fairseq", "numpy", "sacrebleu", "sentencepiece", "torch", "yaml"]
+
+
+def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenizer=None, max_tokens=4096, progress=True):
+    """A translation model: a subnet, a supernet with one architecture, or fairseq's stock `transformer`.
+
+    The result has `translate(text, beam=5)`, `sample(text, beam=1, sampling=True)`, `score(sources, targets)`,
+    `.cuda()` and `.half()`; texts are raw strings or lists of them.
+
+    Args:
+        checkpoint (str): a checkpoint file (.pt), a folder that `fairseq-mos export` wrote, the http(s) or file URL
+            of either's archive (.tar.gz, .tgz, .zip) or of a .pt file, or a name of `configs/hub.yaml`.
+        architecture (str): of a supernet: YAML file, 'largest', 'smallest' or 'random:SEED'.
+        data (str): folder with dictionaries and the subword model; by default they lie beside the checkpoint.
+        bpe (str): 'none' for text that is segmented already; by default sentencepiece.bpe.model or bpecodes beside
+            the checkpoint.
+        tokenizer (str): fairseq's name of the tokenizer that comes first, such as 'moses'.
+        max_tokens (int): source tokens of a batch.
+        progress (bool): show a bar while downloading.
+    """
+    import fairseq_mos
+
+    fairseq_mos.register()
+    from fairseq_mos import hub
+    from fairseq_mos.download import fetch_model
+
+    return hub.load(fetch_model(checkpoint, progress), architecture, data, bpe, tokenizer, max_tokens)
