@@ -25,14 +25,17 @@ INSTALL_REQUIRES = [
 
 PLOT = ["matplotlib"]
 SEARCH = ["pymoo", "scikit-learn"]
+EXPORT = ["ctranslate2", "safetensors"]
+DATA = ["sacremoses"]
 # The quickstart's corpus comes from Babel's CLDR data: another version is another corpus.
 EXAMPLES = ["Babel==2.18.0", "tensorboardX", *PLOT]
 EXTRAS_REQUIRE = {
     "search": SEARCH,
     "plot": PLOT,
     "examples": EXAMPLES,
-    "export": ["ctranslate2", "safetensors"],
-    "dev": ["pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES],
+    "export": EXPORT,
+    "data": DATA,
+    "dev": ["pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES, *EXPORT, *DATA],
 }
 EXTRAS_REQUIRE["all"] = sorted({name for names in EXTRAS_REQUIRE.values() for name in names})
 

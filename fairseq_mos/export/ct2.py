@@ -129,7 +129,8 @@ def _spec(bundle: Bundle):
 
 
 def _array(tensor: Tensor):
-    return tensor.detach().float().contiguous().numpy()
+    # A copy: CTranslate2 quantises in place.
+    return tensor.detach().float().contiguous().numpy().copy()
 
 
 def _fill_stack(spec, stack: nn.Module, heads: int, max_positions: int) -> None:

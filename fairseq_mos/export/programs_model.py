@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -24,7 +25,9 @@ def read(folder: Path) -> Bundle:
     programs = []
     for name in (ENCODE, MEMORY, STEP):
         try:
-            programs.append(torch.export.load(folder / name).module())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                programs.append(torch.export.load(folder / name).module())
         except FileNotFoundError as error:
             raise UserError(f"{folder / name} is missing: {folder} is incomplete") from error
         except Exception as error:  # of zip, JSON, schema or pickle

@@ -78,7 +78,7 @@ def with_fairseq(bundle: Bundle, sentences: Sequence[list[str]]) -> list[Transla
     dictionary = interface.tgt_dict
     tokens = [interface.binarize(" ".join(sentence)) for sentence in sentences]
     found = []
-    for hypotheses in interface.generate(tokens, beam=1, max_len_a=0, max_len_b=MAX_LENGTH):
+    for hypotheses in interface.generate(tokens, beam=1, min_len=0, max_len_a=0, max_len_b=MAX_LENGTH):
         best = hypotheses[0]
         symbols = [dictionary[int(token)] for token in best["tokens"] if int(token) != dictionary.eos()]
         found.append(Translation(symbols, float(best["score"])))
@@ -94,14 +94,21 @@ def with_ctranslate2(
     translator = ctranslate2.Translator(str(folder), compute_type=compute_type)
     # CTranslate2 reads symbols: what stands for an unknown word has the dictionary's name in both.
     results = translator.translate_batch(
-        [list(sentence) for sentence in sentences], beam_size=1, max_decoding_length=MAX_LENGTH, return_scores=True,
+        [list(sentence) for sentence in sentences],
+        beam_size=1,
+        max_decoding_length=MAX_LENGTH,
+        # An excluded token's probability would go to the others before scores are taken; fairseq's do not.
+        min_decoding_length=0,
         max_input_length=0,
-    )  # fmt: skip
+        return_scores=True,
+    )
     return [Translation(result.hypotheses[0], float(result.scores[0])) for result in results]
 
 
 def compare(first: Sequence[Translation], second: Sequence[Translation]) -> Verdict:
     """Compares translations of the same sentences."""
+    # At the limit fairseq's generator adds the end of the sentence, and its score; CTranslate2 does not.
     differing = [index for index, (a, b) in enumerate(zip(first, second)) if a.tokens != b.tokens]
-    scores = [abs(a.score - b.score) for a, b in zip(first, second) if a.tokens == b.tokens]
+    same = [(a, b) for a, b in zip(first, second) if a.tokens == b.tokens and len(a.tokens) < MAX_LENGTH]
+    scores = [abs(a.score - b.score) for a, b in same]
     return Verdict(len(first), differing, max(scores, default=0.0))

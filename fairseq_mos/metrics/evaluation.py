@@ -10,9 +10,9 @@ import torch
 
 import fairseq_mos.version
 from fairseq_mos.errors import UserError
-from fairseq_mos.metrics.comet import comet_scores
 from fairseq_mos.metrics.compound import compound_bleu
-from fairseq_mos.metrics.scores import build_metrics, check_counts, score_systems
+from fairseq_mos.metrics.neural import comet_scores
+from fairseq_mos.metrics.scores import build_metrics, check_bootstrap, check_counts, score_systems
 from fairseq_mos.metrics.systems import Decoding, System, named_systems, read_hypotheses, translate
 from fairseq_mos.metrics.tables import Row
 from fairseq_mos.metrics.testsets import TestSet, load_test_set
@@ -30,6 +30,7 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
     decoding = Decoding(
         args.beam, args.lenpen, args.max_tokens, args.bpe, args.tokenizer, "cuda" if on_gpu else "cpu", args.fp16
     )
+    check_bootstrap(args.bootstrap)
     metrics = [name.strip() for name in args.metrics.split(",")]
     given = dict(map(read_hypotheses, args.hypotheses))
     systems = load_systems(args.path, args.architecture, args.data)

@@ -22,7 +22,8 @@ class Score:
         low: lower end of the bootstrapped 95 % confidence interval, or None.
         high: its upper end, or None.
         signature: sacreBLEU's signature, or what stands for it.
-        p_value: of the difference to the first system, or None.
+        p_value: of the difference to the first system, or None; also where their translations are the same, for which
+            sacreBLEU's tests give no meaningful number.
     """
 
     metric: str
@@ -65,6 +66,16 @@ def check_counts(hypotheses: Mapping[str, Sequence[str]], references: Sequence[S
             raise UserError(f"test set {test_set} has references of {number} and of {len(stream)} sentences")
 
 
+def check_bootstrap(resamples: int) -> None:
+    """Raises for a number of resamples that is not allowed.
+
+    Raises:
+        UserError: names the flag.
+    """
+    if resamples < 0 or resamples == 1:
+        raise UserError(f"--bootstrap is {resamples}, allowed: 0 (off) or 2 or more resamples")
+
+
 def score_systems(
     hypotheses: Mapping[str, Sequence[str]],
     references: Sequence[Sequence[str]],
@@ -91,8 +102,7 @@ def score_systems(
     Raises:
         UserError: an unknown metric or test, a count that is not allowed, or translations that are missing.
     """
-    if bootstrap < 0 or bootstrap == 1:
-        raise UserError(f"--bootstrap is {bootstrap}, allowed: 0 (off) or 2 or more resamples")
+    check_bootstrap(bootstrap)
     check_counts(hypotheses, references, "given")
     tested = _paired(hypotheses, references, names, target_lang, paired, trials) if paired else {}
     found: dict[str, dict[str, Score]] = {}
@@ -105,9 +115,9 @@ def score_systems(
             )
             low = high = None
             if bootstrap:
-                low, high = result._mean - result._ci, result._mean + result._ci
+                low, high = float(result._mean - result._ci), float(result._mean + result._ci)
             p_value = tested.get((system, name))
-            found[system][name] = Score(name, result.score, low, high, str(metric.get_signature()), p_value)
+            found[system][name] = Score(name, float(result.score), low, high, str(metric.get_signature()), p_value)
     return found
 
 
@@ -128,6 +138,6 @@ def _paired(hypotheses, references, names, target_lang, paired: str, trials: int
     columns = [column for column in results if column != "System"]
     for name, column in zip(names, columns):
         for (system, _), result in zip(systems, results[column]):
-            if result.p_value is not None:
+            if result.p_value is not None and list(hypotheses[system]) != systems[0][1]:
                 found[system, name] = float(result.p_value)
     return found

@@ -1,4 +1,4 @@
-"""Runs in the environment of unbabel-comet: python comet_script.py REQUEST.json ANSWER.json
+"""Runs in the environment of unbabel-comet: python neural_script.py REQUEST.json ANSWER.json
 
 Imports nothing of this project.
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 from fairseq_mos.errors import UserError
 from fairseq_mos.metrics.scores import Score
 
-SCRIPT = Path(__file__).with_name("comet_script.py")
+SCRIPT = Path(__file__).with_name("neural_script.py")
 
 
 def comet_scores(

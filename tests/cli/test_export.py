@@ -1,0 +1,86 @@
+"""`fairseq-mos export` as a user meets it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fairseq_mos.cli import main
+from fairseq_mos.export import verify
+from fairseq_mos.export.checkpoint import extract_checkpoint
+from fairseq_mos.export.source import load_bundle
+from tests import toy
+from tests.small import Small, small_supernet
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Small:
+    space = toy.space("embed", arbitrary_attention=[-1])
+    return small_supernet(tmp_path_factory.mktemp("export"), space)
+
+
+@pytest.fixture
+def export(small, tmp_path, capsys, monkeypatch):
+    """Returns a function that runs the verb and returns exit code, standard output and standard error."""
+    monkeypatch.setattr(verify, "MAX_LENGTH", 12)
+
+    def call(*arguments, path=small.path, output=tmp_path / "out"):
+        code = main(["export", "--path", str(path), "--output", str(output), *map(str, arguments)])
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.mark.parametrize("form", ["safetensors", "torch-export", "ctranslate2"])
+def test_folders_are_written_and_checked(small, export, tmp_path, form):
+    code, out, _ = export("--architecture", "largest", "--format", form, "--test", small.folder / "test.en")
+    assert code == 0 and "checked: all 12 greedy translations have the original's tokens" in out
+    assert (tmp_path / "out" / "sentencepiece.bpe.model").is_file()
+
+
+def test_files_are_written_and_checked(small, export, tmp_path):
+    code, out, _ = export("--architecture", "largest", "--format", "stock", output=tmp_path / "a" / "stock.pt")
+    assert code == 0 and "checked: all 100 greedy" in out and (tmp_path / "a" / "dict.de.txt").is_file()
+    shared = ("--architecture", "random:3", "--format", "safetensors", "--no-check")
+    assert export(*shared, output=tmp_path / "shared")[1].count("checked") == 0
+    code, out, _ = export("--format", "fairseq", path=tmp_path / "shared", output=tmp_path / "b" / "subnet.pt")
+    assert code == 0
+    one = load_bundle(str(tmp_path / "shared")).model.state_dict()
+    two = load_bundle(str(tmp_path / "b" / "subnet.pt")).model.state_dict()
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_int8_may_differ_and_says_how_much(export):
+    code, out, _ = export("--architecture", "largest", "--format", "ctranslate2", "--quantization", "int8")
+    assert code == 0 and " 100 greedy translations have the original's tokens; their scores differ by at most" in out
+
+
+def test_an_export_that_differs_is_an_error(export, monkeypatch):
+    monkeypatch.setattr(verify, "with_ctranslate2", lambda folder, lines: [verify.Translation(["x"], 0.0)] * len(lines))
+    code, out, _ = export("--architecture", "largest", "--format", "ctranslate2", "--sentences", "3")
+    assert code == 1 and "sentence 1 is the first that differs: do not use this export" in out
+
+
+def test_extraction_takes_the_subword_model_along(small, tmp_path):
+    extract_checkpoint(small.path, "smallest", str(tmp_path / "subnet.pt"))
+    name = "sentencepiece.bpe.model"
+    assert (tmp_path / name).read_bytes() == (small.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "safetensors"], "is a supernet, which has many architectures: give --architecture"),
+        (["--format", "stock", "--architecture", "random:1"], "--format stock has one head count"),
+        (["--format", "ctranslate2", "--architecture", "largest", "--quantization", "q"], "--quantization is 'q'"),
+        (["--format", "stock", "--architecture", "largest", "--quantization", "int8"], "is for --format ctranslate2"),
+        (
+            ["--format", "stock", "--architecture", "largest", "--sentences", "0"],
+            "--sentences is 0, allowed: 1 or more",
+        ),
+        (["--format", "stock", "--architecture", "largest", "--test", "nothing"], "cannot read nothing: No such file"),
+    ],
+)
+def test_bad_input_is_one_line(export, tmp_path, arguments, message):
+    code, _, err = export(*arguments)
+    assert code == 2 and message in err and err.count("\n") == 1 and not (tmp_path / "out").exists()

@@ -1,0 +1,72 @@
+"""Programs of torch.export translate and score as the network does."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from fairseq_mos import hub
+from fairseq_mos.errors import UserError
+from fairseq_mos.export import programs, verify
+from fairseq_mos.export.source import load_bundle
+from tests import toy
+
+
+@pytest.fixture(scope="module", params=["random:4", "smallest"])
+def pair(request, small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("programs")
+    bundle = load_bundle(small.path, request.param)
+    programs.write(bundle, folder)
+    return bundle, load_bundle(str(folder)), folder
+
+
+def test_scores_of_given_targets(pair):
+    bundle, exported, _ = pair
+    batch = toy.batch(5)["net_input"]
+    # Padding on the right, as decoding has it; on the left no step-by-step decoder sees it.
+    with torch.no_grad():
+        expected, found = bundle.model(**batch)[0], exported.model(**batch)[0]
+    real = batch["prev_output_tokens"].ne(1)
+    torch.testing.assert_close(found[real], expected[real], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_the_same_translations_in_batches_of_any_size(pair, small, beam):
+    bundle, exported, _ = pair
+    options = {"beam": beam, "max_len_a": 0, "max_len_b": 10}
+    translations = []
+    for model in (bundle, exported):
+        interface = hub.of_bundle(model)
+        tokens = [interface.encode(line) for line in small.sources]
+        hypotheses = [h[0] for h in interface.generate(tokens, **options)]
+        alone = interface.generate(tokens[:1], **options)[0][0]
+        assert torch.equal(alone["tokens"], hypotheses[0]["tokens"])
+        translations.append(hypotheses)
+    for one, two in zip(*translations):
+        assert torch.equal(one["tokens"], two["tokens"])
+        assert float(one["score"]) == pytest.approx(float(two["score"]), abs=1e-5)
+
+
+def test_an_incomplete_or_damaged_folder(pair, tmp_path):
+    folder = shutil.copytree(pair[2], tmp_path / "copy")
+    (folder / "step.pt2").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"step.pt2 cannot be loaded"):
+        load_bundle(str(folder))
+    (folder / "encode.pt2").unlink()
+    with pytest.raises(UserError, match=r"encode.pt2 is missing"):
+        load_bundle(str(folder))
+
+
+def test_only_subnets(pair):
+    with pytest.raises(UserError, match="--format torch-export is for mos_subnet"):
+        programs.export(pair[1])
+
+
+def test_the_verdict_counts_what_differs():
+    one = [verify.Translation(["a"], -1.0), verify.Translation(["b"], -1.0), verify.Translation(["c"], -2.0)]
+    two = [verify.Translation(["a"], -1.5), verify.Translation(["x"], -9.0), verify.Translation(["c"], -2.0)]
+    verdict = verify.compare(one, two)
+    assert verdict == verify.Verdict(3, [1], 0.5)
+    assert str(verdict).startswith("2 of 3 greedy translations have the original's tokens; their scores differ by at")

@@ -1,0 +1,96 @@
+"""The folder to share: an exact round trip, and one line for whatever is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+
+import pytest
+import torch
+
+from fairseq_mos.errors import UserError
+from fairseq_mos.export import shared_folder
+from fairseq_mos.export.source import load_bundle
+from tests import toy
+from tests.small import small_supernet
+
+
+@pytest.fixture(scope="module")
+def shared(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shared") / "model"
+    shared_folder.write(load_bundle(small.path, "random:5"), folder)
+    return folder
+
+
+@pytest.mark.parametrize("options", [{}, {"share_all_embeddings": False}], ids=["shared", "separate"])
+def test_the_round_trip_is_exact(tmp_path, options):
+    small = small_supernet(tmp_path, toy.space(), **options)
+    bundle = load_bundle(small.path, "random:1")
+    shared_folder.write(bundle, tmp_path / "out")
+    again = load_bundle(str(tmp_path / "out"))
+    one, two = bundle.model.state_dict(), again.model.state_dict()
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    assert again.model.architecture == bundle.model.architecture == small.space.sample(random.Random(1))
+    assert again.languages == ("en", "de") and again.subword_kind == "sentencepiece"
+    batch = toy.batch()["net_input"]
+    with torch.no_grad():
+        assert torch.equal(bundle.model(**batch)[0], again.model(**batch)[0])
+    shared_folder.write(again, tmp_path / "third")
+    assert (tmp_path / "third/model.safetensors").read_bytes() == (tmp_path / "out/model.safetensors").read_bytes()
+    assert json.loads((tmp_path / "third/arch.json").read_text()) == json.loads(
+        (tmp_path / "out/arch.json").read_text()
+    )
+
+
+def test_the_weights_file_names_the_folder_too(shared):
+    assert load_bundle(str(shared / "model.safetensors")).name == load_bundle(str(shared)).name
+
+
+def test_a_model_card_is_started_and_never_overwritten(small, shared, tmp_path):
+    card = (shared / "README.md").read_text()
+    bundle = load_bundle(str(shared))
+    assert f"{sum(p.numel() for p in bundle.model.parameters()):,} parameters" in card
+    assert bundle.model.architecture.digest() in card and "language: [en, de]" in card
+    (shared / "README.md").write_text("mine")
+    shared_folder.write(bundle, shared)
+    assert (shared / "README.md").read_text() == "mine"
+
+
+def _truncate(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def _foreign(folder):
+    about = json.loads((folder / "arch.json").read_text())
+    about["architecture"]["encoder"]["ffn_dims"] = [16, 16, 16]
+    (folder / "arch.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_truncate, "model.safetensors is damaged"),
+        (_foreign, "model.safetensors does not fit .*arch.json"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot read .*model.safetensors: No such file"),
+        (lambda folder: (folder / "arch.json").unlink(), "cannot read .*arch.json: No such file"),
+        (lambda folder: (folder / "arch.json").write_text("{"), "arch.json is no JSON"),
+        (lambda folder: (folder / "arch.json").write_text("[]"), "fairseq_mos is None, allowed: 1"),
+        (lambda folder: (folder / "arch.json").write_text('{"fairseq_mos": 1}'), "'source_lang' is missing"),
+        (lambda folder: (folder / "dict.de.txt").unlink(), "dict.de.txt is missing: .* is incomplete"),
+        (lambda folder: (folder / "sentencepiece.bpe.model").unlink(), "sentencepiece.bpe.model is missing"),
+    ],
+)
+def test_what_is_wrong_with_a_folder(shared, tmp_path, spoil, message):
+    folder = shutil.copytree(shared, tmp_path / "copy")
+    spoil(folder)
+    with pytest.raises(UserError, match=message):
+        load_bundle(str(folder))
+
+
+def test_an_architecture_belongs_to_supernets(small, shared):
+    with pytest.raises(UserError, match="is a supernet, which has many architectures: give --architecture"):
+        load_bundle(small.path)
+    with pytest.raises(UserError, match="is a dense model, which has one architecture"):
+        load_bundle(str(shared), "largest")

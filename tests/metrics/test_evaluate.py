@@ -1,0 +1,179 @@
+"""`fairseq-mos evaluate` as a user meets it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import stat
+import sys
+
+import pytest
+import sacrebleu
+
+from fairseq_mos import hub
+from fairseq_mos.cli import main
+from fairseq_mos.export.checkpoint import extract_checkpoint
+from fairseq_mos.metrics.systems import split_name
+from tests.fairseq_commands import run
+from tests.small import Small, sentences, small_supernet
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Small:
+    made = small_supernet(tmp_path_factory.mktemp("evaluate"))
+    extract_checkpoint(made.path, "random:1", str(made.folder / "one" / "subnet.pt"))
+    return made
+
+
+@pytest.fixture
+def evaluate(small, tmp_path, capsys):
+    """Returns a function that runs the verb and returns exit code, standard output and standard error."""
+
+    def call(*arguments, test_set=small.folder / "test"):
+        command = ["evaluate", "--test-set", str(test_set), "--output", str(tmp_path / "out"), "--cpu", "--beam", "2"]
+        code = main([*command, "--bootstrap", "20", "--paired-trials", "20", *map(str, arguments)])
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+def test_models_and_given_translations_in_one_table(small, evaluate, tmp_path):
+    given = tmp_path / "given.txt"
+    given.write_text("".join(f"{line}\n" for line in sentences(12, 2)))
+    arguments = ["--path", small.folder / "one/subnet.pt", f"super={small.path}", "--architecture", "smallest"]
+    code, out, _ = evaluate(*arguments, "--hypotheses", f"copy={given}", "--compound-bleu")
+    assert code == 0
+    rows = {row["system"]: row for row in json.loads((tmp_path / "out/scores.json").read_text())}
+    assert list(rows) == ["one", "super:smallest", "copy"]
+    assert rows["copy"]["scores"]["bleu"]["score"] == pytest.approx(100) and rows["copy"]["costs"] == {}
+    interface = hub.load(small.path, "random:1")
+    expected = interface.translate(small.sources, beam=2)
+    lines = (tmp_path / "out/translations/one.test.txt").read_text().splitlines()
+    assert lines == expected
+    reference = (small.folder / "test.de").read_text().splitlines()
+    bleu = sacrebleu.corpus_bleu(expected, [reference])
+    assert rows["one"]["scores"]["bleu"]["score"] == pytest.approx(bleu.score)
+    assert rows["one"]["costs"]["params"] == sum(p.numel() for p in interface.models[0].parameters())
+    assert f"{rows['one']['costs']['params']:,}" in out and "compounds split" in out
+    table = {row["system"]: row for row in csv.DictReader((tmp_path / "out/scores.csv").read_text().splitlines())}
+    assert float(table["one"]["chrf"]) == pytest.approx(rows["one"]["scores"]["chrf"]["score"])
+    assert table["super:smallest"]["ter_p_value"] and not table["one"]["ter_p_value"]
+    assert "|---|" in (tmp_path / "out/scores.md").read_text()
+
+
+def test_translations_are_made_once(small, evaluate):
+    arguments = ["--path", small.folder / "one/subnet.pt"]
+    assert "12 sentences in" in evaluate(*arguments)[1]
+    assert "translated before" in evaluate(*arguments, "--metrics", "chrf")[1]
+    # Another option, another translation.
+    assert "12 sentences in" in evaluate(*arguments, "--lenpen", "0.5")[1]
+
+
+def test_another_model_of_the_same_name_is_translated_again(small, evaluate):
+    arguments = [f"--path=x={small.path}", "--architecture"]
+    assert "12 sentences in" in evaluate(*arguments, "random:1")[1]
+    extract_checkpoint(small.path, "random:2", str(small.folder / "two" / "subnet.pt"))
+    assert "12 sentences in" in evaluate("--path", f"x:random:1={small.folder / 'two/subnet.pt'}")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to evaluate: give --path or --hypotheses"),
+        (["--path", "missing.pt"], "checkpoint missing.pt does not exist"),
+        (["--path", "{one}", "--target-lang", "fr"], "translates en-de, asked is en-fr"),
+        (["--path", "{super}"], "is a supernet, which has many architectures: give --architecture"),
+        (["--path", "{one}", "--architecture", "largest"], "--architecture is for supernets, and no --path is one"),
+        (["--path", "{one}", "{one}"], "two systems are called one"),
+        (["--path", "{one}", "--hypotheses", "one={short}"], "two systems are called one"),
+        (["--path", "{one}", "--hypotheses", "{short}"], "short has 11 translations, test set test has 12 references"),
+        (["--path", "{one}", "--metrics", "bleu,rouge"], "--metrics: 'rouge' is unknown"),
+        (["--path", "{one}", "--beam", "0"], "--beam is 0, allowed: 1 or more"),
+        (["--path", "{one}", "--fp16"], "--fp16 needs a GPU"),
+        (["--path", "{one}", "--bootstrap", "-1"], "--bootstrap is -1"),
+        (["--path", "{one}", "--comet", "x"], "--comet needs --comet-python"),
+        (["--hypotheses", "{short}"], "--hypotheses alone do not tell the languages"),
+    ],
+)
+def test_bad_input_is_one_line(small, evaluate, tmp_path, arguments, message):
+    short = tmp_path / "short.txt"
+    short.write_text("a\n" * 11)
+    places = {"one": small.folder / "one/subnet.pt", "super": small.path, "short": short}
+    code, out, err = evaluate(*(argument.format(**places) for argument in arguments))
+    assert code == 2 and err.startswith("fairseq-mos: error: ") and message in err
+    assert err.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_test_sets_that_do_not_fit(small, evaluate, tmp_path):
+    one = ["--path", small.folder / "one/subnet.pt"]
+    assert (
+        "no files nothing.en and nothing.de, and sacreBLEU knows no such set" in evaluate(*one, test_set="nothing")[2]
+    )
+    assert "test set wmt20/robust/set1 has no pair en-fr" in evaluate(
+        "--hypotheses", small.folder / "test.en", "--source-lang", "en", "--target-lang", "fr",
+        test_set="wmt20/robust/set1",
+    )[2]  # fmt: skip
+    (tmp_path / "bad.en").write_text("a\nb\n")
+    (tmp_path / "bad.de").write_text("a\n")
+    assert "bad.en has 2 lines" in evaluate(*one, test_set=tmp_path / "bad")[2]
+    (tmp_path / "bad.en").write_text("ein " * 1200 + "\n")
+    assert "sentence 1 has 1201 subwords, one takes 1024 at most" in evaluate(*one, test_set=tmp_path / "bad")[2]
+
+
+def test_no_network_for_a_published_test_set(small, tmp_path):
+    command = [sys.executable, "-m", "fairseq_mos.cli", "evaluate", "--path", str(small.folder / "one/subnet.pt")]
+    proxy = "http://127.0.0.1:9"
+    done = run(
+        [*command, "--test-set", "wmt14", "--output", "out", "--cpu"], tmp_path, check=False,
+        SACREBLEU=str(tmp_path / "cache"), http_proxy=proxy, https_proxy=proxy,
+    )  # fmt: skip
+    assert done.returncode == 2 and "test set wmt14 cannot be downloaded" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_names():
+    assert split_name("a=b/c.pt") == ("a", "b/c.pt") and split_name("x/found.pt") == ("found", "x/found.pt")
+    assert split_name("x/y/checkpoint_best.pt") == ("y", "x/y/checkpoint_best.pt")
+    assert split_name("lr=1/model.pt") == ("lr", "1/model.pt") and split_name("a/lr=1/m.pt") == ("m", "a/lr=1/m.pt")
+
+
+FAKE_COMET = """
+class Output:
+    def __init__(self, score): self.system_score = score
+class Model:
+    def predict(self, samples, batch_size, gpus, num_workers, progress_bar):
+        return Output(sum(s["mt"] == s["ref"] for s in samples) / len(samples) + len(samples[0]["src"]) / 1000)
+def load_from_checkpoint(path):
+    assert open(path).read() == "weights"
+    return Model()
+def download_model(name):
+    raise SystemExit("no such model: " + name)
+"""
+
+
+def test_comet_runs_in_another_environment(small, evaluate, tmp_path):
+    """The exchange with the other interpreter; test_neural.py has the real thing."""
+    package = tmp_path / "site" / "comet"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(FAKE_COMET)
+    (tmp_path / "site" / "unbabel_comet-9.9.dist-info").mkdir()
+    (tmp_path / "site" / "unbabel_comet-9.9.dist-info" / "METADATA").write_text("Name: unbabel-comet\nVersion: 9.9\n")
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\n[ "$1" = -I ] || exit 9\nshift\nPYTHONPATH={tmp_path}/site exec {sys.executable} "$@"\n'
+    )
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "model" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "model" / "checkpoints" / "model.ckpt").write_text("weights")
+    given = f"copy={small.folder / 'test.de'}"
+    arguments = ["--hypotheses", given, "--source-lang", "en", "--target-lang", "de", "--comet-python", python]
+    code, out, err = evaluate(*arguments, "--comet", tmp_path / "model")
+    assert code == 0, err
+    assert f"COMET: model:{tmp_path / 'model'}|comet:9.9" in out
+    row = json.loads((tmp_path / "out/scores.json").read_text())[0]
+    assert row["scores"]["comet"]["score"] == pytest.approx(1 + len(small.sources[0]) / 1000)
+    assert "no such model: Unbabel/none" in evaluate(*arguments, "--comet", "Unbabel/none")[2]
+    os.rename(tmp_path / "model" / "checkpoints", tmp_path / "model" / "other")
+    assert "holds no checkpoints/model.ckpt" in evaluate(*arguments, "--comet", tmp_path / "model")[2]
+    assert "--comet-python nowhere: No such file" in evaluate(*arguments[:-1], "nowhere", "--comet", "x")[2]
