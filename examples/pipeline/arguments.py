@@ -18,14 +18,15 @@ LEAST_SAMPLES = 20
 """What `fairseq-mos fit-latency` asks for; importing it from there would need the installation."""
 
 
-class _Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
     """Reports a bad argument in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
-def _natural(text: str) -> int:
+def natural(text: str) -> int:
+    """Parses a whole number of 1 or more."""
     if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not allowed; it must be a whole number of 1 or more")
     return int(text)
@@ -64,7 +65,7 @@ def available_cores() -> int:
 
 def build_parser(config: Config) -> argparse.ArgumentParser:
     """Builds the parser of one example."""
-    parser = _Parser(
+    parser = OneLineParser(
         prog=f"examples/{config.name}/run.sh",
         description=config.title,
         epilog="Interrupted, the same command goes on where it stopped; with other flags, the stages that "
@@ -96,7 +97,7 @@ def build_parser(config: Config) -> argparse.ArgumentParser:
         ("--budget", config.budget, "architectures that the search evaluates"),
         ("--latency-samples", config.latency_samples, f"architectures to measure, {LEAST_SAMPLES} or more"),
     ):
-        add(flag, default=value, type=_natural, metavar="N", help=f"{text} (default: {value})")
+        add(flag, default=value, type=natural, metavar="N", help=f"{text} (default: {value})")
     add(
         "--latency-fraction",
         default=config.latency_fraction,
@@ -109,7 +110,7 @@ def build_parser(config: Config) -> argparse.ArgumentParser:
     add(
         "--threads",
         default=available_cores(),
-        type=_natural,
+        type=natural,
         metavar="N",
         help="CPU threads (default: the available cores, 4 at most)",
     )

@@ -1,0 +1,44 @@
+"""`python -m corpora NAME FLAGS...`: prepares one recipe's data; started by its prepare.sh."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from pipeline.config import ROOT, PipelineError
+
+from corpora.arguments import parse
+from corpora.recipes import RECIPES
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prepares the data of a recipe.
+
+    Args:
+        argv: the recipe's name and its flags; the process's own arguments by default.
+
+    Returns:
+        The exit code: 0, 1 for a failure, 2 for bad input.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] not in RECIPES:
+        print(f"usage: python -m corpora {{{','.join(RECIPES)}}} FLAGS...", file=sys.stderr)
+        return 2
+    args = parse(argv[0], argv[1:])
+    sys.path.insert(0, str(ROOT))
+    logging.disable(logging.INFO)
+    from corpora.steps import Preparation
+
+    try:
+        Preparation(argv[0], RECIPES[argv[0]], args).run()
+        return 0
+    except PipelineError as error:
+        print(f"examples/{argv[0]}/prepare.sh: error: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Reads parallel text from what publishers offer, line by line: the corpora do not fit into memory."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import re
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config import PipelineError
+
+from corpora.recipes import Source
+
+_TAGS = ("<url>", "<talkid>", "<keywords>", "<speaker>", "<reviewer", "<translator")
+_SEGMENT = re.compile(r"<seg[^>]*>(.*)</seg>")
+
+Pairs = Iterator["tuple[str, str]"]
+
+
+def source_pairs(source: Source, archive: Path, languages: tuple[str, str], scratch: Path) -> Pairs:
+    """Yields the pairs of a published corpus.
+
+    Args:
+        source: which one.
+        archive: its download.
+        languages: source and target language.
+        scratch: folder for unpacked files.
+
+    Raises:
+        PipelineError: a damaged archive, a missing member, or sides of different lengths.
+    """
+    if source.kind == "table":
+        columns = source.members.split()
+        order = [columns.index(language) for language in languages]
+        for number, line in enumerate(_lines(archive), 1):
+            cells = line.split("\t")
+            if len(cells) < len(columns):
+                raise PipelineError(f"{archive}: line {number} has {len(cells)} columns, expected {len(columns)}")
+            yield cells[order[0]], cells[order[1]]
+        return
+    files = [unpack(archive, source.members.format(lang=language), scratch) for language in languages]
+    if source.kind == "tagged":
+        yield from text_pairs(files, _tagged)
+    else:
+        yield from text_pairs(files)
+
+
+def text_pairs(files: list[Path], read=None) -> Pairs:
+    """Yields the pairs of two files.
+
+    Raises:
+        PipelineError: one has more lines than the other, or is no UTF-8 text.
+    """
+    read = read or _lines
+    for number, pair in enumerate(itertools.zip_longest(*map(read, files)), 1):
+        if None in pair:
+            shorter = files[pair.index(None)]
+            raise PipelineError(
+                f"the sides differ in length: {shorter} ends after {number - 1} lines, the other goes on"
+            )
+        yield pair
+
+
+def unpack(archive: Path, member: str, scratch: Path) -> Path:
+    """Returns a member of an archive as a file, unpacked once.
+
+    Raises:
+        PipelineError: the archive is damaged or has no such member.
+    """
+    target = scratch / Path(member).name
+    if target.exists():
+        return target
+    scratch.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.tmp")
+    try:
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as file, file.open(member) as inner, open(part, "wb") as out:
+                shutil.copyfileobj(inner, out, 1 << 20)
+        else:
+            with tarfile.open(archive) as file:
+                found = _find(file, member)
+                with file.extractfile(found) as inner, open(part, "wb") as out:
+                    shutil.copyfileobj(inner, out, 1 << 20)
+    except KeyError as error:
+        raise PipelineError(f"{archive} has no file {member}") from error
+    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise PipelineError(f"{archive} is damaged ({error}): remove it, then run again to download it anew") from error
+    part.rename(target)
+    return target
+
+
+def _find(file: tarfile.TarFile, member: str) -> tarfile.TarInfo:
+    """Finds a member without reading to the archive's end."""
+    for info in file:
+        if info.name.removeprefix("./") == member and info.isfile():
+            return info
+    raise KeyError(member)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+            for line in stream:
+                number += 1
+                yield line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise PipelineError(f"{path}: line {number} is not UTF-8 text") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise PipelineError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _tagged(path: Path) -> Iterator[str]:
+    """Yields the text of an IWSLT training file, without its tags and what stands between them."""
+    for line in _lines(path):
+        if not line.lstrip().startswith(_TAGS):
+            yield re.sub(r"</?(title|description)>", "", line)
+
+
+def segments(path: Path) -> list[str]:
+    """Returns the sentences of an IWSLT test file, whose apostrophes are typographic in one language alone."""
+    found = (_SEGMENT.search(line) for line in _lines(path))
+    return [match.group(1).strip().replace("\u2019", "'") for match in found if match]

@@ -1,0 +1,208 @@
+"""The published training recipes as fairseq-train's flags. Standard library only.
+
+python -m corpora.training NAME STAGE FLAGS...     see examples/wmt14_en_de/train.sh --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.arguments import OneLineParser, natural
+from pipeline.config import EXAMPLES
+
+from corpora.recipes import RECIPES
+
+STAGES = {
+    "supernet": "the supernet",
+    "scratch": "a subnet from scratch, for comparison",
+    "retrain": "a subnet that starts from the weights that it inherits from the supernet",
+}
+ROUTINGS = ("shared", "global", "layer", "neuron")
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """What differs between the data sets (FACTS B; HAT, section 4.1; MoS, appendix).
+
+    Attributes:
+        arch: named architecture of the supernet.
+        tokens: tokens of one GPU's batch.
+        batch: tokens of an update: of all GPUs and accumulated batches together.
+        updates: of a supernet, and of a subnet from scratch.
+        flags: everything else but warm-up and learning rate.
+        schedule: learning rate schedule.
+        lr: its peak.
+    """
+
+    arch: str
+    tokens: int
+    batch: int
+    updates: int
+    flags: tuple[str, ...]
+    schedule: tuple[str, ...]
+    lr: float
+
+
+_ADAM = ("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--adam-eps", "1e-08")
+_WMT_FLAGS = (*_ADAM, "--weight-decay", "0.0", "--clip-norm", "0.0", "--dropout", "0.3", "--attention-dropout", "0.1",
+              "--share-all-embeddings")  # fmt: skip
+_COSINE = ("--lr-scheduler", "cosine", "--warmup-init-lr", "1e-07", "--min-lr", "1e-07")
+
+
+def _wmt(arch: str) -> Optimisation:
+    return Optimisation(arch, 4096, 4096 * 128, 40_000, _WMT_FLAGS, _COSINE, 1e-3)
+
+
+RECIPES_OF_TRAINING = {
+    "wmt14_en_de": _wmt("mos_transformer_wmt_en_de"),
+    "wmt14_en_fr": _wmt("mos_transformer_wmt_en_fr"),
+    "wmt19_en_de": _wmt("mos_transformer_wmt_en_de"),
+    "iwslt14_de_en": Optimisation(
+        "mos_transformer_iwslt_de_en",
+        4096,
+        4096,
+        50_000,
+        (*_ADAM, "--weight-decay", "0.0001", "--clip-norm", "25.0", "--dropout", "0.375", "--attention-dropout", "0.0"),
+        ("--lr-scheduler", "inverse_sqrt", "--warmup-init-lr", "1e-07"),
+        5e-4,
+    ),
+}
+
+
+def train_flags(
+    name: str,
+    stage: str,
+    data: str,
+    save_dir: str,
+    gpus: int = 8,
+    routing: str = "neuron",
+    subnet: str = "search/best.yaml",
+    weights: str = "subnet/model.pt",
+    user_dir: str = "fairseq_mos",
+) -> list[str]:
+    """Returns the arguments of fairseq-train.
+
+    Args:
+        name: of the recipe.
+        stage: one of :data:`STAGES`.
+        data: binarised data.
+        save_dir: folder for checkpoints.
+        gpus: GPUs of all nodes together; the batch of an update stays the same.
+        routing: how the supernet mixes experts.
+        subnet: architecture of the subnet.
+        weights: extracted subnet that is retrained.
+        user_dir: folder of the plugin.
+    """
+    recipe, o = RECIPES[name], RECIPES_OF_TRAINING[name]
+    per_gpu = min(o.tokens, o.batch // gpus)
+    updates, lr, warmup = o.updates, o.lr, 10_000 if stage == "supernet" else 4_000
+    if stage == "supernet":
+        experts = "1" if routing == "shared" else "2"
+        kind = ["--task", "supernet_translation", "--arch", o.arch, "--routing", routing, "--num-experts", experts]
+        kind += ["--criterion", "supernet_label_smoothed_cross_entropy"]
+    else:
+        kind = ["--task", "translation", "--arch", "mos_subnet", "--subnet", subnet]
+        kind += ["--criterion", "label_smoothed_cross_entropy"]
+    if stage == "retrain":
+        # Ours, found on Multi30k: a third of the peak, a short warm-up, two fifths of the updates.
+        updates, lr, warmup = o.updates * 2 // 5, o.lr / 3, 1_000
+        kind += ["--finetune-from-model", weights]
+    return [
+        data,
+        *("--user-dir", user_dir, "--source-lang", recipe.source_lang, "--target-lang", recipe.target_lang),
+        *kind,
+        *("--label-smoothing", "0.1"),
+        *o.flags,
+        *o.schedule,
+        *("--lr", f"{lr:.3g}", "--warmup-updates", str(warmup), "--max-update", str(updates)),
+        *("--max-tokens", str(per_gpu), "--update-freq", str(max(1, o.batch // (per_gpu * gpus)))),
+        *("--fp16", "--seed", "1", "--save-dir", save_dir, "--save-interval-updates", "1000"),
+        *("--keep-interval-updates", "10", "--no-epoch-checkpoints", "--log-format", "simple", "--log-interval", "100"),
+    ]
+
+
+def launch_command(flags: list[str], gpus: int, nodes: int, slurm: bool) -> str:
+    """Returns the command that starts the training.
+
+    Args:
+        flags: arguments of fairseq-train.
+        gpus: GPUs of all nodes together.
+        nodes: how many nodes.
+        slurm: through srun instead of torchrun, for several nodes.
+    """
+    if nodes == 1:
+        return "fairseq-train " + shlex.join([*flags, "--distributed-world-size", str(gpus)])
+    if slurm:
+        return (
+            f"srun --nodes {nodes} --ntasks-per-node {gpus // nodes} --gpus-per-node {gpus // nodes} fairseq-train "
+            + shlex.join([*flags, "--distributed-world-size", str(gpus), "--distributed-port", "29500"])
+        )
+    return (
+        f"torchrun --nnodes {nodes} --nproc-per-node {gpus // nodes} --rdzv-backend c10d --rdzv-endpoint "
+        f"HOST_OF_THE_FIRST_NODE:29500 --no-python fairseq-train {shlex.join(flags)}"
+    )
+
+
+def build_parser(name: str) -> argparse.ArgumentParser:
+    """Builds the parser of one recipe's train.sh."""
+    parser = OneLineParser(
+        prog=f"examples/{name}/train.sh",
+        description=f"Trains with the published hyper-parameters. {RECIPES[name].title}",
+        epilog="Flags after -- go to fairseq-train as they are. Interrupted, the same command goes on.",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("stage", choices=list(STAGES), help="; ".join(f"{stage}: {text}" for stage, text in STAGES.items()))
+    add("--routing", choices=ROUTINGS, default="neuron", help="of the supernet: how experts are mixed")
+    add("--data", default=f"examples/{name}/work/all/data-bin", help="binarised data")
+    add("--save-dir", help="folder for checkpoints; the stage's name (and routing) below checkpoints/ by default")
+    add("--gpus", type=natural, default=1, help="GPUs of all nodes together; the batch of an update stays the same")
+    add("--nodes", type=natural, default=1, help="nodes; prints what to run on each, or the srun line")
+    add("--slurm", action="store_true", help="several nodes through Slurm")
+    add("--subnet", default="search/best.yaml", help="of scratch and retrain: the architecture")
+    add("--weights", default="subnet/model.pt", help="of retrain: the extracted subnet")
+    add("--print", action="store_true", dest="only_print", help="print the command instead of running it")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Prints or runs one training command."""
+    if not argv or argv[0] not in RECIPES:
+        sys.exit(f"usage: python -m corpora.training {{{','.join(RECIPES)}}} STAGE FLAGS...")
+    name, rest = argv[0], argv[1:]
+    split = rest.index("--") if "--" in rest else len(rest)
+    parser = build_parser(name)
+    args = parser.parse_args(rest[:split])
+    if args.gpus % args.nodes:
+        parser.error(f"--gpus {args.gpus} cannot be shared by --nodes {args.nodes}")
+    batch = RECIPES_OF_TRAINING[name].batch
+    if batch % args.gpus:
+        parser.error(f"--gpus is {args.gpus}, allowed: a number that divides {batch} tokens, such as 1, 2, 4 or 8")
+    save_dir = args.save_dir
+    if save_dir is None:
+        save_dir = f"checkpoints/{name}/" + (f"supernet_{args.routing}" if args.stage == "supernet" else args.stage)
+    flags = train_flags(
+        name, args.stage, args.data, save_dir, args.gpus, args.routing, args.subnet, args.weights
+    ) + rest[split + 1 :]  # fmt: skip
+    command = launch_command(flags, args.gpus, args.nodes, args.slurm)
+    print(command, flush=True)
+    if args.only_print or args.nodes > 1:
+        return 0
+    needed = [args.data] + ([args.subnet] if args.stage != "supernet" else [])
+    for path in needed + ([args.weights] if args.stage == "retrain" else []):
+        if not Path(path).exists():
+            parser.error(f"{path} does not exist" + (f": run examples/{name}/prepare.sh first" * (path == args.data)))
+    words = shlex.split(command)
+    os.execv(shutil.which(words[0]) or words[0], words)
+
+
+if __name__ == "__main__":
+    os.chdir(EXAMPLES.parent)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Downloads and prepares the data: bash examples/wmt14_en_fr/prepare.sh [--limit N] [--from DIR] [--help]
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../pipeline/start.sh" wmt14_en_fr "$@"

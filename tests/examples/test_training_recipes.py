@@ -1,0 +1,121 @@
+"""Published hyper-parameters: command lines, YAML files and fairseq agree; the batch does not depend on the GPUs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "examples"))
+from corpora import hydra  # noqa: E402
+from corpora.recipes import RECIPES  # noqa: E402
+from corpora.training import RECIPES_OF_TRAINING, ROUTINGS, STAGES, main, train_flags  # noqa: E402
+
+from tests.fairseq_commands import run  # noqa: E402
+
+PLUGIN = str(ROOT / "fairseq_mos")
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_the_shipped_yaml_says_what_the_command_line_says(name, stage):
+    text = (ROOT / "configs" / "train" / f"{name}_{stage}.yaml").read_text()
+    assert text == hydra.text_of(name, stage), "run python -m corpora.hydra"
+
+
+@pytest.mark.parametrize(("name", "stage"), [("wmt14_en_de", "supernet"), ("iwslt14_de_en", "retrain")])
+def test_fairseq_hydra_train_reads_the_yaml_as_fairseq_train_the_flags(name, stage, tmp_path):
+    overrides = [f"common.user_dir={PLUGIN}", "task.data=DATA"]
+    if stage != "supernet":
+        overrides += ["model.subnet=search/best.yaml", "checkpoint.finetune_from_model=subnet/model.pt"]
+    command = ["fairseq-hydra-train", "--config-dir", str(ROOT / "configs/train"), "--config-name", f"{name}_{stage}"]
+    done = run([*command, *overrides, "--cfg", "job", "--resolve"], tmp_path)
+    found = yaml.safe_load(done.stdout)
+    flags = train_flags(name, stage, "DATA", "checkpoints", 8, user_dir=PLUGIN)
+    expected = hydra.parse_flags([*flags, "--distributed-world-size", "8"])
+    for group in ("optimization", "optimizer", "lr_scheduler", "criterion", "model", "dataset", "checkpoint"):
+        for key, value in found[group].items():
+            if key in expected[group] and key not in ("_name", "fp16_no_flatten_grads"):
+                assert _plain(value) == _plain(expected[group][key]), f"{group}.{key}"
+
+
+def _plain(value):
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value.replace(" ", "")
+    return value
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("gpus", [1, 4, 8, 16])
+def test_an_update_has_the_same_tokens_on_any_number_of_gpus(name, gpus):
+    config = hydra.parse_flags(train_flags(name, "supernet", "DATA", "x", gpus, user_dir=PLUGIN))
+    tokens = gpus * config["dataset"]["max_tokens"] * config["optimization"]["update_freq"][0]
+    assert tokens == RECIPES_OF_TRAINING[name].batch == (4096 if "iwslt" in name else 4096 * 128)
+
+
+def test_the_published_hyper_parameters():
+    config = hydra.parse_flags(train_flags("wmt14_en_de", "supernet", "DATA", "x", user_dir=PLUGIN))
+    model, scheduler, optimizer = config["model"], config["lr_scheduler"], config["optimizer"]
+    assert (model["search_space"], model["dropout"], model["attention_dropout"]) == ("wmt", 0.3, 0.1)
+    assert model["share_all_embeddings"] and config["criterion"]["label_smoothing"] == 0.1
+    assert (scheduler["_name"], scheduler["warmup_updates"], scheduler["min_lr"]) == ("cosine", 10000, 1e-7)
+    assert config["optimization"]["lr"] == [1e-3] and config["optimization"]["max_update"] == 40000
+    assert (optimizer["adam_betas"], optimizer["weight_decay"]) == ("(0.9, 0.98)", 0)
+    config = hydra.parse_flags(train_flags("iwslt14_de_en", "scratch", "DATA", "x", user_dir=PLUGIN))
+    assert config["optimization"]["clip_norm"] == 25 and config["optimizer"]["weight_decay"] == 1e-4
+    assert config["lr_scheduler"]["warmup_updates"] == 4000 and config["optimization"]["max_update"] == 50000
+    assert not config["model"]["share_all_embeddings"] and config["model"]["dropout"] == 0.375
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+def test_every_routing_parses(routing):
+    flags = train_flags("wmt14_en_de", "supernet", "DATA", "x", routing=routing, user_dir=PLUGIN)
+    model = hydra.parse_flags(flags)["model"]
+    assert model["routing"] == routing and model["num_experts"] == (1 if routing == "shared" else 2)
+
+
+def test_commands_for_one_node_and_several(capsys):
+    for arguments, begin in (
+        (["--gpus", "4"], "fairseq-train "),
+        (["--gpus", "16", "--nodes", "2"], "torchrun --nnodes 2 --nproc-per-node 8 "),
+        (
+            ["--gpus", "16", "--nodes", "2", "--slurm"],
+            "srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 fairseq-train ",
+        ),
+    ):
+        assert main(["wmt14_en_de", "supernet", "--print", *arguments, "--", "--no-save"]) == 0
+        command = capsys.readouterr().out.strip()
+        assert command.startswith(begin)
+        words = shlex.split(command)
+        flags = words[words.index("fairseq-train") + 1 :]
+        assert flags[-1] == "16" or "--no-save" in flags
+        flags[flags.index("--user-dir") + 1] = PLUGIN
+        hydra.parse_flags(flags)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["supernet"],
+            "examples/wmt14_en_de/work/all/data-bin does not exist: run examples/wmt14_en_de/prepare.sh first",
+        ),
+        (["supernet", "--gpus", "3"], "--gpus is 3, allowed: a number that divides 524288 tokens"),
+        (["supernet", "--gpus", "8", "--nodes", "3"], "--gpus 8 cannot be shared by --nodes 3"),
+        (["retrain", "--data", "."], "search/best.yaml does not exist"),
+        (["pretrain"], "invalid choice: 'pretrain'"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stop:
+        main(["wmt14_en_de", *arguments])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and message in err and err.count("\n") == 1
