@@ -99,6 +99,14 @@ def build_parser(config: Config) -> argparse.ArgumentParser:
     ):
         add(flag, default=value, type=natural, metavar="N", help=f"{text} (default: {value})")
     add(
+        "--retrain-updates",
+        default=config.retrain_updates,
+        type=_seed,
+        metavar="N",
+        help="updates in which the found subnet is retrained, beside training it from scratch; 0: neither "
+        f"(default: {config.retrain_updates})",
+    )
+    add(
         "--latency-fraction",
         default=config.latency_fraction,
         type=_fraction,

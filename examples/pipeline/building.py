@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from importlib import metadata
 from pathlib import Path
 
@@ -73,42 +74,48 @@ def _binarise(run: Run, encoded: Path) -> None:
     arguments += ["--joined-dictionary", "--srcdict", str(run.model.parent / "dict.txt")]
     arguments += ["--destdir", str(run.data), "--workers", str(run.args.threads)]
     run.command("fairseq_cli.preprocess", arguments, "preprocess")
+    # Where extraction finds it, and under the name that torch.hub's interface knows.
+    shutil.copyfile(run.model, run.data / "sentencepiece.bpe.model")
 
 
-def train(run: Run, stock: bool) -> None:
-    """Trains the supernet or the stock model, then averages its last checkpoints.
+def train(run: Run, kind: str) -> None:
+    """Trains a model, then averages its last checkpoints.
 
     Args:
         run: the run.
-        stock: the stock model instead of the supernet.
+        kind: one of :data:`pipeline.training.KINDS`.
     """
-    name, averaged = ("stock", run.stock) if stock else ("supernet", run.supernet)
+    averaged = run.averaged(kind)
     save_dir = averaged.parent / "checkpoints"
+    updates = run.args.retrain_updates if kind == "retrained" else run.args.updates
+    subnet, weights = run.architecture_file("found"), run.checkpoint("found")
     arguments = training.train_arguments(
-        run.config, run.data, save_dir, run.languages, run.args.updates, run.args.seed, stock
+        run.config, run.data, save_dir, run.languages, updates, run.args.seed, kind, subnet, weights
     )
     settings = {
         # A moved work folder is still the same run.
         "flags": shlex.join(argument.replace(str(run.folder), "WORK") for argument in arguments),
         "after": run.work.token("binarise"),
     }
-    if not stock:
+    if kind == "supernet":
         settings["space"] = run.space().digest()
+    elif kind != "stock":
+        settings["found"] = run.work.token("extract-found")
     run.work.step(
-        f"train-{name}", settings, [save_dir], lambda: _train(run, arguments, name), continues=True
+        f"train-{kind}", settings, [save_dir], lambda: _train(run, arguments, kind, updates), continues=True
     )
     run.work.step(
-        f"average-{name}",
-        {"average": run.config.average, "after": run.work.token(f"train-{name}")},
+        f"average-{kind}",
+        {"average": run.config.average, "after": run.work.token(f"train-{kind}")},
         [averaged],
-        lambda: _average(run, save_dir, averaged, name),
+        lambda: _average(run, save_dir, averaged, kind),
     )
 
 
-def _train(run: Run, arguments: list[str], name: str) -> None:
+def _train(run: Run, arguments: list[str], kind: str, updates: int) -> None:
     run.work.say(printable("fairseq_cli.train", arguments))
-    progress = training.TrainingProgress(run.work.say, run.args.updates)
-    run.command("fairseq_cli.train", arguments, f"train-{name}", on_line=progress)
+    progress = training.TrainingProgress(run.work.say, updates)
+    run.command("fairseq_cli.train", arguments, f"train-{kind}", on_line=progress)
 
 
 def _average(run: Run, save_dir: Path, averaged: Path, name: str) -> None:

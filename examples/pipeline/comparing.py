@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import systems
 from pipeline.commands import printable
-from pipeline.layout import STOCK, Paced, Run, slug
+from pipeline.layout import KINDS, Paced, Run, slug
 from pipeline.scoring import differing
 from pipeline.work import duration, write_text
 
@@ -112,7 +112,7 @@ def _profile(run: Run, name: str) -> None:
 
 
 def extract(run: Run) -> None:
-    """Extracts the three subnets and measures all systems on the valid set."""
+    """Extracts the three subnets."""
     space = run.space()
     for name, architecture in (("largest", space.largest()), ("smallest", space.smallest())):
         run.architecture_file(name).parent.mkdir(exist_ok=True)
@@ -125,6 +125,10 @@ def extract(run: Run) -> None:
             [run.checkpoint(name).parent],
             lambda name=name: _extract(run, name),
         )
+
+
+def validate(run: Run) -> None:
+    """Measures all systems on the valid set."""
     for name in run.names:
         run.work.step(
             f"validate-{slug(name)}",
@@ -145,7 +149,7 @@ def _extract(run: Run, name: str) -> None:
 
 def _origin(run: Run, name: str) -> str:
     """What a dense system was made from."""
-    return run.work.token("average-stock" if name == STOCK else f"extract-{name}")
+    return run.work.token(f"average-{KINDS[name]}" if name in KINDS else f"extract-{name}")
 
 
 def _validate(run: Run, name: str) -> None:

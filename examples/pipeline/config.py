@@ -45,6 +45,10 @@ class Config:
         saves: checkpoints written in a training run.
         average: how many of the last of these are averaged; 1 takes the last as it is.
         stock: fairseq-train flags of a stock model that is trained beside the supernet; empty: none.
+        retrain_updates: updates in which the found subnet is retrained; 0: it is neither retrained nor trained from
+            scratch.
+        retrain_learning_rate: peak of its schedule.
+        retrain_warmup: its updates of warm-up.
         budget: architectures that the search evaluates.
         latency_samples: architectures whose latency is measured, to fit the predictor.
         latency_runs: timed runs of each.
@@ -76,6 +80,9 @@ class Config:
     splits: dict[str, tuple[str, ...]]
     default_data: Path | None = None
     stock: str = ""
+    retrain_updates: int = 0
+    retrain_learning_rate: float = 1e-3
+    retrain_warmup: int = 100
     label_smoothing: float = 0.1
     max_tokens: int = 4096
     latency_samples: int = 60
@@ -140,10 +147,12 @@ MULTI30K = Config(
     stock="--arch transformer --share-all-embeddings "
     "--encoder-embed-dim 128 --encoder-ffn-embed-dim 512 --encoder-layers 3 --encoder-attention-heads 4 "
     "--decoder-embed-dim 128 --decoder-ffn-embed-dim 512 --decoder-layers 3 --decoder-attention-heads 4",
+    retrain_updates=1000,
     budget=100,
     latency_samples=150,
     pinned=("largest", "smallest", "found"),
-    about={"train": "35 min", "stock": "15 min", "latency": "5 min", "search": "3 min", "translate": "1 min"},
+    about={"train": "35 min", "stock": "15 min", "latency": "5 min", "search": "3 min", "retrain": "20 min",
+           "translate": "1 min"},  # fmt: skip
 )
 
 CONFIGS = {config.name: config for config in (QUICKSTART, MULTI30K)}

@@ -17,6 +17,9 @@ from pipeline.scoring import read_hypotheses
 from pipeline.work import Work
 
 STOCK = "stock transformer"
+SCRATCH, RETRAINED = "found, from scratch", "found, retrained"
+KINDS = {STOCK: "stock", SCRATCH: "scratch", RETRAINED: "retrained"}
+"""System that is trained by itself -> what training calls it."""
 
 
 class Run:
@@ -37,24 +40,28 @@ class Run:
         self.folder: Path = args.output
         # A missing file should show before the folder is made.
         self.corpus = text.find_corpus(args.data, config, *self.languages) if args.data else None
-        self.work = Work(args.output, 12 if config.stock else 11)
+        retrained = [SCRATCH, RETRAINED] if args.retrain_updates else []
+        self.work = Work(args.output, 11 + bool(config.stock) + bool(retrained))
         self.text = self.folder / "text"
         self.model = self.folder / "vocabulary" / "joint.model"
         self.data = self.folder / "data"
-        self.supernet = self.folder / "supernet" / "averaged.pt"
-        self.stock = self.folder / "stock" / "averaged.pt"
+        self.supernet = self.averaged("supernet")
         self.search_dir = self.folder / "search"
         self.measurements = self.folder / "latency" / "measurements.jsonl"
         self.predictor = self.folder / "latency" / "predictor.json"
-        self.names = [*systems.SUBNETS, *([STOCK] if config.stock else [])]
+        self.names = [*systems.SUBNETS, *retrained, *([STOCK] if config.stock else [])]
+
+    def averaged(self, kind: str) -> Path:
+        """Returns the checkpoint of what was trained: one of :data:`pipeline.training.KINDS`."""
+        return self.folder / kind / "averaged.pt"
 
     def checkpoint(self, system: str) -> Path:
         """Returns the dense checkpoint of a system."""
-        return self.stock if system == STOCK else self.folder / "subnets" / system / "subnet.pt"
+        return self.averaged(KINDS[system]) if system in KINDS else self.folder / "subnets" / system / "subnet.pt"
 
     def architecture_file(self, subnet: str) -> Path:
         """Returns the YAML file of a subnet."""
-        if subnet == "found":
+        if subnet in ("found", SCRATCH, RETRAINED):
             return self.search_dir / "best.yaml"
         return self.folder / "subnets" / f"{subnet}.yaml"
 
@@ -137,4 +144,4 @@ class Paced:
 
 def slug(system: str) -> str:
     """Returns a system's name as part of a file name."""
-    return system.replace(" ", "-")
+    return system.replace(",", "").replace(" ", "-")

@@ -20,6 +20,8 @@ MARKERS = {
     "found": ("*", "#d55e00"),
     "smallest": ("v", "#009e73"),
     "stock transformer": ("D", "#000000"),
+    "found, retrained": ("P", "#d55e00"),
+    "found, from scratch": ("X", "#e69f00"),
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import systems
+from pipeline.layout import RETRAINED, STOCK
 from pipeline.picture import Point, draw
 from pipeline.scoring import score
 from pipeline.table import Example, Results, Row, as_text, write_results
@@ -40,7 +41,7 @@ def report(run: Run, unlike: dict[str, list[int]]) -> None:
     largest = run.space().largest()
     rows, marked, quartiles = [], {}, {}
     for name in run.names:
-        dense = name not in systems.SUBNETS
+        dense = name == STOCK
         architecture = largest if dense else Architecture.load(run.architecture_file(name))
         size = systems.measure(run.checkpoint(name), architecture)
         scores = score(hypotheses[name], references)
@@ -64,6 +65,7 @@ def report(run: Run, unlike: dict[str, list[int]]) -> None:
             )
         )
     copied = score(sources, references)
+    shown = (*systems.SUBNETS, RETRAINED)
     rows.append(Row(system=COPY, bleu=copied.bleu, chrf=copied.chrf))
     results = Results(
         title=f"{run.config.name}, {source_lang}-{target_lang}, {len(references)} test sentences",
@@ -71,7 +73,7 @@ def report(run: Run, unlike: dict[str, list[int]]) -> None:
         signature=signature(run, len(references)),
         bleu_signature=copied.bleu_signature,
         chrf_signature=copied.chrf_signature,
-        examples=choose_examples(sources, references, {name: hypotheses[name] for name in systems.SUBNETS}),
+        examples=choose_examples(sources, references, {name: hypotheses[name] for name in shown if name in hypotheses}),
         picture="results.png",
     )
     picture = run.folder / results.picture

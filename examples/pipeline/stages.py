@@ -29,17 +29,22 @@ def run_stages(config: Config, args: argparse.Namespace) -> Run:
     with work.stage("encode and binarise"):
         building.binarise(run)
     with work.stage("train the supernet", about("train")):
-        building.train(run, stock=False)
+        building.train(run, "supernet")
     if config.stock:
         with work.stage("train the stock transformer", about("stock")):
-            building.train(run, stock=True)
+            building.train(run, "stock")
     with work.stage(f"measure the latency of {args.latency_samples} subnets on this machine", about("latency")):
         comparing.measure_latency(run)
     with work.stage("search under a latency limit", about("search")):
         comparing.search(run)
-    with work.stage("extract and validate the largest, the smallest and the found subnet"):
+    with work.stage("extract the largest, the smallest and the found subnet"):
         comparing.extract(run)
-    with work.stage("measure the latency of what was extracted"):
+    if args.retrain_updates:
+        with work.stage("train the found subnet from scratch, and retrain it", about("retrain")):
+            building.train(run, "scratch")
+            building.train(run, "retrained")
+    with work.stage("measure valid loss and latency of every system"):
+        comparing.validate(run)
         comparing.profile(run)
     with work.stage("translate the test set", about("translate")):
         comparing.translate(run, pinned=False)

@@ -11,6 +11,9 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.work import duration
 
+KINDS = ("supernet", "stock", "scratch", "retrained")
+"""What is trained; the last two are the found subnet."""
+
 
 def train_arguments(
     config: Config,
@@ -19,29 +22,50 @@ def train_arguments(
     languages: tuple[str, str],
     updates: int,
     seed: int,
-    stock: bool,
+    kind: str,
+    subnet: Path | None = None,
+    weights: Path | None = None,
 ) -> list[str]:
     """Returns the arguments of fairseq-train.
 
-    The stock model differs in architecture, task and criterion; data, optimisation and updates are the same.
-    `--user-dir` stays for it too: that is what repairs fairseq on current Python and torch.
+    The kinds differ in architecture, task and criterion; data, optimisation and updates are the same, but that
+    retraining has a lower learning rate and a shorter warm-up. `--user-dir` stays for the stock model too: that is
+    what repairs fairseq on current Python and torch.
+
+    Args:
+        config: the example.
+        data: binarised data.
+        save_dir: folder for checkpoints.
+        languages: source and target language.
+        updates: training updates.
+        seed: of everything random.
+        kind: one of :data:`KINDS`.
+        subnet: architecture of `scratch` and `retrained`.
+        weights: the extracted subnet that `retrained` starts from.
     """
-    if stock:
-        kind = ["--task", "translation", *config.stock.split(), "--criterion", "label_smoothed_cross_entropy"]
+    rate, warmup = config.learning_rate, config.warmup
+    if kind == "supernet":
+        words = ["--task", "supernet_translation", "--arch", f"mos_transformer_{config.space}"]
+        words += ["--routing", config.routing, "--num-experts", str(config.experts)]
+        words += ["--criterion", "supernet_label_smoothed_cross_entropy"]
+    elif kind == "stock":
+        words = ["--task", "translation", *config.stock.split(), "--criterion", "label_smoothed_cross_entropy"]
     else:
-        kind = ["--task", "supernet_translation", "--arch", f"mos_transformer_{config.space}"]
-        kind += ["--routing", config.routing, "--num-experts", str(config.experts)]
-        kind += ["--criterion", "supernet_label_smoothed_cross_entropy"]
+        words = ["--task", "translation", "--arch", "mos_subnet", "--subnet", str(subnet)]
+        words += ["--share-all-embeddings", "--criterion", "label_smoothed_cross_entropy"]
+    if kind == "retrained":
+        rate, warmup = config.retrain_learning_rate, config.retrain_warmup
+        words += ["--finetune-from-model", str(weights)]
     interval = max(1, updates // config.saves)
     return [
         str(data),
         *("--user-dir", "fairseq_mos"),
         *("--source-lang", languages[0], "--target-lang", languages[1]),
-        *kind,
+        *words,
         *("--label-smoothing", str(config.label_smoothing), "--dropout", str(config.dropout)),
         *("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)"),
-        *("--lr", str(config.learning_rate), "--lr-scheduler", "inverse_sqrt"),
-        *("--warmup-updates", str(min(config.warmup, max(1, updates // 2)))),
+        *("--lr", str(rate), "--lr-scheduler", "inverse_sqrt"),
+        *("--warmup-updates", str(min(warmup, max(1, updates // 2)))),
         *("--max-tokens", str(config.max_tokens), "--max-update", str(updates), "--seed", str(seed)),
         *("--save-dir", str(save_dir), "--save-interval-updates", str(interval)),
         *("--keep-interval-updates", str(config.average), "--no-epoch-checkpoints"),

@@ -261,16 +261,26 @@ def test_durations():
 
 
 def test_stock_model_differs_in_model_task_and_criterion_alone():
-    def split(stock):
-        words = training.train_arguments(MULTI30K, Path("d"), Path("s"), ("en", "de"), 100, 1, stock)
+    def split(kind):
+        words = training.train_arguments(
+            MULTI30K, Path("d"), Path("s"), ("en", "de"), 2000, 1, kind, Path("a.yaml"), Path("w.pt")
+        )
         pairs = {}
         for flag, value in zip(words, [*words[1:], "--"]):
             if flag.startswith("--"):
                 pairs[flag] = None if value.startswith("--") else value
         return pairs
 
-    supernet, stock = split(False), split(True)
-    different = {key for key in {**supernet, **stock} if supernet.get(key, "-") != stock.get(key, "-")}
+    def difference(one, two):
+        return {key for key in {**one, **two} if one.get(key, "-") != two.get(key, "-")}
+
+    supernet, stock, scratch, retrained = map(split, training.KINDS)
+    different = difference(supernet, stock)
+    assert difference(scratch, retrained) == {"--finetune-from-model", "--lr", "--warmup-updates"}
+    assert difference(supernet, scratch) == {
+        "--task", "--criterion", "--arch", "--routing", "--num-experts", "--subnet", "--share-all-embeddings",
+    }  # fmt: skip
+    assert retrained["--finetune-from-model"] == "w.pt" and scratch["--subnet"] == "a.yaml"
     sizes = {flag for flag in MULTI30K.stock.split() if flag.startswith("--")}
     assert different == {"--task", "--criterion", "--routing", "--num-experts", *sizes}
     assert stock["--task"] == "translation"
@@ -329,7 +339,7 @@ def test_corpus_to_trained_supernet_and_again(corpus, tmp_path, capsys):
             with run.work.stage(stage.__name__):
                 stage(run)
         with run.work.stage("train"):
-            building.train(run, stock=False)
+            building.train(run, "supernet")
         run.work._lock.close()
         return run
 
@@ -441,6 +451,23 @@ def test_second_run_skips_every_stage(corpus, tmp_path, commands, capsys):
     shown = capsys.readouterr().out
     assert shown.count("done before") == 10
     assert "[11/11] score" in shown and "elapsed: " in shown
+
+
+def test_the_found_subnet_retrained_and_from_scratch(corpus, tmp_path, commands):
+    run = run_all(corpus, tmp_path, "--retrain-updates", "7")
+    trained = [name for name in run.work.executed if name.startswith(("train", "average"))]
+    assert trained[2:] == ["train-scratch", "average-scratch", "train-retrained", "average-retrained"]
+    rows = {row["system"]: row for row in json.loads((run.folder / "results.json").read_text())["rows"]}
+    names = ["largest", "smallest", "found", "found, from scratch", "found, retrained", "copy of the source"]
+    assert list(rows) == names
+    assert (
+        len({rows[name]["flops"] for name in names[2:5]})
+        == len({rows[name]["architecture"] for name in names[2:5]})
+        == 1
+    )
+    # Another subnet is trained anew; the supernet is not.
+    redone = run_all(corpus, tmp_path, "--retrain-updates", "7", "--budget", "9").work.executed
+    assert set(trained[2:]) < set(redone) and "train-supernet" not in redone
 
 
 def test_changed_settings_redo_what_depends_on_them(corpus, tmp_path, commands):
