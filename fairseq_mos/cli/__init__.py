@@ -19,6 +19,7 @@ VERBS = {
     "fit-latency": "fit a latency predictor to measured architectures and report its error",
     "latency-dataset": "measure the latency of many architectures on this machine",
     "profile": "count and measure what a model costs: parameters, FLOPs, memory, latency",
+    "report": "write a self-contained page about a run: training, search, found architecture, experts, scores",
     "search": "find the best architectures of a trained supernet under limits on cost",
     "user-dir": "print the folder to give to fairseq's --user-dir",
 }

@@ -10,10 +10,18 @@ import torch
 
 import fairseq_mos.version
 from fairseq_mos.errors import UserError
+from fairseq_mos.files import atomic_write
 from fairseq_mos.metrics.compound import compound_bleu
 from fairseq_mos.metrics.neural import comet_scores
 from fairseq_mos.metrics.scores import build_metrics, check_bootstrap, check_counts, score_systems
-from fairseq_mos.metrics.systems import Decoding, System, named_systems, read_hypotheses, translate
+from fairseq_mos.metrics.systems import (
+    Decoding,
+    System,
+    named_systems,
+    read_hypotheses,
+    translate,
+    translation_file,
+)
 from fairseq_mos.metrics.tables import Row
 from fairseq_mos.metrics.testsets import TestSet, load_test_set
 
@@ -97,6 +105,16 @@ def _costs(system: System, args: argparse.Namespace) -> dict[str, float]:
     return costs
 
 
+def _keep_texts(folder: Path, test_set: TestSet, given: dict) -> None:
+    """Writes sources, references and given translations beside our own, for whoever wants to read them."""
+    files = {translation_file(folder, name, test_set.name): lines for name, lines in given.items()}
+    for part, lines in (("source", test_set.sources), ("reference", test_set.references[0])):
+        files[translation_file(folder, test_set.name, part)] = lines
+    for file, lines in files.items():
+        with atomic_write(file) as stream:
+            stream.writelines(f"{line}\n" for line in lines)
+
+
 def _rows(
     test_set: TestSet, systems: Sequence[System], given: dict, decoding: Decoding, metrics: Sequence[str],
     target_lang: str, args: argparse.Namespace,
@@ -104,6 +122,7 @@ def _rows(
     folder = Path(args.output) / "translations"
     hypotheses = {system.name: translate(system, test_set, decoding, folder) for system in systems}
     hypotheses.update(given)
+    _keep_texts(folder, test_set, given)
     paired = None if args.paired == "none" or len(hypotheses) < 2 else args.paired
     scores = score_systems(
         hypotheses, test_set.references, metrics, target_lang, args.bootstrap, paired, args.paired_trials

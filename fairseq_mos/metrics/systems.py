@@ -132,7 +132,7 @@ def translate(
     """
     from fairseq_mos import hub
 
-    file = folder / f"{_safe(system.name)}.{_safe(test_set.name)}.txt"
+    file = translation_file(folder, system.name, test_set.name)
     key = {
         "weights": weights_digest(system.bundle.model.state_dict()),
         "decoding": decoding.signature(),
@@ -200,6 +200,11 @@ def weights_digest(tensors: Mapping) -> str:
         digest.update(name.encode())
         digest.update(tensors[name].detach().cpu().contiguous().view(-1).float().numpy().tobytes())
     return digest.hexdigest()
+
+
+def translation_file(folder: Path, system: str, test_set: str) -> Path:
+    """Returns where a system's translations of a test set lie."""
+    return folder / f"{_safe(system)}.{_safe(test_set)}.txt"
 
 
 def _safe(name: str) -> str:

@@ -1,0 +1,71 @@
+"""`fairseq-mos report`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's arguments."""
+    parser.add_argument(
+        "folder", metavar="RUN", help="folder with logs of fairseq-train, searches, scores.json, results.json"
+    )
+    parser.add_argument("--output", help="page to write, .html; Markdown lies beside it (default: RUN/report.html)")
+    parser.add_argument("--title", help="of the page (default: the folder's name)")
+    parser.add_argument(
+        "--supernet", metavar="FILE", help="checkpoint whose experts are shown (default: the searched one)"
+    )
+    retraining = parser.add_argument_group("retraining")
+    retraining.add_argument(
+        "--retrain",
+        action="store_true",
+        help="only compare retraining with training from scratch: updates and time until the same valid loss",
+    )
+    retraining.add_argument(
+        "--scratch", metavar="LOG", help="log of the subnet's training from scratch (default: one of that name)"
+    )
+    retraining.add_argument("--retrained", metavar="LOG", help="log of its retraining (default: one of that name)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes the page, or prints the comparison."""
+    import fairseq_mos
+    from fairseq_mos.errors import UserError
+    from fairseq_mos.files import atomic_write
+    from fairseq_mos.report.logs import read_log
+
+    if bool(args.scratch) != bool(args.retrained):
+        raise UserError("--scratch and --retrained belong together")
+    output = Path(args.output or Path(args.folder) / "report.html")
+    if output.suffix not in (".html", ".json"):
+        raise UserError(f"--output {output}: expected a file that ends in .html (with --retrain: .json)")
+    output = output.with_suffix("")
+    given = (read_log(args.scratch, "from scratch"), read_log(args.retrained, "retrained")) if args.scratch else None
+    fairseq_mos.register()
+    # Importing fairseq lets the debug messages of every library through.
+    for name in ("fairseq", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from fairseq_mos.report.content import build, find_pair
+    from fairseq_mos.report.discover import discover
+    from fairseq_mos.report.document import write
+    from fairseq_mos.report.retraining import compare
+
+    if args.retrain:
+        pair = given or find_pair(discover(args.folder, args.supernet))
+        if pair is None:
+            raise UserError(f"{args.folder} has no logs named *scratch* and *retrain*: give --scratch and --retrained")
+        found = compare(*pair)
+        print("\n".join(found.sentences()))
+        with atomic_write(f"{output}.json") as stream:
+            json.dump(found.to_dict(), stream, indent=2)
+            stream.write("\n")
+        print(f"wrote {output}.json")
+        return
+    try:
+        document = build(discover(args.folder, args.supernet), args.title, given)
+    except ImportError as error:
+        raise UserError('the report needs matplotlib: pip install "fairseq-mos[plot]"') from error
+    print(f"wrote {', '.join(map(str, write(document, output)))}")

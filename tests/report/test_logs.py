@@ -1,0 +1,79 @@
+"""What fairseq-train printed, read back; and how many updates inherited weights save."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairseq_mos.errors import UserError
+from fairseq_mos.report.logs import TrainingLog, read_log
+from fairseq_mos.report.retraining import compare
+from tests import fairseq_commands as commands
+from tests.supernet_commands import TRAIN, workspace
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """The same training of a supernet in both log formats."""
+    folder = workspace(tmp_path_factory.mktemp("logs"))
+    found = {}
+    for form in ("json", "simple"):
+        flags = [*TRAIN, "--log-format", form, "--save-dir", form, "--max-update", "4", "--save-interval-updates", "2"]
+        done = commands.run_steps([flags], folder)
+        found[form] = folder / f"train-{form}.log"
+        found[form].write_text(f"$ fairseq-train bin --log-format {form}\n" + done.stdout + done.stderr)
+    return found
+
+
+@pytest.mark.parametrize("form", ["json", "simple"])
+def test_both_formats_of_fairseq(printed, form):
+    log = read_log(printed[form])
+    assert log.name == form and log.command == f"fairseq-train bin --log-format {form}" and log.updates == 4
+    assert sorted(log.train) == [1, 2, 3, 4] and all(4 < loss < 12 for loss in log.train.values())
+    assert {2, 4} <= set(log.valid[""]) and {"", "largest", "smallest", "random"} <= set(log.valid)
+    assert not any("nll" in role or "best" in role for role in log.valid)
+    seconds = [log.seconds[update] for update in (1, 2, 3, 4)]
+    assert seconds == sorted(seconds) and log.seconds_at(3) == seconds[2]
+
+
+def test_both_formats_tell_the_same(printed):
+    one, two = (read_log(path) for path in printed.values())
+    assert one.valid.keys() == two.valid.keys()
+    assert one.valid["largest"] == pytest.approx(two.valid["largest"])
+
+
+def test_a_resumed_run_logs_some_updates_twice(tmp_path):
+    inner = '| INFO | train_inner | {"loss": "%s", "num_updates": "%d", "train_wall": "10"}'
+    lines = [inner % (9, 20), inner % (8, 40), inner % (8.5, 40), inner % (7, 60)]
+    (tmp_path / "train-x.log").write_text("\n".join(lines))
+    log = read_log(tmp_path / "train-x.log")
+    assert log.train == {20: 9, 40: 8.5, 60: 7} and log.seconds == {20: 10, 40: 20, 60: 30}
+    assert log.seconds_at(59) == 20 and log.seconds_at(5) is None
+
+
+@pytest.mark.parametrize("content", ["", "something else\n", "| valid | nothing\n"])
+def test_other_files(tmp_path, content):
+    (tmp_path / "x.log").write_text(content)
+    with pytest.raises(UserError, match="is no log of fairseq-train"):
+        read_log(tmp_path / "x.log")
+    with pytest.raises(UserError, match="cannot read .*missing.log: No such file"):
+        read_log(tmp_path / "missing.log")
+
+
+def _log(name, curve, seconds=None):
+    return TrainingLog(name, name, {}, {"": curve}, seconds or {})
+
+
+def test_what_inherited_weights_save():
+    scratch = _log("scratch", {100: 6.0, 200: 5.0, 300: 4.5, 400: 4.6}, {300: 30.0})
+    found = compare(scratch, _log("retrained", {50: 4.8, 100: 4.5, 150: 4.3}, {100: 12.0}))
+    assert (found.target_loss, found.scratch_updates, found.retrained_updates) == (4.5, 300, 100)
+    assert found.saved() == pytest.approx(2 / 3) and found.retrained_best == 4.3
+    assert found.sentences()[1] == (
+        "retrained: reached that at update 100, 12 s of training: 67% fewer updates; lowest valid loss 4.300"
+    )
+    never = compare(scratch, _log("retrained", {50: 4.8}))
+    assert never.saved() is None and "did not reach" in never.sentences()[1]
+    at_once = compare(scratch, _log("retrained", {50: 4.4}))
+    assert "validate more often" in at_once.sentences()[-1]
+    with pytest.raises(UserError, match="holds no valid loss"):
+        compare(scratch, TrainingLog("x", "x.log"))

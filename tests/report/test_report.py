@@ -1,0 +1,174 @@
+"""`fairseq-mos report`: a page without network, whose parts come from the run's files."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from fairseq_mos.arch import Architecture
+from fairseq_mos.cli import main
+from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
+from fairseq_mos.report.architecture_picture import architecture_svg
+from fairseq_mos.report.mixes import expert_mixes
+from tests import toy
+from tests.arch.samples import ARCHITECTURE
+from tests.small import Small, small_supernet
+
+VALID = '2026 | INFO | valid | {"valid_loss": "%s", "valid_num_updates": "%d"}'
+INNER = '2026 | INFO | train_inner | {"loss": "%s", "num_updates": "%d", "train_wall": "3"}'
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's folder: a supernet, two searches' worth of files, logs, scores."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "supernet").mkdir()
+    small: Small = small_supernet(folder / "supernet")
+    (folder / "supernet" / "supernet.pt").rename(folder / "supernet" / "averaged.pt")
+    path = str(folder / "supernet" / "averaged.pt")
+    best = small.space.sample(random.Random(4))
+    rows = []
+    for index, loss in enumerate((5.0, 4.5, 4.7, 4.2)):
+        record = {"index": index, "digest": best.digest(), "params": 1000 + index, "flops": 2e6 - index, "loss": loss}
+        rows.append({**record, "latency_ms": 10.0 + index, "raced": float(index == 2), "architecture": best.to_dict()})
+    signature = {"algorithm": "evolution", "objectives": ["loss"], "seed": 1, "split": "valid", "space": "toy-1"}
+    signature["constraints"] = ["latency_ms<=20"]
+    search = folder / "search"
+    search.mkdir()
+    header = {"fairseq_mos_search": 1, "signature": signature, "path": path, "data": str(folder / "supernet")}
+    (search / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [header, *rows]))
+    measured = {"digest": "abc", "predicted": 13.0, "measured": 13.5, "low": 13.0, "high": 14.0, "holds": True}
+    (search / "best.json").write_text(json.dumps({**rows[3], "measured": [measured]}))
+    logs = folder / "logs"
+    logs.mkdir()
+    for name, losses in (("supernet", (6, 5)), ("scratch", (7, 5.5)), ("retrained", (5.4, 5.0))):
+        lines = [f"$ fairseq-train {folder}/data --save-dir x <{name}>"]
+        for number, loss in enumerate(losses, 1):
+            lines += [INNER % (loss, 100 * number), VALID % (loss, 100 * number)]
+        (logs / f"train-{name}.log").write_text("\n".join(lines) + "\n")
+    arguments = ["evaluate", "--path", path, "--architecture", "smallest", "--test-set", str(folder / "supernet/test")]
+    assert main([*arguments, "--cpu", "--beam", "1", "--bootstrap", "0", "--output", str(folder / "scores")]) == 0
+    return folder
+
+
+class _Checker(HTMLParser):
+    """Collects what a browser would load, and checks that tags are closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.open, self.ids = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.loaded += [values[name] for name in ("src", "data", "poster") if name in values]
+        if tag in ("link", "script", "img", "iframe"):
+            self.loaded.append(tag)
+        self.loaded += [v for k, v in values.items() if k in ("href", "xlink:href") and not v.startswith("#")]
+        self.ids += [values["id"]] if "id" in values else []
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_one_page_with_everything_and_no_network(run, tmp_path, capsys):
+    output = tmp_path / "page.html"
+    assert main(["report", str(run), "--output", str(output), "--title", "A <run>"]) == 0
+    page = output.read_text("utf-8")
+    checker = _Checker()
+    checker.feed(page)
+    assert [address for address in checker.loaded if not address.startswith("data:")] == []
+    assert checker.open == [] and len(checker.ids) == len(set(checker.ids))
+    assert "url(http" not in page and "@import" not in page
+    assert "<title>A &lt;run&gt;</title>" in page and "&lt;supernet&gt;" in page
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert titles == ["Scores", "Search", "Retraining", "Training", "Experts", "Example translations", "Commands"]
+    for text in (
+        "supernet:smallest",
+        "nrefs:1|case:mixed",
+        "13.50 ms",
+        "retraining saves",
+        "50%",
+        "4 architectures evaluated",
+    ):
+        assert text in page, text
+    assert str(run) not in page[page.index("<h2>Commands") :] and "fairseq-train RUN/data" in page
+    markdown = (tmp_path / "page.md").read_text("utf-8")
+    pictures = re.findall(r"\]\((page-pictures/[^)]+)\)", markdown)
+    assert len(pictures) == page.count("<figure>") >= 7
+    for name in pictures:
+        ElementTree.parse(tmp_path / name)
+    assert capsys.readouterr().out.startswith(f"wrote {output}")
+
+
+def test_the_comparison_alone(run, tmp_path, capsys):
+    assert main(["report", str(run), "--retrain", "--output", str(tmp_path / "r.json")]) == 0
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert (found["target_loss"], found["scratch_updates"], found["retrained_updates"]) == (5.5, 200, 100)
+    assert found["saved_updates"] == 0.5 and "50% fewer updates" in capsys.readouterr().out
+    logs = run / "logs"
+    other = ["--scratch", str(logs / "train-supernet.log"), "--retrained", str(logs / "train-retrained.log")]
+    assert main(["report", str(run), "--retrain", "--output", str(tmp_path / "s.json"), *other]) == 0
+    assert json.loads((tmp_path / "s.json").read_text())["target_loss"] == 5
+
+
+def test_a_part_of_a_run(run, tmp_path):
+    """Logs alone make a page too."""
+    (tmp_path / "train-x.log").write_text((run / "logs" / "train-scratch.log").read_text())
+    assert main(["report", str(tmp_path)]) == 0
+    titles = re.findall(r"<h2>(.*?)</h2>", (tmp_path / "report.html").read_text("utf-8"))
+    assert titles == ["Training", "Commands"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere is no folder"),
+        (["{empty}"], "holds nothing to report on"),
+        (["{run}", "--supernet", "nothing.pt"], "checkpoint nothing.pt does not exist"),
+        (["{run}", "--scratch", "a.log"], "--scratch and --retrained belong together"),
+        (["{run}", "--output", "{empty}/x.pdf"], "expected a file that ends in .html"),
+        (["{empty}", "--retrain", "--scratch", "a.log", "--retrained", "b.log"], "cannot read a.log: No such file"),
+    ],
+)
+def test_bad_input_is_one_line(run, tmp_path, capsys, arguments, message):
+    places = {"run": run, "empty": tmp_path}
+    assert main(["report", *(argument.format(**places) for argument in arguments)]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_mixes_are_the_routers(run):
+    path = str(run / "supernet" / "averaged.pt")
+    state = load_state(path)
+    supernet = load_supernet(state, path, find_dictionaries(state, path))
+    largest, smallest = supernet.space.largest(), supernet.space.smallest()
+    found = expert_mixes(supernet, {"a": largest, "b": smallest})
+    assert found.places[:2] == ["encoder 1 fc1", "encoder 1 fc2"] and found.experts == 2
+    supernet.activate(smallest)
+    with torch.no_grad():
+        mix = supernet.encoder.layers[0].routing.mixes()[1][:, 0]
+    assert found.mean[1][1] == pytest.approx(float(mix.mean()))
+    assert found.spread[1][1] == pytest.approx(float(mix.std(correction=0)), abs=1e-6)
+    assert found.mean[-1][1] is None and found.mean[-1][0] is not None
+    assert expert_mixes(toy.supernet("shared", num_experts=1).eval(), {"a": largest}) is None
+    layer = expert_mixes(toy.supernet("layer").eval(), {"a": largest})
+    assert layer.spread[0] == [0.0] and layer.mean[0] == layer.mean[1]
+
+
+def test_the_picture_of_an_architecture():
+    architecture = Architecture.from_dict(ARCHITECTURE)
+    text = architecture_svg(architecture)
+    ElementTree.fromstring(text)
+    assert "encoder: width 96 of 96, 3 of 3 layers" in text and "cross 4, last 3" in text
+    # Layer by layer a frame and a bar, and a square for each head.
+    bars = 2 * (3 + 2)
+    heads = sum(architecture.encoder.self_attention_heads) + sum(architecture.decoder.self_attention_heads)
+    assert text.count("<rect") == bars + heads + 3
