@@ -22,9 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     routings = ["shared", "layer", "neuron"]
     parser.add_argument("--routings", nargs="+", default=routings, help="routings to time")
     parser.add_argument("--num-experts", type=int, default=2, help="experts")
