@@ -44,7 +44,7 @@ def build(run: RunFolder, title: str | None = None, saving: tuple | None = None)
     return Document(
         title or f"Run {run.path.resolve().name}",
         "A weight-sharing supernet, what a search found in it, and how good that is. Made by fairseq-mos report from "
-        f"the files of {run.path}.",
+        f"the files of {run.path.name or run.path.resolve().name}.",
         facts,
         [section for section in sections if section is not None and section.blocks],
     )
@@ -302,10 +302,12 @@ def _millions(value) -> str:
 def _score(score: dict | None) -> str:
     if score is None:
         return "-"
-    text = f"{score['score']:.2f}"
+    lines = [f"{score['score']:.2f}"]
     if score.get("low") is not None:
-        text += f" [{score['low']:.2f}, {score['high']:.2f}]"
-    return text + (f" (p = {score['p_value']:.3f})" if score.get("p_value") is not None else "")
+        lines.append(f"[{score['low']:.2f}, {score['high']:.2f}]")
+    if score.get("p_value") is not None:
+        lines.append(f"p = {score['p_value']:.3f}")
+    return "\n".join(lines)
 
 
 def _slug(name: str) -> str:

@@ -20,7 +20,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first column is text, the others are numbers."""
+    """A table; the first column is text, the others are numbers. What follows a cell's first line is in small print."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -91,8 +91,8 @@ a { color:var(--accent); text-decoration:none } a:hover { text-decoration:underl
 .scroll { overflow-x:auto } table { border-collapse:collapse; font-size:14px; margin:12px 0; width:100% }
 th,td { padding:7px 10px; text-align:right; border-bottom:1px solid var(--line); white-space:nowrap }
 th { background:var(--band); font-weight:600 } th:first-child,td:first-child { text-align:left }
-tbody tr:hover { background:var(--band) } caption { caption-side:bottom; text-align:left; color:var(--soft);
- font-size:13px; padding-top:8px; white-space:normal }
+tbody tr:hover { background:var(--band) } td { vertical-align:top } small { color:var(--soft) }
+.caption { color:var(--soft); font-size:13px; margin-top:0 }
 figure { margin:16px 0; border:1px solid var(--line); border-radius:8px; padding:12px; overflow-x:auto }
 figure svg { display:block; max-width:100%; height:auto; margin:0 auto }
 figcaption { color:var(--soft); font-size:14px; margin-top:8px }
@@ -132,14 +132,19 @@ def _block_html(block) -> str:
         return f"<p>{e(block.text)}</p>"
     if isinstance(block, Table):
         head = "".join(f"<th>{e(cell)}</th>" for cell in block.headers)
-        rows = "".join("<tr>" + "".join(f"<td>{e(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
-        caption = f"<caption>{e(block.caption)}</caption>" if block.caption else ""
-        return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        rows = "".join("<tr>" + "".join(f"<td>{_cell_html(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
+        table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        return table + (f'<p class="caption">{e(block.caption)}</p>' if block.caption else "")
     if isinstance(block, Figure):
         return f"<figure>{block.svg}<figcaption>{e(block.caption)}</figcaption></figure>"
     if isinstance(block, Code):
         return f"<pre>{e(block.text)}</pre>"
     return '<dl class="example">' + "".join(f"<dt>{e(k)}</dt><dd>{e(v)}</dd>" for k, v in block.lines.items()) + "</dl>"
+
+
+def _cell_html(cell: str) -> str:
+    first, *more = cell.split("\n")
+    return html.escape(first) + "".join(f"<br><small>{html.escape(line)}</small>" for line in more)
 
 
 def as_markdown(document: Document, pictures: str) -> str:
@@ -166,7 +171,7 @@ def _block_markdown(block, pictures: str) -> list[str]:
     if isinstance(block, Examples):
         return [f"- {name}: {escape(text)}" for name, text in block.lines.items()]
     lines = ["| " + " | ".join(block.headers) + " |", "|---|" + "---:|" * (len(block.headers) - 1)]
-    lines += ["| " + " | ".join(map(escape, row)) + " |" for row in block.rows]
+    lines += ["| " + " | ".join(escape(cell).replace("\n", "<br>") for cell in row) + " |" for row in block.rows]
     return [*lines, *(["", escape(block.caption)] if block.caption else [])]
 
 
