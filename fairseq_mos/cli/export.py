@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     fairseq_mos.register()
     # What fairseq tells about loading data would stand between our lines.
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    from fairseq_mos.export import verify
+    from fairseq_mos import verify
     from fairseq_mos.export.source import load_bundle
 
     bundle = load_bundle(args.path, args.architecture, args.data)

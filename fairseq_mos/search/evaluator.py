@@ -71,7 +71,7 @@ class LossEvaluator:
         self.data_digest = _digest(task.dataset(split))
         # Batches are sorted by length: in this order, any part of them is a fair sample.
         self.order = random.Random("order of batches").sample(range(len(self.batches)), len(self.batches))
-        self._incumbents: dict[Architecture, list[Sums]] = {}
+        self._known: dict[Architecture, list[Sums]] = {}
 
     @torch.no_grad()
     def evaluate(self, architecture: Architecture) -> dict[str, float]:
@@ -93,10 +93,8 @@ class LossEvaluator:
             `loss`, `nll_loss` and `raced`: 0 where the whole split was used; 1 where `loss` and `nll_loss` are
             estimates: the incumbent's plus the mean difference so far.
         """
-        if incumbent not in self._incumbents:
-            # Only the batch at hand needs one: generations follow each other.
-            self._incumbents = {incumbent: self._sums(incumbent)}
-        against = self._incumbents[incumbent]
+        # On several ranks, and in a continued search, another process may have evaluated it.
+        against = self._known.get(incumbent) or self._sums(incumbent)
         found = self._sums(architecture, lambda sums: clearly_worse(sums, against, len(self.batches)))
         if len(found) == len(self.batches):
             return {**means(found), "raced": 0.0}
@@ -111,6 +109,9 @@ class LossEvaluator:
             found.append(self._batch_loss(self.batches[place]))
             if stop is not None and stop(found):
                 break
+        if len(found) == len(self.batches):
+            # A few numbers each: whatever was evaluated may become what others race against.
+            self._known[architecture] = found
         return found
 
     def _batches(self, task, folder: Path, split: str, max_tokens: int) -> list[dict]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fairseq_mos import verify
 from fairseq_mos.cli import main
-from fairseq_mos.export import verify
 from fairseq_mos.export.checkpoint import extract_checkpoint
 from fairseq_mos.export.source import load_bundle
 from tests import toy

@@ -187,6 +187,15 @@ def test_no_network_and_no_space(tmp_path, monkeypatch, capfd):
     assert "has 0.0 GB free, about 76.7 GB are needed" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_the_test_sets_are_known(name):
+    recipe = RECIPES[name]
+    pair = f"{recipe.source_lang}-{recipe.target_lang}"
+    for test_set in filter(None, (recipe.test, *recipe.newer, recipe.valid)):
+        if isinstance(test_set, str):
+            assert pair in sacrebleu.utils.get_langpairs_for_testset(test_set)
+
+
 def test_cleaning():
     dropped = Counter()
     pairs = [("a b", "c\u00a0d"), ("", "x"), ("a " * 9, "b " * 9), ("a b c", "d"), ("A\u200b B", "C\x07 D\u0308")]

@@ -27,12 +27,13 @@ def test_two_updates_of_the_wmt_supernet(tmp_path):
             "--no-epoch-checkpoints",
             "--cpu",
             "--log-format",
-            "none",
+            "simple",
         ),
         *("--num-workers", "0", "--no-save-optimizer-state"),
     ]
     generate = ["fairseq-generate", "bin", *PLUGIN, "--path", "subnet/model.pt", "--beam", "2", "--max-len-b", "4"]
-    commands.run_steps([train], tmp_path)
+    trained = commands.run_steps([train], tmp_path)
+    assert "valid on 'valid' subset | loss" in trained.stdout + trained.stderr
     path = "checkpoints/checkpoint_last.pt"
     cli = [sys.executable, "-m", "fairseq_mos.cli", "extract", "--path", path, "--output", "subnet/model.pt"]
     # HAT's smallest TitanXp subnet, and one that attends several encoder layers.

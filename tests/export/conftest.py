@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairseq_mos.export import verify
+from fairseq_mos import verify
 from tests import toy
 from tests.small import Small, small_supernet
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fairseq_mos import verify
 from fairseq_mos.errors import UserError
-from fairseq_mos.export import ct2, verify
+from fairseq_mos.export import ct2
 from fairseq_mos.export.source import load_bundle
 from tests import toy
 from tests.small import small_supernet

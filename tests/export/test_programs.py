@@ -7,9 +7,9 @@ import shutil
 import pytest
 import torch
 
-from fairseq_mos import hub
+from fairseq_mos import hub, verify
 from fairseq_mos.errors import UserError
-from fairseq_mos.export import programs, verify
+from fairseq_mos.export import programs
 from fairseq_mos.export.source import load_bundle
 from tests import toy
 
