@@ -20,6 +20,8 @@ def measure_latency(run: Run) -> None:
     settings = {
         "samples": run.args.latency_samples,
         "runs": run.config.latency_runs,
+        # Left out where it is one, so that older work folders still count.
+        **({"passes": run.config.latency_passes} if run.config.latency_passes > 1 else {}),
         "seed": run.args.seed,
         "threads": run.args.threads,
         # In a work folder that moved to another machine, these steps are done again.
@@ -41,6 +43,7 @@ def _measure_latency(run: Run) -> None:
     run.measurements.parent.mkdir(exist_ok=True)
     arguments = ["latency-dataset", "--path", str(run.supernet), "--data", str(run.data)]
     arguments += ["--samples", str(run.args.latency_samples), "--runs", str(run.config.latency_runs)]
+    arguments += ["--passes", str(run.config.latency_passes)]
     arguments += ["--seed", str(run.args.seed), "--threads", str(run.args.threads)]
     arguments += ["--output", str(run.measurements)]
     _run_showing(run, arguments, "latency", ("measuring:",), ("reference", "the machine"))

@@ -51,7 +51,8 @@ class Config:
         retrain_warmup: its updates of warm-up.
         budget: architectures that the search evaluates.
         latency_samples: architectures whose latency is measured, to fit the predictor.
-        latency_runs: timed runs of each.
+        latency_runs: timed runs of each, in each pass.
+        latency_passes: how often all of them are measured; the lowest median counts.
         profile_runs: timed runs of each system that is compared.
         latency_fraction: the search's limit, from 0 (latency of the smallest architecture) to 1 (largest).
         beam: beam size.
@@ -87,6 +88,7 @@ class Config:
     max_tokens: int = 4096
     latency_samples: int = 60
     latency_runs: int = 8
+    latency_passes: int = 1
     profile_runs: int = 100
     latency_fraction: float = 0.5
     beam: int = 5
@@ -120,6 +122,9 @@ QUICKSTART = Config(
     # Training is short of converged: an average lags behind the last weights.
     average=1,
     budget=60,
+    # A machine that people also work on changes its speed for seconds to minutes.
+    latency_runs=4,
+    latency_passes=3,
     # Half of the range would leave two of three decoder layers, which cost most of the time and of the quality.
     latency_fraction=0.8,
     pinned=("found",),

@@ -13,7 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", metavar="RUN", help="folder with logs of fairseq-train, searches, scores.json, results.json"
     )
-    parser.add_argument("--output", help="page to write, .html; Markdown lies beside it (default: RUN/report.html)")
+    parser.add_argument(
+        "--output",
+        help="page to write, .html, Markdown beside it; with --retrain .json (default: RUN/report.html, RUN/retraining.json)",
+    )
     parser.add_argument("--title", help="of the page (default: the folder's name)")
     parser.add_argument(
         "--supernet", metavar="FILE", help="checkpoint whose experts are shown (default: the searched one)"
@@ -39,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
     if bool(args.scratch) != bool(args.retrained):
         raise UserError("--scratch and --retrained belong together")
-    output = Path(args.output or Path(args.folder) / "report.html")
+    output = Path(args.output or Path(args.folder) / ("retraining.json" if args.retrain else "report.html"))
     if output.suffix not in (".html", ".json"):
         raise UserError(f"--output {output}: expected a file that ends in .html (with --retrain: .json)")
     output = output.with_suffix("")

@@ -21,6 +21,7 @@ from fairseq_mos.metrics.systems import (
     read_hypotheses,
     translate,
     translation_file,
+    weights_digest,
 )
 from fairseq_mos.metrics.tables import Row
 from fairseq_mos.metrics.testsets import TestSet, load_test_set
@@ -71,6 +72,8 @@ def load_systems(paths: Sequence[str], architectures: Sequence[str], data: str |
     systems = named_systems(paths, architectures)
     for system in systems:
         system.bundle = load_bundle(system.path, system.architecture, data)
+        # Before anything converts them to half precision.
+        system.digest = weights_digest(system.bundle.model.state_dict())
     return systems
 
 

@@ -57,6 +57,7 @@ class System:
         path: its checkpoint or folder.
         architecture: of a supernet, or None.
         bundle: the loaded model.
+        digest: of its weights.
         costs: `params`, `params_no_embed`, `flops`, and `latency_ms` where it was measured.
     """
 
@@ -64,6 +65,7 @@ class System:
     path: str
     architecture: str | None
     bundle: object = None
+    digest: str = ""
     costs: dict = field(default_factory=dict)
 
 
@@ -134,7 +136,7 @@ def translate(
 
     file = translation_file(folder, system.name, test_set.name)
     key = {
-        "weights": weights_digest(system.bundle.model.state_dict()),
+        "weights": system.digest,
         "decoding": decoding.signature(),
         "bpe": decoding.bpe,
         "tokenizer": decoding.tokenizer,

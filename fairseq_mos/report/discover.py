@@ -73,7 +73,9 @@ def discover(path: str | Path, supernet: str | None = None) -> RunFolder:
     for file in sorted(path.rglob("*.log")):
         _add_training(run, file)
     for file in sorted(path.rglob("evaluations.jsonl")):
-        run.searches.append(_read_search(file))
+        # One that still runs, or was interrupted, has no winner yet.
+        if file.with_name("best.json").is_file():
+            run.searches.append(_read_search(file))
     for file in sorted(path.rglob("scores.json")):
         run.scores += [{**row, "folder": str(file.parent)} for row in _read_json(file, list)]
     if (path / "results.json").is_file():
