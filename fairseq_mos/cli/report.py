@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
-        help="page to write, .html, Markdown beside it; with --retrain .json (default: RUN/report.html, RUN/retraining.json)",
+        help="page to write (.html), Markdown beside it (default: RUN/report.html; --retrain: RUN/retraining.json)",
     )
     parser.add_argument("--title", help="of the page (default: the folder's name)")
     parser.add_argument(
