@@ -15,21 +15,26 @@ from omegaconf import open_dict
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet, space_of
+from fairseq_mos.search.batching import batches_by_length
 from fairseq_mos.search.losses import batch_loss
 from fairseq_mos.search.racing import Sums, clearly_worse, estimate, means
+
+CPU_TOKENS = 512
+"""Tokens of a batch on a CPU, at most: what a layer computes for more of them leaves the processor's cache."""
 
 
 class LossEvaluator:
     """Measures architectures of one supernet on one split of one data set.
 
-    The values are those that `fairseq-validate` reports with the architecture pinned and the same
-    `--max-tokens`, unrounded. The model stays in eval mode and its weights are only read.
+    The values are those that `fairseq-validate` reports with the architecture pinned, unrounded and up to the
+    order of sums: batches are made of sentences of like lengths. The model stays in eval mode and its weights
+    are only read.
 
     Args:
         path: supernet checkpoint.
         data: folder that fairseq-preprocess wrote.
         split: its split to measure on.
-        max_tokens: tokens of a batch.
+        max_tokens: tokens of a batch, at most.
         cpu: stay on the CPU where there is a GPU.
         precision: `fp32`; on a GPU also `fp16` or `bf16`.
 
@@ -67,9 +72,11 @@ class LossEvaluator:
             cfg.task.eval_bleu = False
         self.task = task = tasks.setup_task(cfg.task)
         self._batch_loss = batch_loss(task.build_criterion(cfg.criterion).eval(), self.model)
-        self.batches = self._batches(task, folder, split, max_tokens)
-        self.data_digest = _digest(task.dataset(split))
-        # Batches are sorted by length: in this order, any part of them is a fair sample.
+        self._dataset = self._checked_dataset(task, folder, split, max_tokens)
+        self.max_tokens = max_tokens
+        self.batches = self.make_batches(min(max_tokens, CPU_TOKENS) if self.device.type == "cpu" else max_tokens)
+        self.data_digest = _digest(self._dataset)
+        # A batch holds sentences of one length: in this order, any part of them is a fair sample.
         self.order = random.Random("order of batches").sample(range(len(self.batches)), len(self.batches))
         self._known: dict[Architecture, list[Sums]] = {}
 
@@ -114,7 +121,20 @@ class LossEvaluator:
             self._known[architecture] = found
         return found
 
-    def _batches(self, task, folder: Path, split: str, max_tokens: int) -> list[dict]:
+    def make_batches(self, max_tokens: int) -> list[dict]:
+        """Returns the split in batches of like lengths, on the device; the order is always the same.
+
+        Args:
+            max_tokens: sentences of a batch times its longest side, at most.
+        """
+        lengths = [self._dataset.size(index) for index in range(len(self._dataset))]
+        found = []
+        for sentences in batches_by_length(lengths, max_tokens):
+            batch = self._dataset.collater([self._dataset[index] for index in sentences])
+            found.append(utils.move_to_cuda(batch) if self.device.type == "cuda" else batch)
+        return found
+
+    def _checked_dataset(self, task, folder: Path, split: str, max_tokens: int):
         where = f"split {split!r} of {folder}"
         pair = f"{task.cfg.source_lang}-{task.cfg.target_lang}"
         try:
@@ -141,19 +161,7 @@ class LossEvaluator:
         longest = max(dataset.num_tokens(index) for index in range(len(dataset)))
         if longest > max_tokens:
             raise UserError(f"{where}: the longest sentence has {longest} tokens: raise --max-tokens to it")
-        iterator = task.get_batch_iterator(
-            dataset,
-            max_tokens=max_tokens,
-            max_positions=limits,
-            # fairseq's defaults: its batches are ours.
-            required_batch_size_multiple=8,
-            seed=1,
-        )
-        batches = list(iterator.next_epoch_itr(shuffle=False))
-        counted = sum(batch["nsentences"] for batch in batches)
-        if counted != len(dataset):
-            raise RuntimeError(f"{where}: {counted} of {len(dataset)} sentences are in the batches")
-        return [utils.move_to_cuda(batch) if self.device.type == "cuda" else batch for batch in batches]
+        return dataset
 
 
 def _dictionaries(state: dict, path: str, folder: Path) -> tuple[Path, Path]:

@@ -36,9 +36,11 @@ class TranslationScorer:
         self._evaluator, self._post_process, self._beam = evaluator, post_process, beam
         settings = OmegaConf.create({"beam": beam, "max_len_a": 1.2, "max_len_b": 10, "print_alignment": None})
         self._generator = evaluator.task.build_generator([evaluator.model], settings)
+        # Larger than those of the loss: a step of the decoding computes few tokens anyway.
+        self._batches = evaluator.make_batches(evaluator.max_tokens)
         self._references = [
             self._text(target[target.ne(self._dictionary.pad())], escape_unk=True)
-            for batch in evaluator.batches
+            for batch in self._batches
             for target in batch["target"].cpu()
         ]
 
@@ -66,12 +68,12 @@ class TranslationScorer:
         return {name: metric.corpus_score(hypotheses, [self._references]).score for name, metric in scores.items()}
 
     def translate(self, architecture: Architecture) -> list[torch.Tensor]:
-        """Returns the best hypothesis of each sentence, in the order of the evaluator's batches."""
+        """Returns the best hypothesis of each sentence, in the order of the references."""
         evaluator = self._evaluator
         evaluator.model.eval()
         evaluator.model.activate(architecture)
         found = []
-        for batch in evaluator.batches:
+        for batch in self._batches:
             generated = evaluator.task.inference_step(self._generator, [evaluator.model], batch)
             found += [hypotheses[0]["tokens"].cpu() for hypotheses in generated]
         return found
