@@ -45,3 +45,17 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
         if os.path.exists(name):
             os.unlink(name)
         raise
+
+
+def check_folder(path: str | os.PathLike) -> None:
+    """Checks, before long work, that a folder can be made or written to; makes nothing.
+
+    Raises:
+        UserError: it cannot.
+    """
+    path = Path(path)
+    place = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not place.is_dir():
+        raise UserError(f"cannot write {path}: {place} is a file, expected a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {path}: no permission to write to {place}")

@@ -8,6 +8,7 @@ import os
 import sys
 
 from fairseq_mos.errors import UserError
+from fairseq_mos.logs import configure_logging
 
 # What `fairseq-mos --help` shows without importing any of them.
 VERBS = {
@@ -63,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0, or 2 for bad input, which is reported in one line.
     """
     argv = sys.argv[1:] if argv is None else argv
+    configure_logging()
     verb = next((word for word in argv if word in VERBS), None)
     args = build_parser(verb).parse_args(argv)
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_mos.search import launch
 from fairseq_mos.search.algorithms import ALGORITHMS, Settings
+from fairseq_mos.search.planning import BUDGET, POST_PROCESS, check_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,15 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "params_no_embed, flops; the first one picks the winner; latency_ms is predicted with --latency-predictor, "
         "else measured on this machine",
     )
-    parser.add_argument("--budget", type=int, default=3125, help="how many architectures to evaluate")
+    parser.add_argument(
+        "--budget", type=int, help=f"how many architectures to evaluate (default: {BUDGET}; exhaustive: all)"
+    )
     parser.add_argument("--minutes", type=float, help="end after this many minutes, over all runs of the search")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same result")
     parser.add_argument(
         "--constraint",
         action="append",
         metavar="LIMIT",
-        help='limit such as "latency_ms<=120", "params<=30e6" or "flops<1.2G" on latency_ms (predicted), '
-        "params, params_no_embed or flops (at 30/30 tokens); may be given several times",
+        help='limit such as "latency_ms<=120", "params<=30e6" or "flops<1.2G" on latency_ms (predicted: needs '
+        "--latency-predictor), params, params_no_embed or flops (at 30/30 tokens); may be given several times",
     )
     parser.add_argument(
         "--start",
@@ -74,7 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scores = parser.add_argument_group("bleu and chrf")
     scores.add_argument("--beam", type=int, default=5, help="beam size")
     scores.add_argument(
-        "--post-process", metavar="KIND", help="how to join subwords: sentencepiece, subword_nmt, ... (as in fairseq)"
+        "--post-process",
+        metavar="KIND",
+        help=f"how to join subwords before scoring, as in fairseq: {', '.join(POST_PROCESS)} (default: not at all)",
     )
     sizes = parser.add_argument_group("evolution and nsga2", "the published sizes of the evolution by default")
     sizes.add_argument("--population", type=int, default=default.population, help="first generation")
@@ -91,8 +96,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Searches, prints a table and the next command."""
-    from fairseq_mos.search.planning import check_arguments
-
     # Mistakes in the arguments come out before seconds are spent on imports.
     check_arguments(args)
     if not launch.launch(args, search):
@@ -101,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
 
 def search(args: argparse.Namespace) -> None:
     """Searches, as one of the processes that share it or alone."""
-    from fairseq_mos.search.planning import check_arguments, prepare
+    from fairseq_mos.search.planning import prepare
     from fairseq_mos.search.terminal import ProgressBar
 
     checked = check_arguments(args)
@@ -109,16 +112,17 @@ def search(args: argparse.Namespace) -> None:
     import fairseq_mos
 
     fairseq_mos.register()
-    # What fairseq tells about loading data would stand between our lines.
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    from fairseq_mos.search.budget import read_state
     from fairseq_mos.search.driver import run_search
+    from fairseq_mos.search.plan import STATE
     from fairseq_mos.search.ranks import Ranks
 
     with Ranks.from_environment(cpu=args.cpu) as ranks:
         plan, about = prepare(args, checked, ranks)
         if ranks.is_main:
             print("\n".join(about), file=sys.stderr)
-        with ProgressBar(args.budget, plan.objectives[0]) as progress:
+        state = Path(args.output) / STATE
+        with ProgressBar(plan.budget, plan.objectives[0], plan.minutes, read_state(state)[0]) as progress:
             result = run_search(plan, args.output, progress, ranks)
         if ranks.is_main:
             _report(args, plan, result)
@@ -126,22 +130,18 @@ def search(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace, plan, result) -> None:
     from fairseq_mos.search.plots import draw_search
-    from fairseq_mos.search.results import summary_table
+    from fairseq_mos.search.results import fronts, summary_table
 
     found = {e.architecture: e.values for e in result.evaluations}
     best = result.best
     ends = (("largest", plan.space.largest()), ("smallest", plan.space.smallest()))
     rows = [(name, found.get(arch) or plan.costs(arch)) for name, arch in ends]
     rows.append((f"best ({best.architecture.digest()})", best.values))
-    print(f"{len(result.evaluations)} architectures evaluated, {result.replayed} of them by an earlier run")
-    raced = sum(not e.full for e in result.evaluations)
-    if raced:
-        print(f"{raced} of them were clearly worse after a part of the split, and stopped there")
-    if result.exhausted:
-        print(f"ended before the budget of {args.budget}: no other architecture within the limits was found")
-    if result.repaired:
-        print(f"the limits leave little: {result.repaired} architectures were repaired to keep them")
-    if any(plan.objectives[0] not in values for _, values in rows):
+    if len(plan.objectives) > 1:
+        front = fronts([e for e in result.evaluations if e.full], plan, result.confirmations)["pareto"]
+        rows += [(f"front {number} ({e.architecture.digest()})", e.values) for number, e in _spread(front)]
+    print("\n".join(_notes(plan, result)))
+    if any(plan.objectives[0] not in values and plan.violation(arch) for (_, arch), (_, values) in zip(ends, rows)):
         print(f"architectures without {plan.objectives[0]} are outside the limits")
     print(summary_table(rows, plan.signature()))
     for c in result.confirmations:
@@ -151,7 +151,8 @@ def _report(args: argparse.Namespace, plan, result) -> None:
             + ("" if c.holds else ": breaks the limit, replaced by the next best")
         )
     folder = Path(args.output)
-    wrote = [f"{folder}/best.yaml", "best.json", "evaluations.csv", "evaluations.jsonl", "front/"]
+    wrote = [f"{folder}/best.yaml", "best.json", "front.csv", "front.json", "front/", "evaluations.csv"]
+    wrote.append("evaluations.jsonl")
     try:
         wrote += [path.name for path in draw_search(folder, plan, result)]
     except ImportError:
@@ -165,3 +166,25 @@ def _report(args: argparse.Namespace, plan, result) -> None:
             + ["--output", str(folder / "best.pt"), "--data", args.data.split(":")[0]]
         )
     )
+
+
+def _notes(plan, result) -> list[str]:
+    count = len(result.evaluations)
+    lines = [f"{count} architectures evaluated, {result.replayed} of them by an earlier run"]
+    raced = sum(not e.full for e in result.evaluations)
+    if raced:
+        lines.append(f"{raced} of them were clearly worse after a part of the split, and stopped there")
+    if plan.algorithm == "exhaustive" and not result.exhausted and count < plan.space.size():
+        lines.append(f"the space has {plan.space.size():,} architectures: a larger --budget goes on through the others")
+    elif result.exhausted and count < plan.budget:
+        lines.append(f"ended before the budget of {plan.budget}: no other architecture within the limits was found")
+    if result.repaired:
+        lines.append(f"the limits leave little: {result.repaired} architectures were repaired to keep them")
+    return lines
+
+
+def _spread(front: Sequence, rows: int = 10) -> list[tuple[int, object]]:
+    """Returns numbered members of a front, its ends and some at even distances between them."""
+    last = len(front) - 1
+    places = dict.fromkeys(round(i * last / (rows - 1)) for i in range(rows)) if last >= rows else range(last + 1)
+    return [(place + 1, front[place]) for place in places]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
@@ -68,6 +69,8 @@ class Archive:
         budget: when to stop.
         progress: called after each evaluation with it and with whether it came from the log.
         ranks: the processes that share the work.
+        open_completed: opens the log of :meth:`complete`; called by the first rank, when it is needed.
+        objectives: what every evaluation has a value of.
     """
 
     def __init__(
@@ -77,11 +80,14 @@ class Archive:
         budget: Budget,
         progress: Callable[[Evaluation, bool], None] | None,
         ranks: Ranks,
+        open_completed: Callable[[], Journal],
+        objectives: Sequence[str] = (),
     ):
         self.evaluations: list[Evaluation] = []
         self.replayed = 0
         self._costs, self._log, self._budget = costs, log, budget
         self._progress, self._ranks = progress, ranks
+        self._open_completed, self._objectives = open_completed, objectives
         self._rows: Sequence[Mapping] = ranks.broadcast(None if log is None else log.rows)
 
     def evaluate(self, proposed: Sequence[Proposed], measure: Callable[[Architecture], Values]) -> list[Evaluation]:
@@ -125,15 +131,61 @@ class Archive:
             done += evaluations
         return done
 
+    def complete(
+        self, wanted: Sequence[Evaluation], measure: Callable[[Architecture], Values], ranks: Ranks | None = None
+    ) -> list[Evaluation]:
+        """Measures on the full validation set what was stopped early, and returns it.
+
+        This counts for no budget. It has a log of its own: the other one is what the search is replayed from.
+
+        Args:
+            wanted: some of :attr:`evaluations`; those that are full are returned as they are.
+            measure: architecture -> measured values.
+            ranks: the processes that share the work and call this; by default all of them.
+
+        Raises:
+            UserError: the log cannot be written.
+        """
+        ranks = ranks or self._ranks
+        missing = [evaluation for evaluation in wanted if not evaluation.full]
+        log = None
+        with ranks.together():
+            if ranks.is_main and missing:
+                log = self._open_completed()
+        with log or nullcontext():
+            known = {row["digest"]: row for row in ranks.broadcast(None if log is None else log.rows) or ()}
+            for begin in range(0, len(missing), ranks.size):
+                group = missing[begin : begin + ranks.size]
+                new = [e for e in group if e.architecture.digest() not in known]
+                for evaluation, values in zip(new, ranks.share(measure, [e.architecture for e in new])):
+                    row = {"digest": evaluation.architecture.digest(), **values}
+                    known[row["digest"]] = row
+                    if log is not None:
+                        log.append(row)
+                for evaluation in group:
+                    values = _numbers(known[evaluation.architecture.digest()])
+                    del values["digest"]
+                    self.evaluations[evaluation.index] = replace(
+                        evaluation, values={**evaluation.values, **values, "raced": 0.0}
+                    )
+        return [self.evaluations[evaluation.index] for evaluation in wanted]
+
     def _replay(self, index: int, architecture: Architecture, origin: str) -> Evaluation:
         row = dict(self._rows[index])
         found = (row.pop("index", None), row.pop("digest", None), row.pop("origin", None))
         row.pop("architecture", None)
+        where = "the log" if self._log is None else self._log.path
         if found != (index, architecture.digest(), origin):
-            where = "the log" if self._log is None else self._log.path
             raise UserError(
                 f"{where}: line {index + 2} holds architecture {found[1]} ({found[2]}), but this "
                 f"search comes to {architecture.digest()} ({origin}) here: give another --output"
             )
-        values = {name: math.nan if value is None else value for name, value in row.items()}
-        return Evaluation(index, architecture, origin, values)
+        for name in self._objectives:
+            if not isinstance(row.get(name, ""), (int, float, type(None))):
+                raise UserError(f"{where}: line {index + 2} has no number for {name}: give another --output")
+        return Evaluation(index, architecture, origin, _numbers(row))
+
+
+def _numbers(row: Mapping[str, object]) -> dict[str, float]:
+    """Returns a row's values; what JSON could not express is not a number."""
+    return {name: math.nan if value is None else value for name, value in row.items()}

@@ -14,6 +14,8 @@ from fairseq_mos.files import atomic_write
 SAVE_EVERY = 2.0
 """Seconds between two writes of the state file, at least: a kill loses no more than this of the clock."""
 
+_TIMES = 2000
+
 
 class Budget:
     """A number of evaluations, and optionally minutes, whichever is used up first.
@@ -25,6 +27,9 @@ class Budget:
         minutes: how long it may take; None: any time.
         path: the state file; None keeps none (on all ranks but the first).
         clock: the time in seconds.
+
+    Attributes:
+        times: how many evaluations there were after how many seconds, now and then.
 
     Raises:
         UserError: not positive, or a state file that is none.
@@ -40,7 +45,7 @@ class Budget:
         check_budget(evaluations, minutes)
         self.evaluations, self.minutes = evaluations, minutes
         self._path, self._clock = path, clock
-        self._before = _read(path) if path is not None and path.exists() else 0.0
+        self._before, self.times = read_state(path) if path is not None else (0.0, [])
         self._start = self._saved = clock()
 
     def seconds(self) -> float:
@@ -56,7 +61,12 @@ class Budget:
         if self._path is None or not (finished or self._clock() - self._saved >= SAVE_EVERY):
             return
         self._saved = self._clock()
-        state = {"evaluations": evaluations, "seconds": round(self.seconds(), 3), "finished": finished}
+        seconds = round(self.seconds(), 3)
+        if not self.times or evaluations > self.times[-1][0]:
+            self.times.append([evaluations, seconds])
+        if len(self.times) > _TIMES:
+            self.times = self.times[1::2]
+        state = {"evaluations": evaluations, "seconds": seconds, "finished": finished, "times": self.times}
         with atomic_write(self._path) as stream:
             json.dump(state, stream)
             stream.write("\n")
@@ -74,11 +84,19 @@ def check_budget(evaluations: int, minutes: float | None) -> None:
         raise UserError(f"--minutes is {minutes}, allowed: a number above 0")
 
 
-def _read(path: Path) -> float:
+def read_state(path: Path) -> tuple[float, list[list[float]]]:
+    """Returns how many seconds a search has run, and :attr:`Budget.times`, from its state file.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not path.exists():
+        return 0.0, []
     try:
-        seconds = json.loads(path.read_text("utf-8"))["seconds"]
+        state = json.loads(path.read_text("utf-8"))
+        seconds, times = state["seconds"], state["times"]
         if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
             raise ValueError
-        return float(seconds)
+        return float(seconds), [[int(evaluations), float(at)] for evaluations, at in times]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged, expected the state of a search: remove it (its clock restarts)") from None

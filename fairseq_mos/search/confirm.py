@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from fairseq_mos.files import atomic_write
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.constraints import Constraint
 
-TRIES = 10
+TRIES = 20
 """How many winners are measured before the search gives up."""
 
 
@@ -44,32 +45,44 @@ class Confirmation:
 
 
 def confirm(
-    ranked: Sequence[Evaluation],
+    evaluations: Sequence[Evaluation],
+    key: Callable[[Evaluation], tuple],
     limits: Sequence[Constraint],
     measure: Callable[[Architecture], Mapping[str, float]],
+    complete: Callable[[Evaluation], Evaluation],
     path: Path,
     tries: int = TRIES,
 ) -> list[Confirmation]:
     """Measures winners, best first, until one keeps the limits.
 
-    Measurements are kept in a file, so that a search that is run again gives the same answer.
+    Once some have broken the limits, predictions are corrected by what was measured: the next one is the best
+    that should keep them. Measurements are kept in a file, so that a search that is run again gives the same
+    answer.
 
     Args:
-        ranked: evaluations with a predicted `latency_ms`, best first.
+        evaluations: with a predicted `latency_ms`.
+        key: what they are sorted by, least first.
         limits: upper limits on `latency_ms`.
         measure: architecture -> `latency_ms` (median), `low_ms` and `high_ms`.
+        complete: measures in full what racing has stopped early.
         path: file of the measurements, JSON lines.
         tries: how many to measure at most.
 
     Returns:
-        The measured ones in order; the last one keeps the limits.
+        The measured ones in order; only the last one may keep the limits, and does so if any was found.
 
     Raises:
-        UserError: none of them does.
+        UserError: a damaged file of measurements.
     """
     known = _read(path)
     confirmations: list[Confirmation] = []
-    for evaluation in ranked[:tries]:
+    waiting = list(evaluations)
+    while waiting and len(confirmations) < tries and not (confirmations and confirmations[-1].holds):
+        evaluation = _next(waiting, key, limits, confirmations)
+        waiting.remove(evaluation)
+        if not evaluation.full:
+            waiting.append(complete(evaluation))
+            continue
         digest = evaluation.architecture.digest()
         if digest not in known:
             values = measure(evaluation.architecture)
@@ -86,14 +99,40 @@ def confirm(
                 all(limit.met(values) for limit in limits),
             )
         )
-        if confirmations[-1].holds:
-            return confirmations
+    return confirmations
+
+
+def check_confirmed(confirmations: Sequence[Confirmation], limits: Sequence[Constraint]) -> None:
+    """Checks that a winner keeps the limits.
+
+    Raises:
+        UserError: none does; names the fastest that was measured.
+    """
+    if confirmations[-1].holds:
+        return
     closest = min(confirmations, key=lambda confirmation: confirmation.measured)
     raise UserError(
         f"none of the {len(confirmations)} best architectures keeps {' and '.join(map(str, limits))} when measured: "
         f"the fastest is {closest.evaluation.architecture.digest()} with {closest.measured:.4g} ms (predicted "
-        f"{closest.predicted:.4g} ms); fit the latency predictor anew on this machine, or lower the limit"
+        f"{closest.predicted:.4g} ms); fit the latency predictor anew on this machine, or raise the limit"
     )
+
+
+def _next(
+    waiting: Sequence[Evaluation],
+    key: Callable[[Evaluation], tuple],
+    limits: Sequence[Constraint],
+    confirmations: Sequence[Confirmation],
+) -> Evaluation:
+    correction = statistics.median([c.measured / c.predicted for c in confirmations]) if confirmations else 1.0
+
+    def corrected(evaluation: Evaluation) -> Mapping[str, float]:
+        return {"latency_ms": evaluation.values["latency_ms"] * correction}
+
+    fast = [e for e in waiting if all(limit.met(corrected(e)) for limit in limits)]
+    if fast:
+        return min(fast, key=key)
+    return min(waiting, key=lambda e: (e.values["latency_ms"], e.index))
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:

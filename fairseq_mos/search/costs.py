@@ -97,14 +97,15 @@ def extreme(
     rng = random.Random("extreme")
     draws = [space.to_genes(space.sample(rng)) for _ in range(200)]
     best = min(
-        (_descend(space, start, value) for start in (space.to_genes(end), min(draws, key=value))),
+        (descend(space, start, value) for start in (space.to_genes(end), min(draws, key=value))),
         key=value,
     )
     architecture = space.from_genes(best)
     return architecture, costs(architecture)[name]
 
 
-def _descend(space: SearchSpace, genes: Sequence[int], value: Callable[[Sequence[int]], float]) -> Sequence[int]:
+def descend(space: SearchSpace, genes: Sequence[int], value: Callable[[Sequence[int]], float]) -> Sequence[int]:
+    """Changes single genes as long as that makes the value smaller."""
     least, before = value(genes), None
     while before is None or least < before:
         before = least

@@ -3,105 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import Journal
-from fairseq_mos.search.algorithms import ALGORITHMS, NothingNew, Settings
+from fairseq_mos.search.algorithms import ALGORITHMS, NothingNew
 from fairseq_mos.search.archive import Archive, BudgetSpent, Evaluation, Values
 from fairseq_mos.search.budget import Budget, check_budget
-from fairseq_mos.search.confirm import Confirmation, confirm
+from fairseq_mos.search.confirm import Confirmation, check_confirmed, confirm
 from fairseq_mos.search.constraints import Constraint, check_reachable
-from fairseq_mos.search.costs import CostModel
+from fairseq_mos.search.costs import descend
 from fairseq_mos.search.objectives import OBJECTIVES
+from fairseq_mos.search.plan import LOG, STATE, Plan
 from fairseq_mos.search.problem import Problem
 from fairseq_mos.search.ranks import Ranks
-from fairseq_mos.search.results import write_results
+from fairseq_mos.search.results import fronts, write_best, write_tables
 
 Progress = Callable[[Evaluation, bool], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to search for, and how.
-
-    Attributes:
-        space: the search space.
-        costs: the cost model.
-        evaluate: architecture -> measured values, the objectives among them.
-        measured: what these values depend on (supernet, data, device, versions): part of the signature.
-        algorithm: a name of :data:`fairseq_mos.search.algorithms.ALGORITHMS`.
-        budget: how many architectures to evaluate.
-        minutes: how long the search may take, over all its runs; None: any time.
-        seed: seed of the algorithm.
-        constraints: limits that every evaluated architecture keeps.
-        settings: sizes of the evolutionary search and of NSGA-II.
-        objectives: names of :data:`fairseq_mos.search.objectives.OBJECTIVES`; the first one picks the winner.
-        given: architectures to start with.
-        race: (architecture, incumbent) -> measured values; may stop early where the architecture is clearly
-            worse than the incumbent, with `raced` 1 then. None: every evaluation is a full one.
-        measure_latency: architecture -> measured `latency_ms` and its quartiles, to confirm winners.
-        about: what else the log's header should say, such as paths.
-    """
-
-    space: SearchSpace
-    costs: CostModel
-    evaluate: Callable[[Architecture], Values]
-    measured: Mapping[str, object]
-    algorithm: str = "evolution"
-    budget: int = 3125
-    minutes: float | None = None
-    seed: int = 1
-    constraints: Sequence[Constraint] = ()
-    settings: Settings = field(default_factory=Settings)
-    objectives: tuple[str, ...] = ("loss",)
-    given: Sequence[Architecture] = ()
-    race: Callable[[Architecture, Architecture], Values] | None = None
-    measure_latency: Callable[[Architecture], Values] | None = None
-    about: Mapping[str, object] = field(default_factory=dict)
-
-    def effective_settings(self) -> Settings:
-        """Returns the settings that fit the budget."""
-        return self.settings.fit(self.budget) if self.algorithm in ("evolution", "nsga2") else self.settings
-
-    def races(self) -> bool:
-        """Whether evaluations may be cut short: only where the loss alone decides."""
-        return self.race is not None and self.objectives == ("loss",)
-
-    def signature(self) -> dict[str, object]:
-        """Returns all that the log's lines depend on.
-
-        The budget is not among it: a finished search can be continued with a larger one, as long as that
-        does not change the sizes of the evolution.
-        """
-        signature: dict[str, object] = {
-            "space": f"{self.space.name}-{self.space.digest()}",
-            **self.measured,
-            "algorithm": self.algorithm,
-            "objectives": list(self.objectives),
-            "seed": self.seed,
-            "constraints": [str(constraint) for constraint in self.constraints],
-        }
-        if self.costs.predictor is not None:
-            signature["latency_predictor"] = self.costs.predictor.digest()
-        if self.given:
-            signature["given"] = [architecture.digest() for architecture in self.given]
-        if self.races():
-            signature["racing"] = True
-        if self.algorithm in ("evolution", "nsga2"):
-            signature["settings"] = asdict(self.effective_settings())
-        return signature
-
-    def violation(self, architecture: Architecture) -> float:
-        """Returns 0 for an architecture within the limits, else how far it is outside."""
-        if not self.constraints:
-            return 0.0
-        costs = self.costs(architecture)
-        return sum(constraint.violation(costs) for constraint in self.constraints)
 
 
 @dataclass(frozen=True)
@@ -114,7 +36,8 @@ class Result:
         replayed: how many of them came from the log of an earlier run.
         repaired: how many draws only a repair brought within the limits.
         exhausted: whether it ended early because nothing new within the limits was found.
-        confirmations: measured latencies of winners, in the order of their fitness; the last one is the best's.
+        confirmations: measured latencies of winners; the last one is the best's.
+        times: how many evaluations there were after how many seconds.
     """
 
     best: Evaluation
@@ -123,6 +46,7 @@ class Result:
     repaired: int
     exhausted: bool
     confirmations: Sequence[Confirmation] = ()
+    times: Sequence[Sequence[float]] = ()
 
 
 def run_search(plan: Plan, output: str | Path, progress: Progress | None = None, ranks: Ranks | None = None) -> Result:
@@ -150,33 +74,74 @@ def run_search(plan: Plan, output: str | Path, progress: Progress | None = None,
         plan.given,
     )
     log = budget = None
+    about = {**plan.about, **plan.recorded()}
     with ranks.together():
         if ranks.is_main:
-            log = Journal(folder / "evaluations.jsonl", plan.signature(), plan.about)
-            budget = Budget(plan.budget, plan.minutes, folder / "state.json")
+            log = Journal(folder / LOG, plan.signature(), about)
+            budget = Budget(plan.budget, plan.minutes, folder / STATE)
     with log or nullcontext():
         budget = budget or Budget(plan.budget, plan.minutes)
-        archive = Archive(plan.costs, log, budget, progress if ranks.is_main else None, ranks)
+        archive = Archive(
+            plan.costs,
+            log,
+            budget,
+            progress if ranks.is_main else None,
+            ranks,
+            lambda: Journal(folder / "completed.jsonl", plan.signature()),
+            plan.objectives,
+        )
         exhausted = _drive(plan, problem, archive)
         if not archive.evaluations:
-            limits = ", ".join(map(str, plan.constraints))
-            raise UserError(
-                f"no architecture of search space {plan.space.name!r} within the limits {limits} was found: "
-                f"nearest is {_nearest(plan)}"
-            )
-        ranked = _ranked(plan, archive)
+            if log is not None:
+                # A search that never began: nothing should stand in the way of the next one.
+                log.path.unlink()
+            raise UserError(_nothing(plan))
+        _complete_fronts(plan, archive)
         confirmations: Sequence[Confirmation] = ()
         with ranks.together():
-            if ranks.is_main and plan.measure_latency is not None:
-                limits = [c for c in plan.constraints if c.name == "latency_ms" and c.upper]
-                confirmations = confirm(ranked, limits, plan.measure_latency, folder / "measured.jsonl")
+            if ranks.is_main:
+                # Should no winner hold what was predicted, the tables are there all the same.
+                write_tables(folder, archive.evaluations, plan)
+                if plan.measure_latency is not None:
+                    confirmations = _confirmed(plan, archive, folder)
+                    write_tables(folder, archive.evaluations, plan, confirmations)
+                    check_confirmed(confirmations, _latency_limits(plan))
         confirmations = ranks.broadcast(confirmations)
-        best = confirmations[-1].evaluation if confirmations else ranked[0]
+        best = confirmations[-1].evaluation if confirmations else _ranked(plan, archive)[0]
         with ranks.together():
             if ranks.is_main:
-                write_results(folder, archive.evaluations, best, plan, confirmations)
+                write_best(folder, best, plan, confirmations)
                 budget.save(len(archive.evaluations), finished=True)
-    return Result(best, archive.evaluations, archive.replayed, problem.proposals.repaired, exhausted, confirmations)
+    repaired = problem.proposals.repaired
+    return Result(best, archive.evaluations, archive.replayed, repaired, exhausted, confirmations, budget.times)
+
+
+def _complete_fronts(plan: Plan, archive: Archive) -> None:
+    """Measures in full what racing has stopped, as far as the fronts would consist of it.
+
+    An architecture that is clearly worse than the incumbent may still be the best one of its cost.
+    """
+    while True:
+        found = {e.index: e for front in fronts(archive.evaluations, plan).values() for e in front if not e.full}
+        if not found:
+            return
+        archive.complete([found[index] for index in sorted(found)], plan.evaluate)
+
+
+def _confirmed(plan: Plan, archive: Archive, folder: Path) -> list[Confirmation]:
+    return confirm(
+        archive.evaluations,
+        lambda evaluation: _order(plan, evaluation),
+        _latency_limits(plan),
+        plan.measure_latency,
+        # The other ranks are waiting.
+        lambda evaluation: archive.complete([evaluation], plan.evaluate, Ranks())[0],
+        folder / "measured.jsonl",
+    )
+
+
+def _latency_limits(plan: Plan) -> list[Constraint]:
+    return [limit for limit in plan.constraints if limit.name == "latency_ms" and limit.upper]
 
 
 def _drive(plan: Plan, problem: Problem, archive: Archive) -> bool:
@@ -208,21 +173,36 @@ def _fitness(plan: Plan, evaluation: Evaluation) -> tuple[float, ...]:
     return tuple(OBJECTIVES[name].fitness(evaluation) for name in plan.objectives)
 
 
+def _order(plan: Plan, evaluation: Evaluation) -> tuple[float, int]:
+    return _fitness(plan, evaluation)[0], evaluation.index
+
+
 def _ranked(plan: Plan, archive: Archive) -> list[Evaluation]:
     """Returns what was measured in full, best first."""
-    return sorted(
-        (evaluation for evaluation in archive.evaluations if evaluation.full),
-        key=lambda evaluation: (_fitness(plan, evaluation)[0], evaluation.index),
-    )
+    full = (evaluation for evaluation in archive.evaluations if evaluation.full)
+    return sorted(full, key=lambda evaluation: _order(plan, evaluation))
 
 
-def _nearest(plan: Plan) -> str:
-    """Describes the architecture that misses the limits least among the ends and some random ones."""
+def _nothing(plan: Plan) -> str:
+    """Says why nothing was evaluated; describes the architecture that misses the limits least, as far as found."""
+    if not plan.constraints:
+        return f"--minutes {plan.minutes:g} were over before the first evaluation: give more"
     rng = random.Random("nearest")
     candidates = [plan.space.smallest(), plan.space.largest()]
     candidates += [plan.space.sample(rng) for _ in range(1000)]
-    nearest = min(candidates, key=plan.violation)
+
+    def value(genes: Sequence[int]) -> float:
+        return plan.violation(plan.space.from_genes(genes))
+
+    genes = descend(plan.space, plan.space.to_genes(min(candidates, key=plan.violation)), value)
+    nearest = plan.space.from_genes(genes)
     costs = plan.costs(nearest)
     names = dict.fromkeys(constraint.name for constraint in plan.constraints)
     values = " and ".join(f"{name} {costs[name]}" for name in names)
-    return f"architecture {nearest.digest()} with {values}"
+    limits = ", ".join(map(str, plan.constraints))
+    if value(genes) == 0:
+        return f"--minutes {plan.minutes:g} were over before the first evaluation: give more"
+    return (
+        f"no architecture of search space {plan.space.name!r} within the limits {limits} was found: nearest is "
+        f"architecture {nearest.digest()} with {values}: {nearest.to_json()}"
+    )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import multiprocessing
 import os
 import re
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing import connection
@@ -50,7 +53,7 @@ def launch(args: argparse.Namespace, run: Callable[[argparse.Namespace], None]) 
 
     Raises:
         UserError: bad flags, or what a process complained about.
-        RuntimeError: a process failed otherwise; it has said how.
+        SystemExit: a process failed otherwise; it has said how.
     """
     size = args.distributed_world_size
     if size < 1:
@@ -104,8 +107,14 @@ def _spawn(args: argparse.Namespace, run: Callable, size: int) -> None:
     if any(process.exitcode for process in ranks):
         if not complaints.empty():
             raise UserError(complaints.get())
-        codes = ", ".join(f"{rank}: {process.exitcode}" for rank, process in enumerate(ranks) if process.exitcode)
-        raise RuntimeError(f"processes failed (rank: exit code): {codes}")
+        # A killed one can say nothing itself; the others then complain about the lost connection.
+        killed = [(rank, -process.exitcode) for rank, process in enumerate(ranks) if (process.exitcode or 0) < 0]
+        if killed and killed[0][1] != signal.SIGTERM:
+            raise UserError(
+                f"process {killed[0][0]} was killed by signal {killed[0][1]} (9: often for lack of memory); the same "
+                "command continues the search"
+            )
+        raise SystemExit(1)
 
 
 def _wait(ranks: list) -> None:
@@ -120,10 +129,19 @@ def _wait(ranks: list) -> None:
         connection.wait([process.sentinel for process in alive], timeout=1)
 
 
+def _end_with_parent() -> None:
+    """Ends this process when the command was killed: it would go on, and hold the log."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
 def _rank(args: argparse.Namespace, run: Callable, environment: dict[str, str], complaints) -> None:
     os.environ.update(environment)
     # As torchrun does: processes that all use all cores would only disturb each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A spawned process has imported fairseq by now, see configure_logging().
+    logging.getLogger().setLevel(logging.WARNING)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
         try:
             run(args)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fairseq_mos.errors import UserError
+from fairseq_mos.files import check_folder
 from fairseq_mos.search.algorithms import Settings
 from fairseq_mos.search.budget import check_budget
 from fairseq_mos.search.constraints import Constraint, check_reachable
 from fairseq_mos.search.objectives import parse_objectives
 from fairseq_mos.search.proposals import ENUMERABLE
+
+BUDGET = 3125
+"""Evaluations of HAT's search: 125 architectures, then 30 generations of 100."""
+
+POST_PROCESS = ("sentencepiece", "subword_nmt", "@@ ", "wordpiece", "letter", "silence", "_EOW", "none")
+"""The kinds of subwords that fairseq joins."""
 
 _SCORES = ("bleu", "chrf")
 
@@ -32,8 +40,13 @@ def check_arguments(args: argparse.Namespace) -> Checked:
     """
     constraints = [Constraint.parse(text) for text in args.constraint or []]
     objectives = parse_objectives(args.objectives)
-    settings = Settings(args.population, args.parents, args.mutations, args.crossovers, args.mutation_prob)
-    check_budget(args.budget, args.minutes)
+    # NSGA-II has no parents apart from its population.
+    parents = min(args.parents, args.population) if args.algorithm == "nsga2" else args.parents
+    settings = Settings(args.population, parents, args.mutations, args.crossovers, args.mutation_prob)
+    check_budget(BUDGET if args.budget is None else args.budget, args.minutes)
+    if args.post_process not in (None, *POST_PROCESS):
+        raise UserError(f"--post-process is {args.post_process!r}, allowed: {', '.join(POST_PROCESS)}")
+    check_folder(args.output)
     if args.algorithm == "nsga2" and len(objectives) < 2:
         raise UserError(f"--algorithm nsga2 needs several --objectives, such as loss,latency_ms: got {args.objectives}")
     if args.fp16 and args.bf16:
@@ -60,8 +73,8 @@ def prepare(args: argparse.Namespace, checked: Checked, ranks):
     """
     from fairseq_mos.arch.select import resolve
     from fairseq_mos.search.costs import CostModel
-    from fairseq_mos.search.driver import Plan
     from fairseq_mos.search.evaluator import LossEvaluator
+    from fairseq_mos.search.plan import Plan, recorded_budget
     from fairseq_mos.search.provenance import measured_with
     from fairseq_mos.search.translation import TranslationScorer
 
@@ -89,13 +102,17 @@ def prepare(args: argparse.Namespace, checked: Checked, ranks):
     def evaluate(architecture):
         return {name: value for part in parts for name, value in part(architecture).items()}
 
+    budget = args.budget
+    if budget is None:
+        budget = space.size() if args.algorithm == "exhaustive" else BUDGET
     plan = Plan(
         space=space,
         costs=CostModel.of_supernet(evaluator.model, predictor),
         evaluate=evaluate,
         measured=measured,
         algorithm=args.algorithm,
-        budget=args.budget,
+        budget=budget,
+        fitted_to=ranks.broadcast(recorded_budget(Path(args.output)) if ranks.is_main else None),
         minutes=args.minutes,
         seed=args.seed,
         constraints=checked.constraints,
@@ -127,8 +144,8 @@ def prepare(args: argparse.Namespace, checked: Checked, ranks):
     sizes = plan.effective_settings()
     if sizes != checked.settings:
         about.append(
-            f"--budget {args.budget} is small for a population of {checked.settings.population}: scaled down to "
-            f"population {sizes.population}, parents {sizes.parents}, mutations {sizes.mutations}, "
+            f"a budget of {plan.fitted_to or budget} is small for a population of {checked.settings.population}: "
+            f"scaled down to population {sizes.population}, parents {sizes.parents}, mutations {sizes.mutations}, "
             f"crossovers {sizes.crossovers}"
         )
     return plan, about

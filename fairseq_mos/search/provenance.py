@@ -23,7 +23,7 @@ def measured_with(evaluator: LossEvaluator, path: str, split: str, max_tokens: i
         evaluator: the evaluator.
         path: its supernet checkpoint.
         split: its split.
-        max_tokens: tokens of a batch (sums of floats depend on it).
+        max_tokens: tokens of a batch (sums of floats depend on it, and on the number of batches).
     """
     cfg = evaluator.model.cfg
     return {
@@ -33,6 +33,7 @@ def measured_with(evaluator: LossEvaluator, path: str, split: str, max_tokens: i
         "data": evaluator.data_digest,
         "split": split,
         "max_tokens": max_tokens,
+        "batches": len(evaluator.batches),
         "device": evaluator.device.type,
         "precision": evaluator.precision,
         "torch": torch.__version__,

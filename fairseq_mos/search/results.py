@@ -15,7 +15,7 @@ from fairseq_mos.search.confirm import Confirmation
 from fairseq_mos.search.pareto import nondominated, pareto_front
 
 if TYPE_CHECKING:
-    from fairseq_mos.search.driver import Plan
+    from fairseq_mos.search.plan import Plan
 
 COST_FRONTS = ("latency_ms", "flops", "params")
 """The costs against which a front of the first objective is written, where they are known."""
@@ -37,30 +37,29 @@ def signature_line(signature: Mapping[str, object]) -> str:
     return "|".join(f"{name}:{_text(value)}" for name, value in signature.items())
 
 
-def fronts(evaluations: Sequence[Evaluation], plan: Plan) -> dict[str, list[Evaluation]]:
+def fronts(
+    evaluations: Sequence[Evaluation], plan: Plan, confirmations: Sequence[Confirmation] = ()
+) -> dict[str, list[Evaluation]]:
     """Returns the fronts of a search by name, each from low to high cost.
 
     `pareto` is the front of all objectives if there are several. The others are named by a cost and trade it
-    off against the first objective. Only what was measured on the full validation set is in them.
+    off against the first objective. What a measurement has shown to break a limit is in none of them.
     """
-    full = [evaluation for evaluation in evaluations if evaluation.full]
+    refuted = {c.evaluation.index for c in confirmations if not c.holds}
+    kept = [evaluation for evaluation in evaluations if evaluation.index not in refuted]
     found = {}
     if len(plan.objectives) > 1:
-        found["pareto"] = nondominated(full, plan.objectives)
+        found["pareto"] = nondominated(kept, plan.objectives)
     for cost in COST_FRONTS:
-        if cost in full[0].values:
-            found[cost] = pareto_front(full, cost, plan.objectives[0])
+        if cost in evaluations[0].values:
+            found[cost] = pareto_front(kept, cost, plan.objectives[0])
     return found
 
 
-def write_results(
-    folder: Path,
-    evaluations: Sequence[Evaluation],
-    best: Evaluation,
-    plan: Plan,
-    confirmations: Sequence[Confirmation] = (),
+def write_tables(
+    folder: Path, evaluations: Sequence[Evaluation], plan: Plan, confirmations: Sequence[Confirmation] = ()
 ) -> None:
-    """Writes `best.yaml`, `best.json`, `evaluations.csv` and `front/*.yaml`, each in one step.
+    """Writes `evaluations.csv`, `front/*.yaml`, `front.csv` and `front.json`, each in one step.
 
     Fronts are numbered from low to high cost: `front/flops-01-DIGEST.yaml`, `front/params-01-DIGEST.yaml`,
     see :func:`fronts`. Those of an earlier, shorter run of the same search are removed.
@@ -69,30 +68,49 @@ def write_results(
         UserError: something cannot be written.
     """
     signature = plan.signature()
-    found = fronts(evaluations, plan)
-    best.architecture.save(folder / "best.yaml")
-    with atomic_write(folder / "best.json") as stream:
-        row = {**finite(best.to_dict()), "signature": signature}
-        if confirmations:
-            row["measured"] = [
-                {
-                    "digest": c.evaluation.architecture.digest(),
-                    **{name: getattr(c, name) for name in ("predicted", "measured", "low", "high", "error", "holds")},
-                }
-                for c in confirmations
-            ]
-        json.dump(row, stream, indent=2)
-        stream.write("\n")
-    _write_csv(folder / "evaluations.csv", evaluations, found, signature)
-    wanted = set()
+    full = [evaluation for evaluation in evaluations if evaluation.full]
+    found = fronts(full, plan, confirmations)
+    _write_csv(folder / "evaluations.csv", evaluations, found, signature, confirmations)
+    wanted: dict[Path, dict[str, object]] = {}
     for name, front in found.items():
         for number, evaluation in enumerate(front, 1):
             file = folder / "front" / f"{name}-{number:02d}-{evaluation.architecture.digest()}.yaml"
             evaluation.architecture.save(file)
-            wanted.add(file)
+            place = {"front": name, "number": number, "file": f"front/{file.name}"}
+            wanted[file] = {**place, **finite(evaluation.to_dict())}
         for file in (folder / "front").glob(f"{name}-[0-9]*-*.yaml"):
             if file not in wanted:
                 file.unlink()
+    rows = list(wanted.values())
+    with atomic_write(folder / "front.json") as stream:
+        json.dump({"signature": signature, "front": rows}, stream, indent=2)
+        stream.write("\n")
+    with atomic_write(folder / "front.csv") as stream:
+        names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "architecture"]
+        writer = csv.DictWriter(stream, [*names, "signature"], restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "signature": signature_line(signature)} for row in rows)
+
+
+def write_best(folder: Path, best: Evaluation, plan: Plan, confirmations: Sequence[Confirmation] = ()) -> None:
+    """Writes `best.yaml` and `best.json`, each in one step.
+
+    Raises:
+        UserError: something cannot be written.
+    """
+    best.architecture.save(folder / "best.yaml")
+    row = {**finite(best.to_dict()), "signature": plan.signature()}
+    if confirmations:
+        row["measured"] = [
+            {
+                "digest": c.evaluation.architecture.digest(),
+                **{name: getattr(c, name) for name in ("predicted", "measured", "low", "high", "error", "holds")},
+            }
+            for c in confirmations
+        ]
+    with atomic_write(folder / "best.json") as stream:
+        json.dump(row, stream, indent=2)
+        stream.write("\n")
 
 
 def _write_csv(
@@ -100,18 +118,23 @@ def _write_csv(
     evaluations: Sequence[Evaluation],
     found: Mapping[str, Sequence[Evaluation]],
     signature: Mapping[str, object],
+    confirmations: Sequence[Confirmation],
 ) -> None:
     members = {name: {evaluation.index for evaluation in front} for name, front in found.items()}
+    measured = {c.evaluation.index: c.measured for c in confirmations}
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.values))
+    fixed = ["measured_latency_ms"] * bool(measured)
     with atomic_write(path) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(
-            ["index", "digest", "origin", *names, *(f"front_{name}" for name in found)] + ["architecture", "signature"]
+            ["index", "digest", "origin", *names, *fixed, *(f"front_{name}" for name in found)]
+            + ["architecture", "signature"]
         )
         for evaluation in evaluations:
             writer.writerow(
                 [evaluation.index, evaluation.architecture.digest(), evaluation.origin]
                 + [evaluation.values.get(name, "") for name in names]
+                + [measured.get(evaluation.index, "")] * bool(measured)
                 + [int(evaluation.index in members[name]) for name in found]
                 + [evaluation.architecture.to_json(), signature_line(signature)]
             )
@@ -120,7 +143,7 @@ def _write_csv(
 def summary_table(rows: Sequence[tuple[str, Mapping[str, float]]], signature: Mapping[str, object]) -> str:
     """Returns a table of architectures (name, values) for the terminal, with its signature below.
 
-    A row without measured values was outside the limits and not evaluated.
+    A row without measured values was not evaluated.
     """
     names = [name for name in _HEADERS if any(name in values for _, values in rows)]
     headers = {name: _HEADERS[name][0] for name in names}

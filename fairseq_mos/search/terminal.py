@@ -12,6 +12,21 @@ from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.objectives import OBJECTIVES
 
 
+class _Bar(tqdm):
+    """A bar whose time left is that of the budget which is used up first."""
+
+    deadline: float | None = None
+
+    @property
+    def format_dict(self):
+        values = super().format_dict
+        rate = values["rate"] or (self.n - self.initial) / values["elapsed"] if values["elapsed"] else None
+        left = (self.total - self.n) / rate if rate else math.inf
+        if self.deadline is not None:
+            left = min(left, max(0.0, self.deadline - time.time()))
+        return {**values, "left": self.format_interval(left) if math.isfinite(left) else "?"}
+
+
 class ProgressBar:
     """A bar with evaluations per second, the time left and the best value so far.
 
@@ -19,22 +34,29 @@ class ProgressBar:
     come from the log of an interrupted run do not count for the speed.
 
     Args:
-        total: the budget.
+        total: the budget in evaluations.
         objective: name of the objective whose best value is shown.
+        minutes: the budget in minutes, or None.
+        spent: seconds of it that earlier runs have used.
     """
 
-    def __init__(self, total: int, objective: str = "loss"):
+    def __init__(self, total: int, objective: str = "loss", minutes: float | None = None, spent: float = 0.0):
         self._total = total
         self._objective = OBJECTIVES[objective]
-        self._bar: tqdm | None = None
+        self._bar: _Bar | None = None
         self._best = math.inf
         self._start = time.time()
+        self._left = None if minutes is None else 60 * minutes - spent
 
     def __call__(self, evaluation: Evaluation, replayed: bool) -> None:
         """Shows one more evaluation."""
         if self._bar is None:
-            self._bar = tqdm(total=self._total, unit="eval", desc="search", dynamic_ncols=True, smoothing=0.1)
+            form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]"
+            self._bar = _Bar(
+                total=self._total, unit="eval", desc="search", dynamic_ncols=True, smoothing=0.1, bar_format=form
+            )
             self._bar.start_t = self._bar.last_print_t = self._start
+            self._bar.deadline = None if self._left is None else self._start + self._left
         fitness = self._objective.fitness(evaluation)
         if evaluation.full and fitness < self._best:
             self._best = fitness

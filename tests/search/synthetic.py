@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.search.costs import CostModel
-from fairseq_mos.search.driver import Plan, Result, run_search
+from fairseq_mos.search.driver import Result, run_search
+from fairseq_mos.search.plan import Plan
 from tests.arch.samples import mini
 
 COSTS = CostModel(source_vocabulary=50, target_vocabulary=50)
@@ -43,7 +44,7 @@ def everything(space: SearchSpace) -> list[Architecture]:
     return list(dict.fromkeys(space.from_genes(values) for values in genes))
 
 
-def search(folder: Path, evaluate=None, space: SearchSpace | None = None, **options) -> Result:
+def search(folder: Path, evaluate=None, space: SearchSpace | None = None, costs=COSTS, **options) -> Result:
     """Runs a search on the mini space (1,600 architectures)."""
-    plan = Plan(space or mini(), COSTS, evaluate or Counter(), {"supernet": "synthetic"}, **options)
+    plan = Plan(space or mini(), costs, evaluate or Counter(), {"supernet": "synthetic"}, **options)
     return run_search(plan, folder)

@@ -12,7 +12,9 @@ import pytest
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.cli import main
+from fairseq_mos.search.plan import Plan
 from fairseq_mos.search.provenance import file_sha256
+from tests.arch.samples import mini
 from tests.fairseq_commands import run
 
 TWO_RANKS = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -89,6 +91,7 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
         (["--algorithm", "exhaustive"], "--algorithm exhaustive is for small spaces"),
         (["--start", "random:1", "--constraint", "params<=40K"], "--start random:1: the architecture breaks"),
         (["--bf16"], "--bf16 needs a GPU"),
+        (["--objectives", "bleu", "--post-process", "foo"], "--post-process is 'foo', allowed: sentencepiece, "),
         (["--latency-predictor", "nothing.json"], "cannot read nothing.json: No such file"),
     ],
 )
@@ -100,14 +103,37 @@ def test_mistakes_end_with_one_line_and_exit_code_2(search, tmp_path, arguments,
     assert not (tmp_path / "my search").exists()
 
 
+def test_a_larger_budget_continues_an_evolution_of_scaled_sizes(search, tmp_path):
+    assert search("--budget", "12")[0] == 0
+    log = tmp_path / "my search" / "evaluations.jsonl"
+    before = log.read_bytes()
+    code, out, err = search("--budget", "20")
+    assert code == 0 and "20 architectures evaluated, 12 of them by an earlier run" in out
+    assert "a budget of 12 is small for a population of 125: scaled down to population 3" in err
+    assert log.read_bytes().startswith(before)
+
+
+def test_nothing_but_our_lines_on_the_terminal(trained, tmp_path):
+    """Importing fairseq lets every library's debug messages through."""
+    arguments = ["search", str(trained.data), "--path", str(trained.path), "--cpu", "--budget", "4"]
+    done = run([sys.executable, "-m", "fairseq_mos.cli", *arguments, "--output", str(tmp_path / "one")], tmp_path)
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
+    assert lines and all(line.startswith(("search", "a budget of 4 is small")) for line in lines), lines[:5]
+
+
 def test_nsga2_with_translation_scores(search, tmp_path):
     options = ("--algorithm", "nsga2", "--objectives", "bleu,chrf,flops", "--beam", "2", "--budget", "12")
-    code, out, err = search(*options)
+    # A population that is smaller than the evolution's number of parents, which NSGA-II has not.
+    code, out, err = search(*options, "--population", "6")
     assert code == 0 and "best bleu" in err and "BLEU" in out and "nrefs:1|case:mixed|eff:no|tok:13a" in out
     folder = tmp_path / "my search"
     rows = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()][1:]
     assert len(rows) == 12 and max(row["chrf"] for row in rows) > 0
     assert list((folder / "front").glob("pareto-01-*.yaml"))
+    front = [row for row in json.loads((folder / "front.json").read_text())["front"] if row["front"] == "pareto"]
+    table = [line.split() for line in out.splitlines() if line.startswith("front ")]
+    assert [row["digest"] for row in front][:10] == [line[2].strip("()") for line in table] or len(front) > 10
+    assert len(table) == min(10, len(front))
     best = Architecture.load(folder / "best.yaml").digest()
     assert best in {row["digest"] for row in rows if row["bleu"] == max(r["bleu"] for r in rows)}
 
@@ -203,6 +229,21 @@ def test_a_mistake_on_two_ranks_ends_both(trained, tmp_path):
     done = run(command, tmp_path, check=False)
     assert done.returncode != 0 and "params<=10 cannot be met" in done.stderr
     assert not (tmp_path / "two").exists()
+
+
+def test_what_is_left_is_said(tmp_path):
+    """An exhaustive search that its budget ended is no exhaustive one."""
+    from fairseq_mos.cli.search import _notes
+    from tests.search.synthetic import COSTS, Counter
+    from tests.search.synthetic import search as synthetic
+
+    options = {"algorithm": "exhaustive", "budget": 20}
+    plan = Plan(mini(), COSTS, Counter(), {}, **options)
+    notes = _notes(plan, synthetic(tmp_path, **options))
+    assert notes == [
+        "20 architectures evaluated, 0 of them by an earlier run",
+        f"the space has {mini().size():,} architectures: a larger --budget goes on through the others",
+    ]
 
 
 def test_a_folder_of_another_search_is_refused(search):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.archive import Evaluation
-from fairseq_mos.search.confirm import confirm
+from fairseq_mos.search.confirm import check_confirmed, confirm
 from fairseq_mos.search.constraints import Constraint
 from tests.arch.samples import mini
 
@@ -33,29 +34,62 @@ def meter(ranked, milliseconds):
     return measure, asked
 
 
+def run(evaluations, measure, path, limits=LIMITS, complete=None, **options):
+    return confirm(evaluations, lambda e: (e.values["loss"], e.index), limits, measure, complete, path, **options)
+
+
 def test_a_winner_that_breaks_the_limit_is_replaced_by_the_next_best(ranked, tmp_path):
-    measure, asked = meter(ranked, [12.0, 10.5, 10.0, 5.0])
-    found = confirm(ranked, LIMITS, measure, tmp_path / "measured.jsonl")
-    assert [c.evaluation.index for c in found] == [0, 1, 2] and [c.holds for c in found] == [False, False, True]
-    assert [c.measured for c in found] == [12.0, 10.5, 10.0]
-    assert found[0].error == pytest.approx(-0.25) and found[2].low == pytest.approx(9.0)
-    assert len(asked) == 3
+    measure, asked = meter(ranked, [11.0, 10.5, 10.0, 5.0])
+    for evaluation, predicted in zip(ranked, (9.0, 8.9, 8.0, 3.0)):
+        evaluation.values["latency_ms"] = predicted
+    found = run(ranked, measure, tmp_path / "measured.jsonl", tries=4)
+    assert [c.holds for c in found] == [False, True] and [c.measured for c in found] == [11.0, 10.0]
+    # The first was 11/9 slower than predicted: the second should break the limit too, and is passed over.
+    assert [c.evaluation.index for c in found] == [0, 2]
+    assert found[0].error == pytest.approx(9 / 11 - 1) and found[1].low == pytest.approx(9.0)
+    assert len(asked) == 2
     # Run again, it measures nothing anew.
-    assert confirm(ranked, LIMITS, measure, tmp_path / "measured.jsonl") == found
-    assert len(asked) == 3
+    assert run(ranked, measure, tmp_path / "measured.jsonl") == found
+    assert len(asked) == 2
+
+
+def test_where_none_should_hold_the_fastest_prediction_is_next(ranked, tmp_path):
+    measure, _ = meter(ranked, [12.0, 11.0, 14.0, 11.5, 9.0, *[20.0] * 7])
+    ranked[4].values["latency_ms"] = 8.5
+    found = run(ranked, measure, tmp_path / "measured.jsonl")
+    assert [c.evaluation.index for c in found] == [0, 4] and found[-1].holds
+
+
+def test_what_racing_has_stopped_is_completed_before_it_is_measured(ranked, tmp_path):
+    raced = [replace(e, values={**e.values, "raced": 1.0}) if e.index else e for e in ranked]
+    completed = []
+
+    def complete(evaluation):
+        completed.append(evaluation.index)
+        # In truth the second is worse than estimated, by so much that the third comes first.
+        values = {**evaluation.values, "raced": 0.0, "loss": evaluation.values["loss"] + 1.5 * (evaluation.index == 1)}
+        return replace(evaluation, values=values)
+
+    measure, _ = meter(ranked, [10.1, 9.0, 9.5, *[20.0] * 9])
+    for evaluation in raced[1:]:
+        evaluation.values["latency_ms"] = 8.0
+    found = run(raced, measure, tmp_path / "measured.jsonl", complete=complete)
+    assert completed == [1, 2]
+    assert [c.evaluation.index for c in found] == [0, 2] and found[-1].holds and found[-1].evaluation.full
 
 
 def test_it_gives_up_and_names_the_fastest(ranked, tmp_path):
     measure, asked = meter(ranked, [12.0, 11.0, 14.0, 5.0])
     fastest = ranked[1].architecture.digest()
+    found = run(ranked, measure, tmp_path / "measured.jsonl", tries=3)
+    assert len(asked) == 3 and not any(c.holds for c in found)
     with pytest.raises(
-        UserError, match=f"none of the 3 best architectures keeps latency_ms<=10 .*{fastest} with 11 ms"
+        UserError, match=f"none of the 3 best architectures keeps latency_ms<=10 .*{fastest} with 11 ms .* raise the"
     ):
-        confirm(ranked, LIMITS, measure, tmp_path / "measured.jsonl", tries=3)
-    assert len(asked) == 3
+        check_confirmed(found, LIMITS)
 
 
 def test_a_damaged_file_is_named(ranked, tmp_path):
     (tmp_path / "measured.jsonl").write_text('{"digest": "a", "latency_ms": 1}\n[]\n')
     with pytest.raises(UserError, match="measured.jsonl is damaged"):
-        confirm(ranked, LIMITS, lambda arch: {}, tmp_path / "measured.jsonl")
+        run(ranked, lambda arch: {}, tmp_path / "measured.jsonl")

@@ -17,8 +17,9 @@ from fairseq_mos.search.algorithms import Settings
 from fairseq_mos.search.budget import Budget
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.pareto import pareto_front
+from fairseq_mos.search.plan import recorded_budget
 from tests.arch.samples import mini
-from tests.search.synthetic import COSTS, Counter, loss_of, search
+from tests.search.synthetic import COSTS, Counter, everything, loss_of, search
 
 OPTIONS = {
     "budget": 45,
@@ -92,6 +93,21 @@ def test_a_finished_search_evaluates_nothing_again_and_a_larger_budget_continues
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+@pytest.mark.parametrize("algorithm", ["evolution", "nsga2"])
+def test_sizes_that_were_scaled_to_a_small_budget_stay_when_it_grows(tmp_path, algorithm):
+    """The default population, 125, is too large for a budget of 60: it is scaled down, once for all."""
+    options = {"algorithm": algorithm, "objectives": ("loss", "flops")}
+    first = search(tmp_path / "a", budget=60, **options)
+    begun_with = recorded_budget(tmp_path / "a")
+    more = Counter()
+    result = search(tmp_path / "a", more, budget=90, fitted_to=begun_with, **options)
+    assert (begun_with, len(more.calls), result.replayed) == (60, 30, 60)
+    assert [e.architecture for e in result.evaluations[:60]] == [e.architecture for e in first.evaluations]
+    whole = search(tmp_path / "b", budget=90, fitted_to=60, **options)
+    assert [e.architecture for e in whole.evaluations] == [e.architecture for e in result.evaluations]
+    assert recorded_budget(tmp_path / "nothing") is None
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -116,6 +132,36 @@ def test_a_log_whose_lines_do_not_follow_is_refused(tmp_path):
     log.write_text("".join([*lines[:3], lines[4], lines[3], *lines[5:]]))
     with pytest.raises(UserError, match="line 4 holds architecture"):
         search(tmp_path, **OPTIONS)
+
+
+def test_a_log_without_a_value_is_refused(tmp_path):
+    search(tmp_path, **OPTIONS)
+    log = tmp_path / "evaluations.jsonl"
+    log.write_text(log.read_text().replace('"loss": ', '"lost": ', 1))
+    with pytest.raises(UserError, match="evaluations.jsonl: line 2 has no number for loss"):
+        search(tmp_path, **OPTIONS)
+
+
+def test_limits_that_exclude_each_other_name_the_nearest_and_leave_no_log(tmp_path):
+    limits = [Constraint.parse("params<=2500"), Constraint.parse("flops>=400K")]
+    with pytest.raises(UserError) as error:
+        search(tmp_path / "a", **{**OPTIONS, "constraints": limits})
+    message = str(error.value)
+    assert "within the limits params<=2500, flops>=400000 was found: nearest is architecture" in message
+    # Nothing is nearer: of all architectures, this one misses the limits least.
+    space = mini()
+
+    def missed(arch):
+        return sum(limit.violation(COSTS(arch)) for limit in limits)
+
+    nearest = Architecture.from_dict(json.loads(message[message.index("{") :]))
+    assert missed(nearest) == min(map(missed, everything(space))) > 0
+    assert not (tmp_path / "a" / "evaluations.jsonl").exists()
+
+
+def test_minutes_that_are_over_at_once(tmp_path):
+    with pytest.raises(UserError, match="--minutes 1e-12 were over before the first evaluation"):
+        search(tmp_path, minutes=1e-12)
 
 
 def test_files(tmp_path):
@@ -145,6 +191,16 @@ def test_files(tmp_path):
         files = sorted((tmp_path / "front").glob(f"{cost}-*.yaml"))
         assert [Architecture.load(file) for file in files] == [e.architecture for e in front]
         assert [int(row["index"]) for row in table if row[f"front_{cost}"] == "1"] == sorted(e.index for e in front)
+        listed = [row for row in json.loads((tmp_path / "front.json").read_text())["front"] if row["front"] == cost]
+        assert [row["digest"] for row in listed] == [e.architecture.digest() for e in front]
+        assert [(row["number"], row["loss"], row[cost]) for row in listed] == [
+            (number, e.values["loss"], e.values[cost]) for number, e in enumerate(front, 1)
+        ]
+        assert all((tmp_path / row["file"]).is_file() for row in listed)
+        with open(tmp_path / "front.csv", newline="") as stream:
+            lines = [row for row in csv.DictReader(stream) if row["front"] == cost]
+        assert [(row["digest"], float(row["loss"])) for row in lines] == [(r["digest"], r["loss"]) for r in listed]
+        assert all("supernet:synthetic|" in row["signature"] for row in lines)
 
 
 def test_fronts_of_a_shorter_run_are_replaced(tmp_path):
@@ -189,7 +245,10 @@ def test_minutes_end_a_search_and_more_of_them_continue_it(tmp_path, monkeypatch
     more = search(tmp_path / "a", slow, minutes=12, **options)
     assert (len(more.evaluations), more.replayed) == (12, 7)
     state = json.loads((tmp_path / "a" / "state.json").read_text())
+    times = state.pop("times")
     assert state == {"evaluations": 12, "seconds": 720.0, "finished": True}
+    # When there were how many, for the picture of the progress.
+    assert times[0] == [1, 60.0] and times[-1] == [12, 720.0] and more.times == times
     whole = search(tmp_path / "b", slow, **options)
     assert [e.architecture for e in whole.evaluations[:12]] == [e.architecture for e in more.evaluations]
 
@@ -201,16 +260,22 @@ def test_a_damaged_state_file_is_named(tmp_path):
         search(tmp_path, **OPTIONS)
 
 
-def test_racing_cuts_the_clearly_worse_short_and_the_winner_is_measured_in_full(tmp_path):
-    against = []
+def racing(against=None, margin=0.3):
+    """Stops what is worse than the incumbent by a margin; its estimate is a little too high."""
 
     def race(arch, incumbent):
-        against.append(incumbent)
-        worse = loss_of(arch) > loss_of(incumbent) + 0.3
+        if against is not None:
+            against.append(incumbent)
+        worse = loss_of(arch) > loss_of(incumbent) + margin
         return {"loss": loss_of(arch) + 0.01 * worse, "nll_loss": 0.0, "raced": float(worse)}
 
+    return race
+
+
+def test_racing_cuts_the_clearly_worse_short_and_the_winner_is_measured_in_full(tmp_path):
+    against = []
     options = {"settings": OPTIONS["settings"], "budget": 60}
-    result = search(tmp_path / "a", race=race, **options)
+    result = search(tmp_path / "a", race=racing(against), **options)
     plain = search(tmp_path / "b", **options)
     assert [e.architecture for e in result.evaluations] == [e.architecture for e in plain.evaluations]
     assert result.best.architecture == plain.best.architecture and result.best.full
@@ -218,6 +283,66 @@ def test_racing_cuts_the_clearly_worse_short_and_the_winner_is_measured_in_full(
     # One incumbent a generation: the last of the parents, of which there are four.
     first = sorted(result.evaluations[:12], key=lambda e: (e.values["loss"], e.index))
     assert set(against[:10]) == {first[3].architecture}
-    raced = {e.index for e in result.evaluations if not e.full}
-    with open(tmp_path / "a" / "evaluations.csv", newline="") as stream:
-        assert not raced & {int(r["index"]) for r in csv.DictReader(stream) if r["front_flops"] == "1"}
+
+
+def test_the_fronts_are_those_without_racing_and_measured_in_full(tmp_path):
+    """The best one of its cost may be clearly worse than the incumbent: it is completed at the end."""
+    options = {"algorithm": "random", "budget": 60, "seed": 3}
+    completing = Counter()
+    raced = search(tmp_path / "a", completing, race=racing(margin=0.05), **options)
+    plain = search(tmp_path / "b", **options)
+    files = [sorted(f.name for f in (tmp_path / name / "front").iterdir()) for name in "ab"]
+    assert files[0] == files[1] and len(files[0]) > 6
+    fronts = {e.index for cost in ("flops", "params") for e in pareto_front(plain.evaluations, cost)}
+    logged = [json.loads(line) for line in (tmp_path / "a" / "evaluations.jsonl").read_text().splitlines()[1:]]
+    stopped = {row["index"] for row in logged if row.get("raced")}
+    assert fronts & stopped and len({row["digest"] for row in logged}) == 60
+    for index in fronts:
+        assert raced.evaluations[index].full and raced.evaluations[index].values["loss"] == loss_of(
+            raced.evaluations[index].architecture
+        )
+    assert sum(not e.full for e in raced.evaluations) > 30
+    # Run again, nothing is measured anew.
+    before, again = contents(tmp_path / "a"), Counter()
+    search(tmp_path / "a", again, race=racing(margin=0.05), **options)
+    assert again.calls == [] and contents(tmp_path / "a") == before
+
+
+def latency(predicted_over_measured: float = 0.9):
+    """Costs with a latency that follows the parameters, and a meter to which the predictions are too low."""
+
+    class Costs:
+        names, predictor = ("params", "flops", "latency_ms"), None
+
+        def __call__(self, arch):
+            known = COSTS(arch)
+            return {**known, "latency_ms": known["params"] / 1000}
+
+    def measure(arch):
+        milliseconds = COSTS(arch)["params"] / 1000 / predicted_over_measured
+        return {"latency_ms": milliseconds, "low_ms": milliseconds, "high_ms": milliseconds}
+
+    return Costs(), measure
+
+
+def test_winners_that_break_the_limit_leave_the_fronts(tmp_path):
+    costs, measure = latency()
+    limit = Constraint.parse("latency_ms<=4.5")
+    options = {"constraints": [limit], "budget": 60, "algorithm": "random", "measure_latency": measure}
+    result = search(tmp_path, costs=costs, race=racing(), **options)
+    refuted = {c.evaluation.architecture.digest() for c in result.confirmations if not c.holds}
+    assert refuted and result.best.values["latency_ms"] / 0.9 <= 4.5
+    listed = json.loads((tmp_path / "front.json").read_text())["front"]
+    assert listed and not refuted & {row["digest"] for row in listed}
+    with open(tmp_path / "evaluations.csv", newline="") as stream:
+        measured = {row["digest"]: row["measured_latency_ms"] for row in csv.DictReader(stream)}
+    assert {digest for digest, text in measured.items() if text} == refuted | {result.best.architecture.digest()}
+
+
+def test_the_tables_are_there_though_no_winner_keeps_the_limit(tmp_path):
+    costs, measure = latency(0.1)
+    options = {"constraints": [Constraint.parse("latency_ms<=4.5")], "budget": 20, "algorithm": "random"}
+    with pytest.raises(UserError, match="when measured: the fastest is"):
+        search(tmp_path, costs=costs, measure_latency=measure, **options)
+    assert (tmp_path / "evaluations.csv").is_file() and (tmp_path / "front.csv").is_file()
+    assert not (tmp_path / "best.yaml").exists()

@@ -1,0 +1,14 @@
+"""What our own command lets through to the terminal."""
+
+from __future__ import annotations
+
+import logging
+
+
+def configure_logging() -> None:
+    """Shows warnings alone.
+
+    Importing fairseq's tasks configures the root logger for the debug messages of every library, unless somebody
+    has configured it before. So call this before that import.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
