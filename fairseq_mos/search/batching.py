@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-OVERHEAD = 64
-"""What a further batch costs, in padded tokens: work that does not depend on its size."""
-
 Lengths = Sequence[tuple[int, int]]
 """Tokens of source and target of each sentence."""
 
 
-def batches_by_length(lengths: Lengths, max_tokens: int) -> list[list[int]]:
+def batches_by_length(lengths: Lengths, max_tokens: int, overhead: int) -> list[list[int]]:
     """Groups sentences by their lengths.
 
     Sorted by the source alone, as fairseq does it, a batch holds targets of any length. Here sentences are cut
     into strips by the source's length, and sorted by the target's within each; of several numbers of strips,
-    the one with the least padding is taken.
+    the cheapest one is taken: many have little padding, few make large batches.
 
     Args:
         lengths: of each sentence.
         max_tokens: sentences of a batch times its longest side, at most; a longer sentence is alone.
+        overhead: what a further batch costs, in padded tokens: work that does not depend on its size.
 
     Returns:
         The sentences' numbers, each once; the same for the same lengths.
@@ -34,7 +32,7 @@ def batches_by_length(lengths: Lengths, max_tokens: int) -> list[list[int]]:
             batches += _filled(sorted(strip, key=lambda i: (*lengths[i][::-1], i)), lengths, max_tokens)
         found.append(batches)
         strips *= 2
-    return min(found, key=lambda batches: sum(padded_tokens(batch, lengths) + OVERHEAD for batch in batches))
+    return min(found, key=lambda batches: sum(padded_tokens(batch, lengths) + overhead for batch in batches))
 
 
 def padded_tokens(batch: Sequence[int], lengths: Lengths) -> int:

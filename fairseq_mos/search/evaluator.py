@@ -22,6 +22,10 @@ from fairseq_mos.search.racing import Sums, clearly_worse, estimate, means
 CPU_TOKENS = 512
 """Tokens of a batch on a CPU, at most: what a layer computes for more of them leaves the processor's cache."""
 
+CPU_OVERHEAD, OVERHEAD = 64, 4096
+"""What a further batch costs, in tokens, for the loss on a CPU and for anything else: launching many small kernels
+on a GPU, or the steps of a decoding, costs as much as computing thousands of tokens."""
+
 
 class LossEvaluator:
     """Measures architectures of one supernet on one split of one data set.
@@ -74,7 +78,10 @@ class LossEvaluator:
         self._batch_loss = batch_loss(task.build_criterion(cfg.criterion).eval(), self.model)
         self._dataset = self._checked_dataset(task, folder, split, max_tokens)
         self.max_tokens = max_tokens
-        self.batches = self.make_batches(min(max_tokens, CPU_TOKENS) if self.device.type == "cpu" else max_tokens)
+        if self.device.type == "cpu":
+            self.batches = self.make_batches(min(max_tokens, CPU_TOKENS), CPU_OVERHEAD)
+        else:
+            self.batches = self.make_batches(max_tokens)
         self.data_digest = _digest(self._dataset)
         # A batch holds sentences of one length: in this order, any part of them is a fair sample.
         self.order = random.Random("order of batches").sample(range(len(self.batches)), len(self.batches))
@@ -121,15 +128,16 @@ class LossEvaluator:
             self._known[architecture] = found
         return found
 
-    def make_batches(self, max_tokens: int) -> list[dict]:
+    def make_batches(self, max_tokens: int, overhead: int = OVERHEAD) -> list[dict]:
         """Returns the split in batches of like lengths, on the device; the order is always the same.
 
         Args:
             max_tokens: sentences of a batch times its longest side, at most.
+            overhead: see :func:`fairseq_mos.search.batching.batches_by_length`.
         """
         lengths = [self._dataset.size(index) for index in range(len(self._dataset))]
         found = []
-        for sentences in batches_by_length(lengths, max_tokens):
+        for sentences in batches_by_length(lengths, max_tokens, overhead):
             batch = self._dataset.collater([self._dataset[index] for index in sentences])
             found.append(utils.move_to_cuda(batch) if self.device.type == "cuda" else batch)
         return found
