@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_mos.search import launch
-from fairseq_mos.search.algorithms import ALGORITHMS, Settings
+from fairseq_mos.search.algorithms import ALGORITHMS
 from fairseq_mos.search.planning import BUDGET, POST_PROCESS, check_arguments
+from fairseq_mos.search.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.search.problem import Batch, Fitness, Problem
 
 if TYPE_CHECKING:
-    from fairseq_mos.search.algorithms import Settings
+    from fairseq_mos.search.settings import Settings
 
 _WORST = 1e30
 """What is not a number, for pymoo's sorting, which cannot deal with infinity."""

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
-from fairseq_mos.search.algorithms import Settings
 from fairseq_mos.search.archive import Values
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.costs import CostModel
+from fairseq_mos.search.settings import Settings
 
 LOG = "evaluations.jsonl"
 STATE = "state.json"

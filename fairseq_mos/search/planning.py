@@ -8,11 +8,11 @@ from pathlib import Path
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import check_folder
-from fairseq_mos.search.algorithms import Settings
 from fairseq_mos.search.budget import check_budget
 from fairseq_mos.search.constraints import Constraint, check_reachable
 from fairseq_mos.search.objectives import parse_objectives
 from fairseq_mos.search.proposals import ENUMERABLE
+from fairseq_mos.search.settings import Settings
 
 BUDGET = 3125
 """Evaluations of HAT's search: 125 architectures, then 30 generations of 100."""

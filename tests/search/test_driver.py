@@ -13,11 +13,11 @@ import pytest
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.algorithms import Settings
 from fairseq_mos.search.budget import Budget
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.pareto import pareto_front
 from fairseq_mos.search.plan import recorded_budget
+from fairseq_mos.search.settings import Settings
 from tests.arch.samples import mini
 from tests.search.synthetic import COSTS, Counter, everything, loss_of, search
 

@@ -7,8 +7,8 @@ import statistics
 
 import pytest
 
-from fairseq_mos.search.algorithms import Settings
 from fairseq_mos.search.pareto import nondominated
+from fairseq_mos.search.settings import Settings
 from tests.arch.samples import mini
 from tests.search.synthetic import COSTS, everything, loss_of, search
 
