@@ -80,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scores.add_argument(
         "--post-process",
         metavar="KIND",
-        help=f"how to join subwords before scoring, as in fairseq: {', '.join(POST_PROCESS)} (default: not at all)",
+        help=f"how to join subwords before scoring, as in fairseq: {', '.join(POST_PROCESS)} (default: by the marks in "
+        "the target dictionary)",
     )
     sizes = parser.add_argument_group("evolution and nsga2", "the published sizes of the evolution by default")
     sizes.add_argument("--population", type=int, default=default.population, help="first generation")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +25,8 @@ class TranslationScorer:
     Args:
         evaluator: loads the supernet and the data.
         beam: beam size.
-        post_process: how subwords are joined, one of fairseq's `--post-process` kinds; None: not at all.
+        post_process: how subwords are joined, one of fairseq's `--post-process` kinds; None: as the target
+            dictionary tells, see :func:`subwords_of`.
 
     Raises:
         UserError: a beam below 1.
@@ -33,7 +35,8 @@ class TranslationScorer:
     def __init__(self, evaluator: LossEvaluator, beam: int = 5, post_process: str | None = None):
         if beam < 1:
             raise UserError(f"--beam is {beam}, allowed: 1 or more")
-        self._evaluator, self._post_process, self._beam = evaluator, post_process, beam
+        self._evaluator, self._beam = evaluator, beam
+        self._post_process = post_process or subwords_of(self._dictionary.symbols)
         settings = OmegaConf.create({"beam": beam, "max_len_a": 1.2, "max_len_b": 10, "print_alignment": None})
         self._generator = evaluator.task.build_generator([evaluator.model], settings)
         # Larger than those of the loss: a step of the decoding computes few tokens anyway.
@@ -56,7 +59,7 @@ class TranslationScorer:
         for metric in metrics.values():
             metric.corpus_score(["a"], [["a"]])
         found = {f"{name}_signature": str(metric.get_signature()) for name, metric in metrics.items()}
-        return {"beam": str(self._beam), "post_process": str(self._post_process), **found}
+        return {"beam": str(self._beam), "post_process": self._post_process, **found}
 
     @torch.no_grad()
     def evaluate(self, architecture: Architecture) -> dict[str, float]:
@@ -83,3 +86,17 @@ class TranslationScorer:
         # As in fairseq's --eval-bleu: an unknown word in the reference must not match one in a hypothesis.
         unknown = "UNKNOWNTOKENINREF" if escape_unk else "UNKNOWNTOKENINHYP"
         return self._dictionary.string(tokens, self._post_process, unk_string=unknown)
+
+
+def subwords_of(symbols: Sequence[str]) -> str:
+    """Returns fairseq's name for the kind of subwords that a dictionary holds: those that joining needs to know.
+
+    Args:
+        symbols: of a dictionary. sentencepiece marks where words begin, subword-nmt where they go on.
+    """
+    marked = {
+        "sentencepiece": sum(symbol.startswith("\u2581") for symbol in symbols),
+        "subword_nmt": sum(symbol.endswith("@@") for symbol in symbols),
+    }
+    kind = max(marked, key=marked.get)
+    return kind if marked[kind] > 0.05 * len(symbols) else "none"
