@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from tqdm import tqdm
+
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import Journal
@@ -154,6 +156,10 @@ class Archive:
                 log = self._open_completed()
         with log or nullcontext():
             known = {row["digest"]: row for row in ranks.broadcast(None if log is None else log.rows) or ()}
+            bar = tqdm(
+                total=len(missing), unit="eval", desc="measuring in full", dynamic_ncols=True, leave=False,
+                disable=self._progress is None or not missing,
+            )  # fmt: skip
             for begin in range(0, len(missing), ranks.size):
                 group = missing[begin : begin + ranks.size]
                 new = [e for e in group if e.architecture.digest() not in known]
@@ -168,6 +174,8 @@ class Archive:
                     self.evaluations[evaluation.index] = replace(
                         evaluation, values={**evaluation.values, **values, "raced": 0.0}
                     )
+                bar.update(len(group))
+            bar.close()
         return [self.evaluations[evaluation.index] for evaluation in wanted]
 
     def _replay(self, index: int, architecture: Architecture, origin: str) -> Evaluation:

@@ -56,16 +56,20 @@ class Budget:
         """Whether the minutes are not used up."""
         return self.minutes is None or self.seconds() < 60 * self.minutes
 
+    def note(self, evaluations: int) -> None:
+        """Adds to :attr:`times`, if there are more evaluations than at the last time."""
+        if not self.times or evaluations > self.times[-1][0]:
+            self.times.append([evaluations, round(self.seconds(), 3)])
+        if len(self.times) > _TIMES:
+            self.times = self.times[1::2]
+
     def save(self, evaluations: int, finished: bool = False) -> None:
         """Writes the state file in one step, if the last time was a while ago or the search is finished."""
         if self._path is None or not (finished or self._clock() - self._saved >= SAVE_EVERY):
             return
         self._saved = self._clock()
+        self.note(evaluations)
         seconds = round(self.seconds(), 3)
-        if not self.times or evaluations > self.times[-1][0]:
-            self.times.append([evaluations, seconds])
-        if len(self.times) > _TIMES:
-            self.times = self.times[1::2]
         state = {"evaluations": evaluations, "seconds": seconds, "finished": finished, "times": self.times}
         with atomic_write(self._path) as stream:
             json.dump(state, stream)

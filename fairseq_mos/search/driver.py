@@ -96,6 +96,8 @@ def run_search(plan: Plan, output: str | Path, progress: Progress | None = None,
                 # A search that never began: nothing should stand in the way of the next one.
                 log.path.unlink()
             raise UserError(_nothing(plan))
+        # What follows takes time, but is no evaluation.
+        budget.note(len(archive.evaluations))
         _complete_fronts(plan, archive)
         confirmations: Sequence[Confirmation] = ()
         with ranks.together():
