@@ -48,7 +48,10 @@ class Elastic(nn.Module):
 
     def sources(self) -> Iterable[nn.Parameter]:
         """The parameters that the kept value is computed from."""
-        return self.parameters()
+        if self._modules:
+            return self.parameters()
+        # Asked for at every call of a leaf, where walking over modules would be felt.
+        return [parameter for parameter in self._parameters.values() if parameter is not None]
 
     def drop_kept(self) -> None:
         """Forgets the kept value."""

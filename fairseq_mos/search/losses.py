@@ -49,7 +49,8 @@ def _label_smoothed(criterion: nn.Module, model: nn.Module, batch: dict) -> Sums
     loss = nll_loss = 0.0
     for part, wanted in zip(features.split(rows), target.split(rows)):
         scores = torch.log_softmax(model.decoder.output_layer(part), dim=-1, dtype=torch.float32)
-        sums = label_smoothed_nll_loss(scores, wanted, criterion.eps, ignore_index=criterion.padding_idx)
+        # There is no padding left to be ignored.
+        sums = label_smoothed_nll_loss(scores, wanted, criterion.eps, ignore_index=None)
         loss, nll_loss = loss + sums[0].double(), nll_loss + sums[1].double()
     size = len(batch["target"]) if criterion.sentence_avg else batch["ntokens"]
     return Sums(float(loss), float(nll_loss), int(size), int(batch["ntokens"]))
