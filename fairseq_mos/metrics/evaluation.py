@@ -14,17 +14,10 @@ from fairseq_mos.files import atomic_write
 from fairseq_mos.metrics.compound import compound_bleu
 from fairseq_mos.metrics.neural import comet_scores
 from fairseq_mos.metrics.scores import build_metrics, check_bootstrap, check_counts, score_systems
-from fairseq_mos.metrics.systems import (
-    Decoding,
-    System,
-    named_systems,
-    read_hypotheses,
-    translate,
-    translation_file,
-    weights_digest,
-)
+from fairseq_mos.metrics.systems import System, identity, named_systems, read_hypotheses, translation_file
 from fairseq_mos.metrics.tables import Row
 from fairseq_mos.metrics.testsets import TestSet, load_test_set
+from fairseq_mos.metrics.translating import Decoding, translate
 
 
 def evaluate(args: argparse.Namespace) -> list[Row]:
@@ -73,7 +66,7 @@ def load_systems(paths: Sequence[str], architectures: Sequence[str], data: str |
     for system in systems:
         system.bundle = load_bundle(system.path, system.architecture, data)
         # Before anything converts them to half precision.
-        system.digest = weights_digest(system.bundle.model.state_dict())
+        system.identity = identity(system.bundle)
     return systems
 
 

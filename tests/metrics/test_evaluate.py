@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import stat
 import sys
 
 import pytest
 import sacrebleu
+import torch
+from sentencepiece import sentencepiece_model_pb2
 
 from fairseq_mos import hub
 from fairseq_mos.cli import main
@@ -75,6 +78,41 @@ def test_another_model_of_the_same_name_is_translated_again(small, evaluate):
     assert "12 sentences in" in evaluate(*arguments, "random:1")[1]
     extract_checkpoint(small.path, "random:2", str(small.folder / "two" / "subnet.pt"))
     assert "12 sentences in" in evaluate("--path", f"x:random:1={small.folder / 'two/subnet.pt'}")[1]
+
+
+def test_heads_and_attention_make_another_model_without_another_tensor(small, evaluate, tmp_path):
+    path = tmp_path / "one" / "subnet.pt"
+    shutil.copytree(small.folder / "one", path.parent)
+    state = torch.load(path, weights_only=True)
+    model = state["cfg"]["model"]
+    for heads, attention in ((4, -1), (2, -1), (2, 2)):
+        data = json.loads(model["architecture_definition"])
+        data["decoder"]["self_attention_heads"] = [heads] * len(data["decoder"]["self_attention_heads"])
+        data["decoder"]["arbitrary_attention"] = [attention] * len(data["decoder"]["arbitrary_attention"])
+        model["architecture_definition"] = json.dumps(data)
+        torch.save(state, path)
+        assert "12 sentences in" in evaluate("--path", path)[1]
+    assert "translated before" in evaluate("--path", path)[1]
+
+
+@pytest.mark.parametrize("name", ["dict.de.txt", "sentencepiece.bpe.model"])
+def test_another_vocabulary_means_another_translation(small, evaluate, tmp_path, name):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for file in ("dict.en.txt", "dict.de.txt", "sentencepiece.bpe.model"):
+        shutil.copy(small.folder / file, folder / file)
+    arguments = ["--path", small.folder / "one/subnet.pt", "--data", folder]
+    assert "12 sentences in" in evaluate(*arguments)[1]
+    if name == "dict.de.txt":
+        lines = (folder / name).read_text().splitlines(keepends=True)
+        for language in ("en", "de"):
+            (folder / f"dict.{language}.txt").write_text("".join([*lines[1:], lines[0]]))
+    else:
+        model = sentencepiece_model_pb2.ModelProto.FromString((folder / name).read_bytes())
+        model.trainer_spec.model_prefix = "other"
+        (folder / name).write_bytes(model.SerializeToString())
+    assert "12 sentences in" in evaluate(*arguments)[1]
+    assert "translated before" in evaluate(*arguments)[1]
 
 
 @pytest.mark.parametrize(
