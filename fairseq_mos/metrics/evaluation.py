@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,8 +14,15 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 from fairseq_mos.metrics.compound import compound_bleu
 from fairseq_mos.metrics.neural import comet_scores
-from fairseq_mos.metrics.scores import build_metrics, check_bootstrap, check_counts, score_systems
-from fairseq_mos.metrics.systems import System, identity, named_systems, read_hypotheses, translation_file
+from fairseq_mos.metrics.scores import build_metrics, check_counts, check_samples, score_systems
+from fairseq_mos.metrics.systems import (
+    System,
+    given_name,
+    identity,
+    named_systems,
+    read_hypotheses,
+    translation_file,
+)
 from fairseq_mos.metrics.tables import Row
 from fairseq_mos.metrics.testsets import TestSet, load_test_set
 from fairseq_mos.metrics.translating import Decoding, translate
@@ -32,16 +40,15 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
     decoding = Decoding(
         args.beam, args.lenpen, args.max_tokens, args.bpe, args.tokenizer, "cuda" if on_gpu else "cpu", args.fp16
     )
-    check_bootstrap(args.bootstrap)
+    check_samples(args.bootstrap, args.paired_trials)
     metrics = [name.strip() for name in args.metrics.split(",")]
-    given = dict(map(read_hypotheses, args.hypotheses))
-    systems = load_systems(args.path, args.architecture, args.data)
+    given = list(map(read_hypotheses, args.hypotheses))
+    systems = load_systems(args.path, args.architecture, args.data, [name for name, _ in given])
+    given = dict(given)
     pair = language_pair(systems, args.source_lang, args.target_lang)
     build_metrics(metrics, pair[1])
-    taken = sorted(set(given) & {system.name for system in systems})
-    if taken:
-        raise UserError(f"two systems are called {taken[0]}: give them names, as in --hypotheses NAME=FILE")
-    test_sets = [load_test_set(spec, *pair) for spec in args.test_set]
+    test_sets = load_test_sets(args.test_set, pair)
+    _check_files([*(system.name for system in systems), *given], test_sets)
     for test_set in test_sets:
         check_counts(given, test_set.references, test_set.name)
     if args.compound_bleu:
@@ -54,15 +61,17 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def load_systems(paths: Sequence[str], architectures: Sequence[str], data: str | None) -> list[System]:
-    """Loads all checkpoints.
+def load_systems(
+    paths: Sequence[str], architectures: Sequence[str], data: str | None, others: Sequence[str] = ()
+) -> list[System]:
+    """Loads all checkpoints; `others` are names that are taken.
 
     Raises:
         UserError: unusable ones.
     """
     from fairseq_mos.export.source import load_bundle
 
-    systems = named_systems(paths, architectures)
+    systems = named_systems(paths, architectures, others)
     for system in systems:
         system.bundle = load_bundle(system.path, system.architecture, data)
         # Before anything converts them to half precision.
@@ -84,6 +93,42 @@ def language_pair(systems: Sequence[System], source: str | None, target: str | N
     if source is None or target is None:
         raise UserError("--hypotheses alone do not tell the languages: give --source-lang and --target-lang")
     return source, target
+
+
+def load_test_sets(specs: Sequence[str], pair: tuple[str, str]) -> list[TestSet]:
+    """Loads all test sets, each `SPEC` or `NAME=SPEC`.
+
+    Raises:
+        UserError: unusable ones, or two of one name.
+    """
+    found: dict[str, TestSet] = {}
+    for text in specs:
+        name, spec = given_name(text)
+        test_set = load_test_set(spec, *pair)
+        name = name or test_set.name
+        if name in found:
+            raise UserError(f"two test sets are called {name}: give them names, as in --test-set NAME=PREFIX")
+        found[name] = replace(test_set, name=name)
+    return list(found.values())
+
+
+def _check_files(systems: Sequence[str], test_sets: Sequence[TestSet]) -> None:
+    """Raises where two texts would be written to one file: their names keep letters, digits and `-_.` only.
+
+    Raises:
+        UserError: names both.
+    """
+    taken: dict[Path, str] = {}
+    for test_set in test_sets:
+        texts = {f"{system} on {test_set.name}": (system, test_set.name) for system in systems}
+        texts.update({f"the {part} of {test_set.name}": (test_set.name, part) for part in ("source", "reference")})
+        for text, names in texts.items():
+            file = translation_file(Path(), *names)
+            if file in taken:
+                raise UserError(
+                    f"{taken[file]} and {text} would both be written to {file}: give other names, as in NAME=PATH"
+                )
+            taken[file] = text
 
 
 def _costs(system: System, args: argparse.Namespace) -> dict[str, float]:

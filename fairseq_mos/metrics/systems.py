@@ -34,12 +34,13 @@ class System:
     costs: dict = field(default_factory=dict)
 
 
-def named_systems(paths: Sequence[str], architectures: Sequence[str]) -> list[System]:
+def named_systems(paths: Sequence[str], architectures: Sequence[str], others: Sequence[str] = ()) -> list[System]:
     """Returns the systems that the flags describe, supernets with each architecture.
 
     Args:
         paths: each `PATH` or `NAME=PATH`.
-        architectures: for supernets.
+        architectures: for supernets, each `ARCHITECTURE` or `NAME=ARCHITECTURE`.
+        others: names that are taken.
 
     Raises:
         UserError: two systems of one name, a supernet without architecture, or an architecture without supernet.
@@ -55,22 +56,32 @@ def named_systems(paths: Sequence[str], architectures: Sequence[str]) -> list[Sy
             if not architectures:
                 raise UserError(f"{path} is a supernet, which has many architectures: give --architecture")
             for architecture in architectures:
-                found.append(System(f"{name}:{Path(architecture).stem}", path, architecture))
+                short, architecture = given_name(architecture)
+                # Not the path's stem, which would cut a name such as hat/..._bleu_25.8.
+                short = short or Path(architecture).name.removesuffix(".yaml")
+                found.append(System(f"{name}:{short}", path, architecture))
         else:
             found.append(System(name, path, None))
     if architectures and not supernets:
         raise UserError("--architecture is for supernets, and no --path is one")
-    names = [system.name for system in found]
+    names = [*(system.name for system in found), *others]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError(f"two systems are called {twice}: give them names, as in --path NAME=PATH")
+        flags = "--path NAME=PATH, --architecture NAME=FILE or --hypotheses NAME=FILE"
+        raise UserError(f"two systems are called {twice}: give them names, as in {flags}")
     return found
+
+
+def given_name(text: str) -> tuple[str | None, str]:
+    """Splits `NAME=VALUE`; the name is None where there is none."""
+    name, equals, value = text.partition("=")
+    return (name, value) if equals and name and value and "/" not in name else (None, text)
 
 
 def split_name(text: str) -> tuple[str, str]:
     """Splits `NAME=PATH`; without a name, the file's, and its folder's where files are called alike."""
-    name, equals, path = text.partition("=")
-    if equals and name and path and "/" not in name:
+    name, path = given_name(text)
+    if name is not None:
         return name, path
     file = Path(text)
     plain = ("model", "subnet", "checkpoint_best", "checkpoint_last", "averaged", "average")

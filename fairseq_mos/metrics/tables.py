@@ -45,6 +45,8 @@ class Row:
                 if getattr(score, part) is not None:
                     record[f"{name}_{part}"] = getattr(score, part)
             record[f"{name}_signature"] = score.signature
+            if score.test is not None:
+                record[f"{name}_test"] = score.test
         record["signature"] = self.signature
         return record
 
@@ -87,14 +89,24 @@ def _by_test_set(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def signatures(rows: Sequence[Row]) -> list[str]:
     """Returns every signature once, with what it is of."""
     lines = dict.fromkeys(f"{TITLES[name]}: {score.signature}" for row in rows for name, score in row.scores.items())
+    tests = ((name, score) for row in rows for name, score in row.scores.items() if score.test)
+    lines.update(dict.fromkeys(f"{TITLES[name]}, paired test: {score.test}" for name, score in tests))
     lines.update(dict.fromkeys(f"translations: {row.signature}" for row in rows if row.signature))
     return list(lines)
 
 
-NOTE = (
-    "In brackets: 95 % confidence interval (bootstrap). p: of the difference to the first system. TER: low is good. "
-    "FLOPs: 2 x multiply-accumulates of 30 source and 30 target tokens, without the output layer."
-)
+def note(rows: Sequence[Row]) -> str:
+    """Returns what a reader has to know of what the tables hold."""
+    scores = [score for row in rows for score in row.scores.values()]
+    parts = {
+        "In brackets: 95 % confidence interval (bootstrap).": any(score.low is not None for score in scores),
+        "p: of the difference to the first system.": any(score.p_value is not None for score in scores),
+        "TER: low is good.": any(score.metric == "ter" for score in scores),
+        "FLOPs: 2 x multiply-accumulates of 30 source and 30 target tokens, without the output layer.": any(
+            "flops" in row.costs for row in rows
+        ),
+    }
+    return " ".join(text for text, holds in parts.items() if holds)
 
 
 def as_text(rows: Sequence[Row]) -> str:
@@ -108,7 +120,7 @@ def as_text(rows: Sequence[Row]) -> str:
             cells = [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]
             lines.append("  ".join(cells))
         lines.append("")
-    return "\n".join([*lines, NOTE, *signatures(rows)])
+    return "\n".join([*lines, note(rows), *signatures(rows)])
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -118,7 +130,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
         grid = [[cell.replace("|", "\\|") for cell in line] for line in _grid(part)]
         lines += [f"## {test_set}", "", "| " + " | ".join(grid[0]) + " |", "|---|" + "---:|" * (len(grid[0]) - 1)]
         lines += ["| " + " | ".join(line) + " |" for line in grid[1:]] + [""]
-    return "\n".join([*lines, NOTE, "", *(f"- `{line}`" for line in signatures(rows))]) + "\n"
+    return "\n".join([*lines, note(rows), "", *(f"- `{line}`" for line in signatures(rows))]) + "\n"
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.beam < 1:
             raise UserError(f"--beam is {self.beam}, allowed: 1 or more")
+        if not math.isfinite(self.lenpen):
+            raise UserError(f"--lenpen is {self.lenpen}, allowed: a finite number")
         if self.max_tokens < 1:
             raise UserError(f"--max-tokens is {self.max_tokens}, allowed: 1 or more")
 

@@ -115,6 +115,23 @@ def test_another_vocabulary_means_another_translation(small, evaluate, tmp_path,
     assert "translated before" in evaluate(*arguments)[1]
 
 
+def test_architectures_and_test_sets_may_be_named(small, evaluate, tmp_path):
+    for folder in ("aa", "bb"):
+        (tmp_path / folder).mkdir()
+        arch = small.space.largest() if folder == "aa" else small.space.smallest()
+        (tmp_path / folder / "best.yaml").write_text(json.dumps(arch.to_dict()))
+    architectures = [f"aa={tmp_path / 'aa/best.yaml'}", f"bb={tmp_path / 'bb/best.yaml'}"]
+    sets = [f"x={small.folder / 'test'}", f"y={small.folder / 'test'}"]
+    assert evaluate("--path", f"s={small.path}", "--architecture", *architectures, "--test-set", *sets)[0] == 0
+    rows = json.loads((tmp_path / "out/scores.json").read_text())
+    assert [(row["system"], row["test_set"]) for row in rows] == [
+        ("s:aa", "x"), ("s:bb", "x"), ("s:aa", "y"), ("s:bb", "y")
+    ]  # fmt: skip
+
+
+PAIR = ["--source-lang", "en", "--target-lang", "de"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -125,6 +142,15 @@ def test_another_vocabulary_means_another_translation(small, evaluate, tmp_path,
         (["--path", "{one}", "--architecture", "largest"], "--architecture is for supernets, and no --path is one"),
         (["--path", "{one}", "{one}"], "two systems are called one"),
         (["--path", "{one}", "--hypotheses", "one={short}"], "two systems are called one"),
+        (["--hypotheses", "x={short}", "x={other}", *PAIR], "two systems are called x: give them names"),
+        (["--path", "{super}", "--architecture", "a/best.yaml", "b/best.yaml"], "--architecture NAME=FILE"),
+        (["--path", "a b={one}", "a+b={one}"], "a b on test and a+b on test would both be written to a-b.test.txt"),
+        (["--path", "test={one}", "--test-set", "{set}", "source={set}"], "source of test and test on source would"),
+        (["--path", "{one}", "--test-set", "{set}", "{short_set}"], "two test sets are called test: give them names"),
+        (["--path", "{one}", "--metrics", "bleu,bleu,ter"], "--metrics: bleu is given twice"),
+        (["--path", "{one}", "--lenpen", "nan"], "--lenpen is nan, allowed: a finite number"),
+        (["--path", "{one}", "--paired-trials", "-3"], "--paired-trials is -3, allowed: 0"),
+        (["--hypotheses", "{short}", "--source-lang", "en", "--target-lang", "ko"], "needs another tokeniser: pip"),
         (["--path", "{one}", "--hypotheses", "{short}"], "short has 11 translations, test set test has 12 references"),
         (["--path", "{one}", "--metrics", "bleu,rouge"], "--metrics: 'rouge' is unknown"),
         (["--path", "{one}", "--beam", "0"], "--beam is 0, allowed: 1 or more"),
@@ -137,7 +163,13 @@ def test_another_vocabulary_means_another_translation(small, evaluate, tmp_path,
 def test_bad_input_is_one_line(small, evaluate, tmp_path, arguments, message):
     short = tmp_path / "short.txt"
     short.write_text("a\n" * 11)
-    places = {"one": small.folder / "one/subnet.pt", "super": small.path, "short": short}
+    for name in ("other.txt", "other/test.en", "other/test.de"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a\n" * 12)
+    places = {
+        **{"one": small.folder / "one/subnet.pt", "super": small.path, "short": short, "other": tmp_path / "other.txt"},
+        **{"set": small.folder / "test", "short_set": tmp_path / "other" / "test"},
+    }
     code, out, err = evaluate(*(argument.format(**places) for argument in arguments))
     assert code == 2 and err.startswith("fairseq-mos: error: ") and message in err
     assert err.count("\n") == 1 and not (tmp_path / "out").exists()
