@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import copy
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import fairseq_mos.version
+from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 from fairseq_mos.metrics.compound import compound_bleu
-from fairseq_mos.metrics.neural import comet_scores
-from fairseq_mos.metrics.scores import build_metrics, check_counts, check_samples, score_systems
+from fairseq_mos.metrics.neural import check_comet, comet_scores
+from fairseq_mos.metrics.scores import Score, build_metrics, check_counts, check_samples, score_systems
 from fairseq_mos.metrics.systems import (
     System,
     given_name,
@@ -25,7 +29,7 @@ from fairseq_mos.metrics.systems import (
 )
 from fairseq_mos.metrics.tables import Row
 from fairseq_mos.metrics.testsets import TestSet, load_test_set
-from fairseq_mos.metrics.translating import Decoding, translate
+from fairseq_mos.metrics.translating import Decoding, Translator
 
 
 def evaluate(args: argparse.Namespace) -> list[Row]:
@@ -40,6 +44,7 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
     decoding = Decoding(
         args.beam, args.lenpen, args.max_tokens, args.bpe, args.tokenizer, "cuda" if on_gpu else "cpu", args.fp16
     )
+    latency = LatencySettings(threads=args.threads, runs=args.runs) if args.latency else None
     check_samples(args.bootstrap, args.paired_trials)
     metrics = [name.strip() for name in args.metrics.split(",")]
     given = list(map(read_hypotheses, args.hypotheses))
@@ -53,11 +58,28 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
         check_counts(given, test_set.references, test_set.name)
     if args.compound_bleu:
         compound_bleu([""], [[""]], pair[1])
-    for system in systems:
-        system.costs.update(_costs(system, args))
+    if args.comet:
+        check_comet(args.comet, args.comet_python)
+    folder = Path(args.output) / "translations"
+    _check_writable(folder)
+    # Preparing a model for translation changes what can be counted and measured.
+    costs = {system.name: _counted(system) for system in systems}
+    dense = {s.name: copy.deepcopy(s.bundle.model) for s in systems if latency and costs[s.name]}
+    translators = {system.name: Translator(system, decoding, folder) for system in systems}
+    for test_set in test_sets:
+        for translator in translators.values():
+            translator.check(test_set)
+    # Nothing was written up to here, and nothing that a user gave should be found wrong from here on.
+    measured = {name: _measured(model, latency) for name, model in dense.items()}
     rows = []
     for test_set in test_sets:
-        rows += _rows(test_set, systems, given, decoding, metrics, pair[1], args)
+        hypotheses = {name: translator.translate(test_set) for name, translator in translators.items()}
+        _keep_texts(folder, test_set, given)
+        found = _scores(test_set, {**hypotheses, **given}, metrics, pair[1], args, decoding)
+        for name, scores in found.items():
+            about = _about(systems, name, decoding)
+            times, how = measured.get(name, ({}, ""))
+            rows.append(Row(name, test_set.name, scores, {**costs.get(name, {}), **times}, how, about))
     return rows
 
 
@@ -131,19 +153,36 @@ def _check_files(systems: Sequence[str], test_sets: Sequence[TestSet]) -> None:
             taken[file] = text
 
 
-def _costs(system: System, args: argparse.Namespace) -> dict[str, float]:
-    from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
+def _check_writable(folder: Path) -> None:
+    """Raises where a folder cannot be made or written to; makes nothing.
+
+    Raises:
+        UserError: names what is in the way.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise UserError(f"cannot write to {folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {folder}: no permission in {there}")
+
+
+def _counted(system: System) -> dict[str, float]:
     from fairseq_mos.cost.profiling import profile
 
     try:
         counted = profile(system.bundle.model)
     except (AttributeError, RuntimeError):
         return {}  # programs of torch.export hold constants, not layers that could be counted
-    costs = {name: counted[name] for name in ("params", "params_no_embed", "flops")}
-    if args.latency:
-        settings = LatencySettings(threads=args.threads, runs=args.runs)
-        costs["latency_ms"] = LatencyMeter(settings).measure(system.bundle.model).median_ms
-    return costs
+    return {name: counted[name] for name in ("params", "params_no_embed", "flops")}
+
+
+def _measured(model: nn.Module, settings: LatencySettings) -> tuple[dict[str, float], str]:
+    """Returns a model's latency and how it was measured."""
+    meter = LatencyMeter(settings)
+    found = meter.measure(model)
+    signature = {**meter.settings.signature(), "runs": settings.runs}
+    times = {"latency_ms": found.median_ms, "latency_low_ms": found.low_ms, "latency_high_ms": found.high_ms}
+    return times, "|".join(f"{name}:{value}" for name, value in signature.items())
 
 
 def _keep_texts(folder: Path, test_set: TestSet, given: dict) -> None:
@@ -156,14 +195,11 @@ def _keep_texts(folder: Path, test_set: TestSet, given: dict) -> None:
             stream.writelines(f"{line}\n" for line in lines)
 
 
-def _rows(
-    test_set: TestSet, systems: Sequence[System], given: dict, decoding: Decoding, metrics: Sequence[str],
-    target_lang: str, args: argparse.Namespace,
-) -> list[Row]:  # fmt: skip
-    folder = Path(args.output) / "translations"
-    hypotheses = {system.name: translate(system, test_set, decoding, folder) for system in systems}
-    hypotheses.update(given)
-    _keep_texts(folder, test_set, given)
+def _scores(
+    test_set: TestSet, hypotheses: dict, metrics: Sequence[str], target_lang: str, args: argparse.Namespace,
+    decoding: Decoding,
+) -> dict[str, dict[str, Score]]:  # fmt: skip
+    """Returns system -> metric -> score."""
     paired = None if args.paired == "none" or len(hypotheses) < 2 else args.paired
     scores = score_systems(
         hypotheses, test_set.references, metrics, target_lang, args.bootstrap, paired, args.paired_trials
@@ -179,11 +215,13 @@ def _rows(
         )  # fmt: skip
         for name, found in answers.items():
             scores[name][found.metric] = found
-    costs = {system.name: system.costs for system in systems}
-    about = (
-        f"{decoding.signature()}|fairseq-mos:{fairseq_mos.version.__version__}|torch:{torch.__version__.split('+')[0]}"
-    )
-    return [
-        Row(name, test_set.name, found, costs.get(name, {}), about if name in costs else "translations:given")
-        for name, found in scores.items()
-    ]
+    return scores
+
+
+def _about(systems: Sequence[System], name: str, decoding: Decoding) -> str:
+    """Returns a row's signature: model, decoding and versions."""
+    system = next((system for system in systems if system.name == name), None)
+    if system is None:
+        return "translations:given"
+    versions = f"fairseq-mos:{fairseq_mos.version.__version__}|torch:{torch.__version__.split('+')[0]}"
+    return f"{system.signature()}|{decoding.signature()}|{versions}"

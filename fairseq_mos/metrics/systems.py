@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.download import file_digest
 from fairseq_mos.errors import UserError
 from fairseq_mos.metrics.testsets import read_lines
@@ -23,7 +24,7 @@ class System:
         architecture: of a supernet, or None.
         bundle: the loaded model.
         identity: digests of all that its translations depend on.
-        costs: `params`, `params_no_embed`, `flops`, and `latency_ms` where it was measured.
+        supernet: `routing` and `experts` of the supernet that it is a subnet of, as far as they are known.
     """
 
     name: str
@@ -31,7 +32,17 @@ class System:
     architecture: str | None
     bundle: object = None
     identity: dict = field(default_factory=dict)
-    costs: dict = field(default_factory=dict)
+    supernet: dict = field(default_factory=dict)
+
+    def signature(self) -> str:
+        """Returns what the model is, as far as it is known."""
+        config, about = self.bundle.config["model"], {"weights": self.identity["weights"][:12]}
+        if config.get("search_space_definition"):
+            about["space"] = SearchSpace.load(config["search_space_definition"]).name
+        about.update(self.supernet)
+        if config.get("architecture_definition"):
+            about["architecture"] = Architecture.load(config["architecture_definition"]).digest()
+        return "|".join(f"{name}:{value}" for name, value in about.items())
 
 
 def named_systems(paths: Sequence[str], architectures: Sequence[str], others: Sequence[str] = ()) -> list[System]:
@@ -51,15 +62,18 @@ def named_systems(paths: Sequence[str], architectures: Sequence[str], others: Se
     supernets = 0
     for text in paths:
         name, path = split_name(text)
-        if Path(path).is_file() and not path.endswith(".safetensors") and is_supernet(load_state(path)):
+        state = load_state(path) if Path(path).is_file() and not path.endswith(".safetensors") else None
+        if state is not None and is_supernet(state):
             supernets += 1
+            model = state["cfg"].model
+            about = {"routing": str(model.routing), "experts": model.num_experts}
             if not architectures:
                 raise UserError(f"{path} is a supernet, which has many architectures: give --architecture")
             for architecture in architectures:
                 short, architecture = given_name(architecture)
                 # Not the path's stem, which would cut a name such as hat/..._bleu_25.8.
                 short = short or Path(architecture).name.removesuffix(".yaml")
-                found.append(System(f"{name}:{short}", path, architecture))
+                found.append(System(f"{name}:{short}", path, architecture, supernet=about))
         else:
             found.append(System(name, path, None))
     if architectures and not supernets:

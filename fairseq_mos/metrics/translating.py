@@ -52,53 +52,88 @@ class Decoding:
         return f"beam:{self.beam}|lenpen:{self.lenpen:g}|device:{self.device}|precision:{precision}"
 
 
-def translate(
-    system: System, test_set: TestSet, decoding: Decoding, folder: Path, say: Callable[[str], None] = print
-) -> list[str]:
-    """Translates a test set, or takes the translations of an earlier run with the same model, text and options.
+class Translator:
+    """Translates with one system.
+
+    Args:
+        system: a loaded one.
+        decoding: how to translate.
+        folder: where translations lie.
 
     Raises:
-        UserError: a sentence that is too long for the model, or a folder that cannot be written to.
+        UserError: no subword model, or what else the model lacks to read raw text.
     """
-    from fairseq_mos import hub
 
-    file = translation_file(folder, system.name, test_set.name)
-    key = {
-        **system.identity,
-        "decoding": decoding.signature(),
-        "bpe": decoding.bpe,
-        "tokenizer": decoding.tokenizer,
-        "source": hashlib.sha256("\n".join(test_set.sources).encode()).hexdigest(),
-    }
-    stamp = file.with_suffix(".json")
-    try:
-        if json.loads(stamp.read_text("utf-8")) == key:
-            lines = file.read_text("utf-8").split("\n")[:-1]
-            if len(lines) == len(test_set.sources):
-                say(f"{system.name} on {test_set.name}: translated before ({file})")
-                return lines
-    except (OSError, ValueError):
-        pass
-    begin = time.monotonic()
-    interface = hub.of_bundle(system.bundle, decoding.bpe, decoding.tokenizer, decoding.max_tokens)
-    interface = interface.to(decoding.device)
-    if decoding.fp16:
-        interface = interface.half()
-    tokens = [interface.encode(sentence) for sentence in test_set.sources]
-    limit = interface.max_positions[0]
-    longest = max(range(len(tokens)), key=lambda index: len(tokens[index]))
-    if len(tokens[longest]) > limit:
-        raise UserError(
-            f"test set {test_set.name}: sentence {longest + 1} has {len(tokens[longest])} subwords, "
-            f"{system.name} takes {limit} at most"
-        )
-    lines = _decode_in_pieces(interface, tokens, decoding, f"{system.name} on {test_set.name}")
-    say(f"{system.name} on {test_set.name}: {len(lines)} sentences in {time.monotonic() - begin:.1f} s")
-    with atomic_write(file) as stream:
-        stream.writelines(f"{line}\n" for line in lines)
-    with atomic_write(stamp) as stream:
-        json.dump(key, stream, indent=1)
-    return lines
+    def __init__(self, system: System, decoding: Decoding, folder: Path):
+        from fairseq_mos import hub
+
+        self.system, self.decoding, self.folder = system, decoding, folder
+        self.interface = hub.of_bundle(system.bundle, decoding.bpe, decoding.tokenizer, decoding.max_tokens)
+
+    def check(self, test_set: TestSet) -> None:
+        """Raises for a test set that cannot be translated.
+
+        Raises:
+            UserError: a sentence that is too long for the model.
+        """
+        if self._stored(test_set) is not None:
+            return
+        lengths = [len(tokens) for tokens in self._encoded(test_set)]
+        limit, longest = self.interface.max_positions[0], max(range(len(lengths)), key=lengths.__getitem__)
+        if lengths[longest] > limit:
+            raise UserError(
+                f"test set {test_set.name}: sentence {longest + 1} has {lengths[longest]} subwords, "
+                f"{self.system.name} takes {limit} at most"
+            )
+
+    def translate(self, test_set: TestSet, say: Callable[[str], None] = print) -> list[str]:
+        """Translates a test set, or takes the translations of an earlier run with the same model, text and options.
+
+        Raises:
+            UserError: a folder that cannot be written to.
+        """
+        file, title = self._file(test_set), f"{self.system.name} on {test_set.name}"
+        lines = self._stored(test_set)
+        if lines is not None:
+            say(f"{title}: translated before ({file})")
+            return lines
+        begin = time.monotonic()
+        interface = self.interface.to(self.decoding.device)
+        if self.decoding.fp16:
+            interface = interface.half()
+        lines = _decode_in_pieces(interface, self._encoded(test_set), self.decoding, title)
+        say(f"{title}: {len(lines)} sentences in {time.monotonic() - begin:.1f} s")
+        with atomic_write(file) as stream:
+            stream.writelines(f"{line}\n" for line in lines)
+        with atomic_write(file.with_suffix(".json")) as stream:
+            json.dump(self._key(test_set), stream, indent=1)
+        return lines
+
+    def _file(self, test_set: TestSet) -> Path:
+        return translation_file(self.folder, self.system.name, test_set.name)
+
+    def _key(self, test_set: TestSet) -> dict:
+        return {
+            **self.system.identity,
+            "decoding": self.decoding.signature(),
+            "bpe": self.decoding.bpe,
+            "tokenizer": self.decoding.tokenizer,
+            "source": hashlib.sha256("\n".join(test_set.sources).encode()).hexdigest(),
+        }
+
+    def _stored(self, test_set: TestSet) -> list[str] | None:
+        """Returns what an earlier run has left, if it is still right."""
+        file = self._file(test_set)
+        try:
+            if json.loads(file.with_suffix(".json").read_text("utf-8")) != self._key(test_set):
+                return None
+            lines = file.read_bytes().decode("utf-8").split("\n")[:-1]
+        except (OSError, ValueError):
+            return None
+        return lines if len(lines) == len(test_set.sources) else None
+
+    def _encoded(self, test_set: TestSet) -> list:
+        return [self.interface.encode(sentence) for sentence in test_set.sources]
 
 
 def _decode_in_pieces(interface, tokens: Sequence, decoding: Decoding, title: str) -> list[str]:
