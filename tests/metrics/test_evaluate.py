@@ -124,6 +124,20 @@ def test_another_vocabulary_means_another_translation(small, evaluate, tmp_path,
     assert "translated before" in evaluate(*arguments)[1]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "fairseq-mos: error: the following arguments are required: VERB"),
+        (["evaluate", "--test-set", "x", "--output", "y", "--beam", "x"], "fairseq-mos evaluate: error: argument --be"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.startswith(message) and err.endswith("(see --help)\n") and err.count("\n") == 1
+
+
 def test_architectures_and_test_sets_may_be_named(small, evaluate, tmp_path):
     for folder in ("aa", "bb"):
         (tmp_path / folder).mkdir()
