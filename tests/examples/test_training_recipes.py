@@ -33,7 +33,7 @@ PLUGIN = str(ROOT / "fairseq_mos")
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_the_shipped_yaml_says_what_the_command_line_says(name, stage):
     text = (ROOT / "configs" / "train" / f"{name}_{stage}.yaml").read_text()
-    assert text == hydra.text_of(name, stage), "run python -m corpora.hydra"
+    assert text == hydra.text_of(name, stage), "run PYTHONPATH=examples python -m corpora.hydra"
 
 
 @pytest.mark.parametrize(("name", "stage"), [("wmt14_en_de", "supernet"), ("iwslt14_de_en", "retrain")])
