@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import tarfile
 import urllib.error
@@ -40,7 +41,9 @@ def download(url: str, target: str | Path, sha256: str | None = None, progress: 
             _fetch(url, part, progress)
         except urllib.error.HTTPError as error:
             raise UserError(f"{url}: the server says {error.code} {error.reason}") from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+        except (http.client.InvalidURL, ValueError) as error:
+            raise UserError(f"cannot download {url}: {error}") from error
+        except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(f"cannot download {url}: {reason}; the same command continues it") from error
         except OSError as error:

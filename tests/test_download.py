@@ -34,6 +34,15 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
                 self.end_headers()
                 return
+        if server.chunked:
+            # A chunk of 4096 bytes of which half comes; no length that would tell.
+            self.protocol_version = "HTTP/1.1"
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"1000\r\n" + CONTENT[:2048])
+            self.close_connection = True
+            return
         self.send_response(206 if begin else 200)
         self.send_header("Content-Length", str(len(CONTENT) - begin))
         self.end_headers()
@@ -47,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     instance = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    instance.ranges, instance.cut_at, instance.asked = True, [], []
+    instance.ranges, instance.cut_at, instance.asked, instance.chunked = True, [], [], False
     instance.url = f"http://127.0.0.1:{instance.server_port}/file.bin"
     thread = threading.Thread(target=instance.serve_forever)
     thread.start()
@@ -100,6 +109,20 @@ def test_no_such_file_and_no_network(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         fetch(server.url, tmp_path / "file" / "file.bin", progress=False)
+
+
+def test_an_answer_in_chunks_that_is_cut_off(server, tmp_path):
+    server.chunked = True
+    with pytest.raises(UserError, match=r"cannot download http.*IncompleteRead.*the same command continues it"):
+        fetch(server.url, tmp_path / "file.bin", progress=False)
+    assert not (tmp_path / "file.bin").exists()
+    server.chunked = False
+    assert fetch(server.url, tmp_path / "file.bin", progress=False).read_bytes() == CONTENT
+
+
+def test_no_url_at_all(tmp_path):
+    with pytest.raises(UserError, match="cannot download http://127.0.0.1/a b: URL can't contain control characters"):
+        fetch("http://127.0.0.1/a b", tmp_path / "file.bin", progress=False)
 
 
 def test_archives(tmp_path, monkeypatch):

@@ -1,16 +1,23 @@
-"""Every command of the README and of our scripts' comments parses."""
+"""Every command of the READMEs, of the YAML files' comments and of those of the examples' scripts parses."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from fairseq import options
 
 from fairseq_mos.cli import VERBS, build_parser
 from tests.fairseq_commands import ROOT
+
+sys.path.insert(0, str(ROOT / "examples"))
+from corpora.training import main  # noqa: E402
 
 PARSERS = {
     "fairseq-train": options.get_training_parser,
@@ -21,9 +28,14 @@ PARSERS = {
 
 def _commands() -> list[list[str]]:
     texts = [path.read_text() for path in (ROOT / "README.md", *sorted(ROOT.glob("examples/*/README.md")))]
-    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", "\n".join(texts), flags=re.S)).replace("\\\n", " ")
-    lines = [shlex.split(line, comments=True) for line in blocks.splitlines()]
-    return [words for words in lines if words]
+    blocks = re.findall(r"```bash\n(.*?)```", "\n".join(texts), flags=re.S)
+    for path in sorted(ROOT.glob("configs/train/*.yaml")):
+        comment = "\n".join(re.findall(r"^#(.*)$", path.read_text(), flags=re.M))
+        # Indented, or between backquotes.
+        blocks += [re.sub(r"^(?!  ).*$", "", comment.replace("\\\n", " "), flags=re.M)]
+        blocks += [quoted for quoted in re.findall("`(.*?)`", comment) if " " in quoted]
+    lines = [shlex.split(line, comments=True) for line in "\n".join(blocks).replace("\\\n", " ").splitlines()]
+    return [list(words) for words in dict.fromkeys(map(tuple, lines)) if words]
 
 
 @pytest.mark.parametrize("words", _commands(), ids=lambda words: " ".join(words[:3]))
@@ -41,9 +53,26 @@ def test_command_parses(words, monkeypatch):
     elif command == "bash":
         script, *flags = arguments
         assert (ROOT / script).is_file()
-        if script.startswith("examples") and not script.endswith("launch_cpu.sh"):
+        if script.endswith("train.sh") and not flags[0].startswith("-"):
+            name = Path(script).parent.name
+            assert main([name, *flags, *(["--print"] if "--print" not in flags else [])]) == 0
+        elif script.startswith("examples") and not script.endswith("launch_cpu.sh"):
             known = subprocess.run(["bash", script, "--help"], capture_output=True, text=True).stdout
             assert all(flag in known for flag in flags if flag.startswith("--"))
+    elif command == "fairseq-hydra-train":
+        given = dict(zip(arguments[::2], arguments[1::2]))
+        assert set(given) >= {"--config-dir", "--config-name"} and len(arguments) > 4
+        config = yaml.safe_load((ROOT / given["--config-dir"] / f"{given['--config-name']}.yaml").read_text())
+        for override in arguments[4:]:
+            key = override.partition("=")[0].lstrip("+").split(".")
+            assert key[0] in config, override
+    elif "=" in command:
+        # As written, from the repository's folder: the module has to be found.
+        code = f"import importlib.util, sys; sys.exit(not importlib.util.find_spec({arguments[-1]!r}))"
+        environment = dict([command.split("=")])
+        assert arguments[:2] == ["python", "-m"]
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, cwd=ROOT)
+        assert done.returncode == 0
     else:
         assert command == "python" and (ROOT / arguments[0]).is_file()
 

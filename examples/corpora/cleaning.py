@@ -6,13 +6,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-_KEPT_CONTROLS = {"\t", "\n"}
-
 
 def tidy(line: str, lowercase: bool = False) -> str:
-    """Removes control characters and makes every run of white space one plain space."""
+    """Makes every run of white space and control characters one plain space; removes invisible characters."""
     if not line.isprintable():
-        line = "".join(c for c in line if c in _KEPT_CONTROLS or unicodedata.category(c) not in ("Cc", "Cf", "Co"))
+        kinds = ((c, unicodedata.category(c)) for c in line)
+        # A control character parts words; one that only formats, such as a soft hyphen, stands inside of them.
+        line = "".join(" " if kind == "Cc" else c for c, kind in kinds if kind not in ("Cf", "Co"))
     line = " ".join(line.split())
     return line.lower() if lowercase else line
 

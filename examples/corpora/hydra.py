@@ -1,6 +1,6 @@
 """The same recipes as YAML for fairseq-hydra-train: writes configs/train/NAME_STAGE.yaml anew.
 
-python -m corpora.hydra      after a change in training.py
+PYTHONPATH=examples python -m corpora.hydra      after a change in training.py
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from corpora.training import STAGES, train_flags
 _HEAD = """\
 # {title}
 # {stage}, for 8 GPUs.
-# Written by `python -m corpora.hydra`; the equal fairseq-train command:
+# Written by `PYTHONPATH=examples python -m corpora.hydra`; the equal fairseq-train command:
 #   bash examples/{name}/train.sh {stage_name} --gpus 8 --print
 # fairseq-hydra-train changes its directory: give absolute paths.
 #   fairseq-hydra-train --config-dir configs/train --config-name {name}_{stage_name} \\

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +17,20 @@ from pipeline.config import PipelineError
 
 from corpora.recipes import Source
 
+SPLITS = ("train", "valid", "test")
 _TAGS = ("<url>", "<talkid>", "<keywords>", "<speaker>", "<reviewer", "<translator")
 _SEGMENT = re.compile(r"<seg[^>]*>(.*)</seg>")
 
 Pairs = Iterator["tuple[str, str]"]
 
 
-def source_pairs(source: Source, archive: Path, languages: tuple[str, str], scratch: Path) -> Pairs:
+class DamagedFile(PipelineError):
+    """A file cannot be unpacked; what to do about it depends on where it is from."""
+
+
+def source_pairs(
+    source: Source, archive: Path, languages: tuple[str, str], scratch: Path, dropped: Counter
+) -> Pairs:
     """Yields the pairs of a published corpus.
 
     Args:
@@ -30,17 +38,21 @@ def source_pairs(source: Source, archive: Path, languages: tuple[str, str], scra
         archive: its download.
         languages: source and target language.
         scratch: folder for unpacked files.
+        dropped: counts the rows of a table that are none, by reason.
 
     Raises:
-        PipelineError: a damaged archive, a missing member, or sides of different lengths.
+        DamagedFile: a damaged archive.
+        PipelineError: a missing member, or sides of different lengths.
     """
     if source.kind == "table":
         columns = source.members.split()
         order = [columns.index(language) for language in languages]
-        for number, line in enumerate(_lines(archive), 1):
+        for line in _lines(archive):
             cells = line.split("\t")
             if len(cells) < len(columns):
-                raise PipelineError(f"{archive}: line {number} has {len(cells)} columns, expected {len(columns)}")
+                # Published tables have a few; they should not stop a run of hours.
+                dropped[f"{archive.name} has fewer than {len(columns)} columns there"] += 1
+                continue
             yield cells[order[0]], cells[order[1]]
         return
     files = [unpack(archive, source.members.format(lang=language), scratch) for language in languages]
@@ -70,7 +82,8 @@ def unpack(archive: Path, member: str, scratch: Path) -> Path:
     """Returns a member of an archive as a file, unpacked once.
 
     Raises:
-        PipelineError: the archive is damaged or has no such member.
+        DamagedFile: the archive is damaged.
+        PipelineError: it has no such member.
     """
     target = scratch / Path(member).name
     if target.exists():
@@ -89,7 +102,7 @@ def unpack(archive: Path, member: str, scratch: Path) -> Path:
     except KeyError as error:
         raise PipelineError(f"{archive} has no file {member}") from error
     except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise PipelineError(f"{archive} is damaged ({error}): remove it, then run again to download it anew") from error
+        raise DamagedFile(f"{archive} is damaged ({error})") from error
     part.rename(target)
     return target
 
@@ -111,8 +124,10 @@ def _lines(path: Path) -> Iterator[str]:
                 yield line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise PipelineError(f"{path}: line {number} is not UTF-8 text") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise PipelineError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DamagedFile(f"{path} is damaged ({error})") from error
+    except OSError as error:
+        raise PipelineError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _tagged(path: Path) -> Iterator[str]:
@@ -126,3 +141,22 @@ def segments(path: Path) -> list[str]:
     """Returns the sentences of an IWSLT test file, whose apostrophes are typographic in one language alone."""
     found = (_SEGMENT.search(line) for line in _lines(path))
     return [match.group(1).strip().replace("\u2019", "'") for match in found if match]
+
+
+def given_text(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path, Path]]:
+    """Returns split -> files of plain text in a folder; empty where it holds no training text.
+
+    Raises:
+        PipelineError: one side of a split is missing.
+    """
+    found = {}
+    for split in SPLITS:
+        pair = [
+            next((p for p in (folder / f"{split}.{lang}", folder / f"{split}.{lang}.gz") if p.is_file()), None)
+            for lang in languages
+        ]
+        if all(pair):
+            found[split] = tuple(pair)
+        elif any(pair):
+            raise PipelineError(f"{folder} has no {split}.{languages[pair.index(None)]}, only the other side")
+    return found if "train" in found else {}

@@ -9,6 +9,10 @@ _COMMONCRAWL = "http://www.statmt.org/wmt13/training-parallel-commoncrawl.tgz"
 _COMMENTARY9 = "http://www.statmt.org/wmt14/training-parallel-nc-v9.tgz"
 
 
+MAX_PIECES = {"train": 250, "valid": 250, "test": 1000}
+"""Longest side of a pair, in subwords."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A published parallel corpus. Its publishers give no checksums.
@@ -52,6 +56,7 @@ class Recipe:
         max_words: longest side of a training pair.
         max_ratio: largest ratio of the sides' lengths.
         gigabytes: disk space that the work takes besides the downloads, about.
+        decoding: flags of `fairseq-mos evaluate` for the published beam search.
         test_members: for a test set inside an archive: its files.
     """
 
@@ -68,6 +73,7 @@ class Recipe:
     lowercase: bool = False
     max_words: int = 250
     max_ratio: float = 1.5
+    decoding: str = "--beam 4 --lenpen 0.6"
     test_members: tuple[str, ...] = ()
 
 
@@ -173,6 +179,7 @@ RECIPES = {
         lowercase=True,
         max_words=175,
         gigabytes=0.3,
+        decoding="--beam 5 --lenpen 1",
         test_members=tuple(
             f"de-en/IWSLT14.TED{name}.de-en.{{lang}}.xml"
             for name in (".dev2010", "X.dev2012", ".tst2010", ".tst2011", ".tst2012")

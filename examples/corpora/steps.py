@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
+import shlex
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.commands import printable
 from pipeline.commands import run as run_command
 from pipeline.config import PipelineError
 from pipeline.text import write_lines
-from pipeline.vocabulary import write_dictionary
 from pipeline.work import Work
 
 from corpora.cleaning import clean, tidy
-from corpora.reading import segments, source_pairs, text_pairs, unpack
-from corpora.recipes import Recipe
+from corpora.disk import check_space, download_size, present_size, size_text, work_size
+from corpora.encoding import encode, learn
+from corpora.reading import SPLITS, DamagedFile, given_text, segments, source_pairs, text_pairs, unpack
+from corpora.recipes import MAX_PIECES, Recipe
 
-SPLITS = ("train", "valid", "test")
 MODEL = "sentencepiece.bpe.model"
-_MAX_PIECES = {"train": 250, "valid": 250, "test": 1000}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the work folder remembers as done or not: its settings decide whether it is done again."""
+
+    name: str
+    title: str
+    settings: dict
+    outputs: list[Path]
+    action: Callable[[], None]
 
 
 class Preparation:
@@ -40,14 +53,13 @@ class Preparation:
     def __init__(self, name: str, recipe: Recipe, args: argparse.Namespace):
         self.name, self.recipe, self.args = name, recipe, args
         self.languages = (recipe.source_lang, recipe.target_lang)
-        self.given = _given_text(args.source, self.languages) if args.source else {}
+        self.given = given_text(args.source, self.languages) if args.source else {}
         self.archives = {} if self.given else self._archives()
-        if not args.no_disk_check:
-            self._check_disk()
-        self.work = Work(args.output, 5)
         self.folder: Path = args.output
         self.text, self.encoded, self.data = (self.folder / part for part in ("text", "encoded", "data-bin"))
-        self.model = self.folder / "subwords" / MODEL
+        self.unpacked, self.model = self.folder / "unpacked", self.folder / "subwords" / MODEL
+        self._announce()
+        self.work = Work(args.output, 5)
 
     def _archives(self) -> dict[str, Path]:
         """Returns where each corpus is or will be downloaded to."""
@@ -60,78 +72,136 @@ class Preparation:
             found[source.name] = there or self.args.output / "downloads" / source.file
         return found
 
-    def _check_disk(self) -> None:
-        missing = [s for s in self.recipe.sources if s.name in self.archives and not self.archives[s.name].exists()]
-        download = sum(source.gigabytes for source in missing)
-        # A trial still downloads whole archives, but writes little.
-        work = self.recipe.gigabytes if self.args.limit is None and not self.given else 0.1
-        folder = next(path for path in (self.args.output, *self.args.output.parents) if path.is_dir())
-        free = shutil.disk_usage(folder).free / 1e9
+    def _steps(self) -> list[Step]:
+        """Returns the steps after the download."""
+        recipe, args = self.recipe, self.args
+        settings = {
+            "limit": args.limit,
+            "rules": [recipe.max_words, recipe.max_ratio, recipe.lowercase, str(recipe.valid), recipe.test],
+            "files": self._stamps(),
+        }
+        return [
+            Step("clean", "clean", settings, [self.text], self._clean),
+            Step("subwords", f"learn {args.vocabulary:,} subwords", {"vocabulary": args.vocabulary},
+                 [self.model.parent], self._learn),
+            Step("encode", "encode", {}, [self.encoded], self._encode),
+            Step("binarise", "binarise", {}, [self.data], self._binarise),
+        ]  # fmt: skip
+
+    def _stamps(self) -> list[list]:
+        """Returns name, size and time of change of all files that are read.
+
+        A download that was removed to save space counts as what it was.
+        """
+        before = {stamp[0]: stamp for stamp in self._state("clean").get("settings", {}).get("files", [])}
+        found = []
+        for path in sorted([*itertools.chain.from_iterable(self.given.values()), *self.archives.values()]):
+            if path.exists():
+                found.append([path.name, path.stat().st_size, path.stat().st_mtime_ns])
+            else:
+                found.append(before.get(path.name, [path.name, 0, 0]))
+        return found
+
+    def _state(self, name: str) -> dict:
+        """Returns what the work folder remembers of a step."""
+        try:
+            return json.loads((self.folder / "state" / f"{name}.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def _pending(self) -> list[Step]:
+        """Returns the steps that :meth:`run` would do: the first that is not done, and all after it."""
+        steps, after = self._steps(), ""
+        for place, step in enumerate(steps):
+            state = self._state(step.name)
+            same = state.get("settings") == {**step.settings, "after": after} and state.get("done")
+            if not (same and all(path.exists() for path in step.outputs)):
+                return steps[place:]
+            after = state["token"]
+        return []
+
+    def _missing(self) -> dict[str, Path]:
+        """Returns the archives that are to be downloaded: only cleaning reads them."""
+        cleans = any(step.name == "clean" for step in self._pending())
+        return {name: path for name, path in self.archives.items() if cleans and not path.exists()}
+
+    def _announce(self) -> None:
+        """Says what will be needed, and stops where the disk has not enough."""
+        download = work = 0.0
+        if self._pending():
+            download = download_size(self.recipe, self._missing())
+            work = work_size(self.recipe, itertools.chain.from_iterable(self.given.values()), self.args.limit)
+            there = (self.text, self.model.parent, self.encoded, self.data, self.unpacked)
+            work = max(0, work - present_size(there))
+        free = check_space(self.folder, download + work, bool(self._pending()) and not self.args.no_disk_check)
         print(
-            f"{self.recipe.title}\nDownloads: {download:.1f} GB; disk space for the rest: about {work:.1f} GB; free in "
-            f"{folder}: {free:.1f} GB",
+            f"{self.recipe.title}\nDownloads: {size_text(download)}; disk space for the rest: about {size_text(work)}; "
+            f"{free}",
             flush=True,
         )
-        if free < download + work:
-            raise PipelineError(
-                f"{folder} has {free:.1f} GB free, about {download + work:.1f} GB are needed: give another --output, a "
-                "--limit, or --no-disk-check"
-            )
 
     def run(self) -> None:
         """Does all that is not done yet, and prints what to do next."""
-        work = self.work
+        work, after = self.work, ""
         with work.stage("download"):
-            work.step("download", {"files": sorted(map(str, self.archives.values()))}, [], self._download)
-        with work.stage("clean"):
-            recipe = self.recipe
-            settings = {
-                "limit": self.args.limit,
-                "given": sorted(str(path) for pair in self.given.values() for path in pair),
-                "rules": [recipe.max_words, recipe.max_ratio, recipe.lowercase, str(recipe.valid), recipe.test],
-                "after": work.token("download"),
-            }
-            work.step("clean", settings, [self.text], self._clean)
-        with work.stage(f"learn {self.args.vocabulary:,} subwords"):
-            settings = {"vocabulary": self.args.vocabulary, "after": work.token("clean")}
-            work.step("subwords", settings, [self.model.parent], self._learn)
-        with work.stage("encode"):
-            work.step("encode", {"after": work.token("subwords")}, [self.encoded], self._encode)
-        with work.stage("binarise"):
-            work.step("binarise", {"after": work.token("encode")}, [self.data], self._binarise)
+            # Not a step that is remembered: what counts is whether the files are there when they are read.
+            if self._missing():
+                work.announce()
+                self._download()
+        for step in self._steps():
+            with work.stage(step.title):
+                work.step(step.name, {**step.settings, "after": after}, step.outputs, step.action)
+            after = work.token(step.name)
         print(f"ready: {self.data} (subword model beside the dictionaries), raw test text: {self.text}/test.raw.*")
-        print("next:\n  " + self.next_command())
+        print("next:\n  " + "\nand, with a subnet:\n  ".join(self.next_commands()))
 
-    def next_command(self) -> str:
-        """Returns the command that trains a supernet on the data."""
-        return f"fairseq-hydra-train --config-dir configs/train --config-name {self.name}_supernet_1gpu " + (
-            f"task.data={self.data} common.user_dir=$PWD/fairseq_mos"
-        )
+    def next_commands(self) -> list[str]:
+        """Returns the command that trains a supernet on the data, and the one that scores a subnet."""
+        published = self.recipe.test and "test" not in self.given
+        sets = [self.recipe.test, *self.recipe.newer] if published else [str(self.text / "test.raw")]
+        return [
+            f"bash examples/{self.name}/train.sh supernet --data {shlex.quote(str(self.data))}",
+            f"fairseq-mos evaluate --path subnet/model.pt --test-set {shlex.join(sets)} {self.recipe.decoding} "
+            "--output scores",
+        ]
 
     def _download(self) -> None:
         from fairseq_mos.download import download
         from fairseq_mos.errors import UserError
 
+        missing = self._missing()
         for source in self.recipe.sources:
-            if source.name in self.archives and not self.archives[source.name].exists():
-                self.work.say(f"{source.url} (about {source.gigabytes} GB)")
+            if source.name in missing:
+                self.work.say(f"{source.url} (about {size_text(source.gigabytes * 1e9)})")
                 try:
-                    download(source.url, self.archives[source.name])
+                    download(source.url, missing[source.name])
                 except UserError as error:
                     raise PipelineError(str(error)) from error
 
-    def _raw_train(self) -> Iterator[tuple[str, str]]:
+    def _raw_train(self, dropped: Counter) -> Iterator[tuple[str, str]]:
         if self.given:
             yield from itertools.islice(text_pairs(list(self.given["train"])), self.args.limit)
             return
         for source in self.recipe.sources:
-            scratch = self.folder / "unpacked" / source.name
-            pairs = source_pairs(source, self.archives[source.name], self.languages, scratch)
+            scratch = self.unpacked / source.name
+            pairs = source_pairs(source, self.archives[source.name], self.languages, scratch, dropped)
             yield from itertools.islice(pairs, self.args.limit)
             # A trial may have stopped reading early; either way the archive stays.
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _clean(self) -> None:
+        # What an interrupted run has unpacked may be from other archives.
+        shutil.rmtree(self.unpacked, ignore_errors=True)
+        try:
+            self._write_text()
+        except DamagedFile as error:
+            given = self.args.source is not None
+            advice = "put a whole one into --from" if given else "remove it, then run again to download it anew"
+            raise PipelineError(f"{error}: {advice}") from error
+        finally:
+            shutil.rmtree(self.unpacked, ignore_errors=True)
+
+    def _write_text(self) -> None:
         from tqdm import tqdm
 
         recipe, dropped = self.recipe, Counter()
@@ -140,7 +210,7 @@ class Preparation:
         if every and self.args.limit:
             # A trial should have something to validate on.
             every = min(every, max(5, self.args.limit // 20))
-        pairs = clean(self._raw_train(), recipe.max_words, recipe.max_ratio, recipe.lowercase, dropped)
+        pairs = clean(self._raw_train(dropped), recipe.max_words, recipe.max_ratio, recipe.lowercase, dropped)
         counts = Counter()
         self.text.mkdir(parents=True)
         streams = {
@@ -179,12 +249,15 @@ class Preparation:
         from fairseq_mos.metrics.testsets import load_test_set
 
         if split in self.given:
-            return tuple(list(side) for side in zip(*text_pairs(list(self.given[split]))))
+            pairs = list(text_pairs(list(self.given[split])))
+            if not pairs:
+                raise PipelineError(f"{self.given[split][0]} is empty")
+            return tuple(list(side) for side in zip(*pairs))
         name = self.recipe.valid if split == "valid" else self.recipe.test
         if isinstance(name, int):
             return None
         if not name and self.archives:
-            archive, scratch = self.archives[self.recipe.sources[0].name], self.folder / "unpacked" / "test"
+            archive, scratch = self.archives[self.recipe.sources[0].name], self.unpacked / "test"
             sides = [
                 [
                     line
@@ -208,58 +281,16 @@ class Preparation:
         return found.sources, found.references[0]
 
     def _learn(self) -> None:
-        import sentencepiece
-
-        self.model.parent.mkdir(parents=True)
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                input=[str(self.text / f"train.{language}") for language in self.languages],
-                model_prefix=str(self.model.with_suffix("")),
-                vocab_size=self.args.vocabulary,
-                model_type="bpe",
-                character_coverage=0.9999,
-                # Enough to learn subwords from, and what fits into memory.
-                input_sentence_size=5_000_000,
-                shuffle_input_sentence=True,
-                num_threads=self.args.workers,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[-160:]
-            raise PipelineError(f"--vocabulary {self.args.vocabulary} does not suit this text: {reason}") from error
-        write_dictionary(self.model, self.model.parent / "dict.txt")
+        learn([self.text / f"train.{language}" for language in self.languages], self.model, self.args)
 
     def _encode(self) -> None:
-        import sentencepiece
-
-        processor = sentencepiece.SentencePieceProcessor(model_file=str(self.model))
         self.encoded.mkdir(parents=True)
         for split in SPLITS:
             files = [self.text / f"{split}.{language}" for language in self.languages]
-            outputs = [open(self.encoded / file.name, "w", encoding="utf-8", newline="\n") for file in files]  # noqa: SIM115
-            long = 0
-            try:
-                pairs = text_pairs(files)
-                while batch := list(itertools.islice(pairs, 100_000)):
-                    sides = [
-                        processor.encode(list(side), out_type=str, num_threads=self.args.workers)
-                        for side in zip(*batch)
-                    ]
-                    for pair in zip(*sides):
-                        if max(map(len, pair)) > _MAX_PIECES[split]:
-                            long += 1
-                            if split != "test":
-                                continue
-                            # No test sentence may vanish.
-                            pair = tuple(pieces[: _MAX_PIECES[split]] for pieces in pair)
-                        for output, pieces in zip(outputs, pair):
-                            output.write(" ".join(pieces) + "\n")
-            finally:
-                for output in outputs:
-                    output.close()
+            long = encode(self.model, files, self.encoded, split, self.args.workers)
             if long:
                 done = "cut" if split == "test" else "left out"
-                self.work.say(f"{split}: {long:,} pairs of more than {_MAX_PIECES[split]} subwords {done}")
+                self.work.say(f"{split}: {long:,} pairs of more than {MAX_PIECES[split]} subwords {done}")
 
     def _binarise(self) -> None:
         arguments = ["--source-lang", self.languages[0], "--target-lang", self.languages[1]]
@@ -271,22 +302,3 @@ class Preparation:
         self.work.say(printable("fairseq_cli.preprocess", arguments))
         run_command("fairseq_cli.preprocess", arguments, self.work.log("preprocess"), self.args.workers)
         shutil.copyfile(self.model, self.data / MODEL)
-
-
-def _given_text(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path, Path]]:
-    """Returns split -> files of plain text in a folder; empty where it holds no training text.
-
-    Raises:
-        PipelineError: one side of a split is missing.
-    """
-    found = {}
-    for split in SPLITS:
-        pair = [
-            next((p for p in (folder / f"{split}.{lang}", folder / f"{split}.{lang}.gz") if p.is_file()), None)
-            for lang in languages
-        ]
-        if all(pair):
-            found[split] = tuple(pair)
-        elif any(pair):
-            raise PipelineError(f"{folder} has no {split}.{languages[pair.index(None)]}, only the other side")
-    return found if "train" in found else {}

@@ -1,6 +1,7 @@
 """The published training recipes as fairseq-train's flags. Standard library only.
 
-python -m corpora.training NAME STAGE FLAGS...     see examples/wmt14_en_de/train.sh --help
+python -m corpora.training NAME STAGE FLAGS...           see examples/wmt14_en_de/train.sh --help
+python -m corpora.training --check NAME STAGE FLAGS...   checks the flags alone: exit code 0 or 2
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.arguments import OneLineParser, natural
-from pipeline.config import EXAMPLES
+from pipeline.config import EXAMPLES, ROOT
 
-from corpora.recipes import RECIPES
+from corpora.recipes import MAX_PIECES, RECIPES
 
 STAGES = {
     "supernet": "the supernet",
@@ -84,7 +85,7 @@ def train_flags(
     routing: str = "neuron",
     subnet: str = "search/best.yaml",
     weights: str = "subnet/model.pt",
-    user_dir: str = "fairseq_mos",
+    user_dir: str = str(ROOT / "fairseq_mos"),
 ) -> list[str]:
     """Returns the arguments of fairseq-train.
 
@@ -128,25 +129,39 @@ def train_flags(
 
 
 def launch_command(flags: list[str], gpus: int, nodes: int, slurm: bool) -> str:
-    """Returns the command that starts the training.
+    """Returns the command that starts the training, without what keeps its log.
 
     Args:
         flags: arguments of fairseq-train.
         gpus: GPUs of all nodes together.
         nodes: how many nodes.
-        slurm: through srun instead of torchrun, for several nodes.
+        slurm: through srun.
     """
-    if nodes == 1:
-        return "fairseq-train " + shlex.join([*flags, "--distributed-world-size", str(gpus)])
+    # Without it fairseq takes the GPUs of its own node for all, and with one a node trains alone.
+    train = "fairseq-train " + shlex.join([*flags, "--distributed-world-size", str(gpus)])
     if slurm:
-        return (
-            f"srun --nodes {nodes} --ntasks-per-node {gpus // nodes} --gpus-per-node {gpus // nodes} fairseq-train "
-            + shlex.join([*flags, "--distributed-world-size", str(gpus), "--distributed-port", "29500"])
-        )
+        tasks = f"--ntasks-per-node {gpus // nodes} --gpus-per-node {gpus // nodes}"
+        return f"srun --nodes {nodes} {tasks} {train} --distributed-port 29500"
+    if nodes == 1:
+        return train
     return (
         f"torchrun --nnodes {nodes} --nproc-per-node {gpus // nodes} --rdzv-backend c10d --rdzv-endpoint "
-        f"HOST_OF_THE_FIRST_NODE:29500 --no-python fairseq-train {shlex.join(flags)}"
+        f"HOST_OF_THE_FIRST_NODE:29500 --no-python {train}"
     )
+
+
+def logged(command: str, save_dir: str, stage: str) -> str:
+    """Returns a command line that also adds what is printed to a log in the checkpoints' folder.
+
+    `fairseq-mos report` looks for it by its name. fairseq's own --log-file leaves out what its lines are about.
+    """
+    log = shlex.quote(str(Path(save_dir) / f"train-{stage}.log"))
+    return f"mkdir -p {shlex.quote(save_dir)} && {command} 2>&1 | tee -a {log}"
+
+
+def _relative(path: Path) -> str:
+    """Returns a path as people write it: short where they are in the repository's folder, else absolute."""
+    return str(path.relative_to(ROOT)) if Path.cwd() == ROOT else str(path)
 
 
 def build_parser(name: str) -> argparse.ArgumentParser:
@@ -161,11 +176,11 @@ def build_parser(name: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("stage", choices=list(STAGES), help="; ".join(f"{stage}: {text}" for stage, text in STAGES.items()))
     add("--routing", choices=ROUTINGS, default="neuron", help="of the supernet: how experts are mixed")
-    add("--data", default=f"examples/{name}/work/all/data-bin", help="binarised data")
+    add("--data", default=_relative(EXAMPLES / name / "work" / "all" / "data-bin"), help="binarised data")
     add("--save-dir", help="folder for checkpoints; the stage's name (and routing) below checkpoints/ by default")
     add("--gpus", type=natural, default=1, help="GPUs of all nodes together; the batch of an update stays the same")
-    add("--nodes", type=natural, default=1, help="nodes; prints what to run on each, or the srun line")
-    add("--slurm", action="store_true", help="several nodes through Slurm")
+    add("--nodes", type=natural, default=1, help="nodes; with several, prints what to run on each")
+    add("--slurm", action="store_true", help="through Slurm: prints the srun line")
     add("--subnet", default="search/best.yaml", help="of scratch and retrain: the architecture")
     add("--weights", default="subnet/model.pt", help="of retrain: the extracted subnet")
     add("--print", action="store_true", dest="only_print", help="print the command instead of running it")
@@ -174,6 +189,8 @@ def build_parser(name: str) -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Prints or runs one training command."""
+    only_check = argv[:1] == ["--check"]
+    argv = argv[1:] if only_check else argv
     if not argv or argv[0] not in RECIPES:
         sys.exit(f"usage: python -m corpora.training {{{','.join(RECIPES)}}} STAGE FLAGS...")
     name, rest = argv[0], argv[1:]
@@ -185,24 +202,33 @@ def main(argv: list[str]) -> int:
     batch = RECIPES_OF_TRAINING[name].batch
     if batch % args.gpus:
         parser.error(f"--gpus is {args.gpus}, allowed: a number that divides {batch} tokens, such as 1, 2, 4 or 8")
+    # A sentence needs a place for its end, too.
+    longest = MAX_PIECES["train"] + 1
+    if batch // args.gpus < longest:
+        parser.error(
+            f"--gpus is {args.gpus}, allowed: {batch // longest} at most, since an update has {batch} tokens and a GPU "
+            f"has to take a sentence of {longest}"
+        )
+    if only_check:
+        return 0
     save_dir = args.save_dir
     if save_dir is None:
         save_dir = f"checkpoints/{name}/" + (f"supernet_{args.routing}" if args.stage == "supernet" else args.stage)
     flags = train_flags(
-        name, args.stage, args.data, save_dir, args.gpus, args.routing, args.subnet, args.weights
+        name, args.stage, args.data, save_dir, args.gpus, args.routing, args.subnet, args.weights,
+        _relative(ROOT / "fairseq_mos"),
     ) + rest[split + 1 :]  # fmt: skip
-    command = launch_command(flags, args.gpus, args.nodes, args.slurm)
+    command = logged(launch_command(flags, args.gpus, args.nodes, args.slurm), save_dir, args.stage)
     print(command, flush=True)
-    if args.only_print or args.nodes > 1:
+    if args.only_print or args.nodes > 1 or args.slurm:
         return 0
     needed = [args.data] + ([args.subnet] if args.stage != "supernet" else [])
     for path in needed + ([args.weights] if args.stage == "retrain" else []):
         if not Path(path).exists():
             parser.error(f"{path} does not exist" + (f": run examples/{name}/prepare.sh first" * (path == args.data)))
-    words = shlex.split(command)
-    os.execv(shutil.which(words[0]) or words[0], words)
+    # The exit code is the training's, not that of what writes the log.
+    os.execv(shutil.which("bash") or "/bin/bash", ["bash", "-c", f"set -o pipefail; {command}"])
 
 
 if __name__ == "__main__":
-    os.chdir(EXAMPLES.parent)
     sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,3 @@
 #!/usr/bin/env bash
 # Trains with the published hyper-parameters: bash examples/iwslt14_de_en/train.sh {supernet,scratch,retrain} [--gpus N] [--help]
-set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-source "$root/examples/bootstrap.sh"
-mos_bootstrap
-PYTHONPATH=$root/examples exec python -m corpora.training iwslt14_de_en "$@"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../corpora/train.sh" iwslt14_de_en "$@"

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.logs import configure_logging
@@ -33,9 +34,19 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a bad argument in one line, without the usage text.
+
+    The examples have a twin (examples/pipeline/arguments.py), which has to work before this package is installed.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
 def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
     """Builds the parser; only `verb`, if given, gets its arguments (and its imports)."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fairseq-mos",
         description="Mixture-of-Supernets for fairseq: what fairseq's own commands lack.",
     )

@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="checkpoints: supernet (with --architecture), extracted, retrained, stock transformer, or exported folder",
     )
     systems.add_argument(
-        "--architecture", nargs="+", default=[], help="of supernets: YAML files, largest, smallest or random:SEED"
+        "--architecture",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]ARCHITECTURE",
+        help="of supernets: YAML files, largest, smallest or random:SEED",
     )
     systems.add_argument(
         "--hypotheses", nargs="+", default=[], metavar="[NAME=]FILE", help="translations to score, one sentence a line"
@@ -29,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--test-set",
         nargs="+",
         required=True,
-        metavar="NAME",
-        help="sacreBLEU's name (wmt14, wmt22, ...), or PREFIX of raw files PREFIX.en and PREFIX.de",
+        metavar="[NAME=]SET",
+        help="sacreBLEU's name (wmt14, wmt22, ...), or prefix PREFIX of raw files PREFIX.en and PREFIX.de",
     )
     tests.add_argument("--source-lang", help="source language (default: the first checkpoint's)")
     tests.add_argument("--target-lang", help="target language (default: the first checkpoint's)")

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import copy
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import fairseq_mos.version
+from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 from fairseq_mos.metrics.compound import compound_bleu
-from fairseq_mos.metrics.neural import comet_scores
-from fairseq_mos.metrics.scores import build_metrics, check_bootstrap, check_counts, score_systems
+from fairseq_mos.metrics.neural import check_comet, comet_scores
+from fairseq_mos.metrics.scores import Score, build_metrics, check_counts, check_samples, score_systems
 from fairseq_mos.metrics.systems import (
-    Decoding,
     System,
+    given_name,
+    identity,
     named_systems,
     read_hypotheses,
-    translate,
     translation_file,
-    weights_digest,
 )
 from fairseq_mos.metrics.tables import Row
 from fairseq_mos.metrics.testsets import TestSet, load_test_set
+from fairseq_mos.metrics.translating import Decoding, Translator
 
 
 def evaluate(args: argparse.Namespace) -> list[Row]:
@@ -39,41 +44,60 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
     decoding = Decoding(
         args.beam, args.lenpen, args.max_tokens, args.bpe, args.tokenizer, "cuda" if on_gpu else "cpu", args.fp16
     )
-    check_bootstrap(args.bootstrap)
+    latency = LatencySettings(threads=args.threads, runs=args.runs) if args.latency else None
+    check_samples(args.bootstrap, args.paired_trials)
     metrics = [name.strip() for name in args.metrics.split(",")]
-    given = dict(map(read_hypotheses, args.hypotheses))
-    systems = load_systems(args.path, args.architecture, args.data)
+    given = list(map(read_hypotheses, args.hypotheses))
+    systems = load_systems(args.path, args.architecture, args.data, [name for name, _ in given])
+    given = dict(given)
     pair = language_pair(systems, args.source_lang, args.target_lang)
     build_metrics(metrics, pair[1])
-    taken = sorted(set(given) & {system.name for system in systems})
-    if taken:
-        raise UserError(f"two systems are called {taken[0]}: give them names, as in --hypotheses NAME=FILE")
-    test_sets = [load_test_set(spec, *pair) for spec in args.test_set]
+    test_sets = load_test_sets(args.test_set, pair)
+    _check_files([*(system.name for system in systems), *given], test_sets)
     for test_set in test_sets:
         check_counts(given, test_set.references, test_set.name)
     if args.compound_bleu:
         compound_bleu([""], [[""]], pair[1])
-    for system in systems:
-        system.costs.update(_costs(system, args))
+    if args.comet:
+        check_comet(args.comet, args.comet_python)
+    folder = Path(args.output) / "translations"
+    _check_writable(folder)
+    # Preparing a model for translation changes what can be counted and measured.
+    costs = {system.name: _counted(system) for system in systems}
+    dense = {s.name: copy.deepcopy(s.bundle.model) for s in systems if latency and costs[s.name]}
+    translators = {system.name: Translator(system, decoding, folder) for system in systems}
+    for test_set in test_sets:
+        for translator in translators.values():
+            translator.check(test_set)
+    # Nothing was written up to here, and nothing that a user gave should be found wrong from here on.
+    measured = {name: _measured(model, latency) for name, model in dense.items()}
     rows = []
     for test_set in test_sets:
-        rows += _rows(test_set, systems, given, decoding, metrics, pair[1], args)
+        hypotheses = {name: translator.translate(test_set) for name, translator in translators.items()}
+        _keep_texts(folder, test_set, given)
+        found = _scores(test_set, {**hypotheses, **given}, metrics, pair[1], args, decoding)
+        for name, scores in found.items():
+            about = _about(systems, name, decoding)
+            times, how = measured.get(name, ({}, ""))
+            rows.append(Row(name, test_set.name, scores, {**costs.get(name, {}), **times}, how, about))
     return rows
 
 
-def load_systems(paths: Sequence[str], architectures: Sequence[str], data: str | None) -> list[System]:
-    """Loads all checkpoints.
+def load_systems(
+    paths: Sequence[str], architectures: Sequence[str], data: str | None, others: Sequence[str] = ()
+) -> list[System]:
+    """Loads all checkpoints; `others` are names that are taken.
 
     Raises:
         UserError: unusable ones.
     """
     from fairseq_mos.export.source import load_bundle
 
-    systems = named_systems(paths, architectures)
+    systems = named_systems(paths, architectures, others)
     for system in systems:
         system.bundle = load_bundle(system.path, system.architecture, data)
         # Before anything converts them to half precision.
-        system.digest = weights_digest(system.bundle.model.state_dict())
+        system.identity = identity(system.bundle)
     return systems
 
 
@@ -93,19 +117,72 @@ def language_pair(systems: Sequence[System], source: str | None, target: str | N
     return source, target
 
 
-def _costs(system: System, args: argparse.Namespace) -> dict[str, float]:
-    from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
+def load_test_sets(specs: Sequence[str], pair: tuple[str, str]) -> list[TestSet]:
+    """Loads all test sets, each `SPEC` or `NAME=SPEC`.
+
+    Raises:
+        UserError: unusable ones, or two of one name.
+    """
+    found: dict[str, TestSet] = {}
+    for text in specs:
+        name, spec = given_name(text)
+        test_set = load_test_set(spec, *pair)
+        name = name or test_set.name
+        if name in found:
+            raise UserError(f"two test sets are called {name}: give them names, as in --test-set NAME=PREFIX")
+        found[name] = replace(test_set, name=name)
+    return list(found.values())
+
+
+def _check_files(systems: Sequence[str], test_sets: Sequence[TestSet]) -> None:
+    """Raises where two texts would be written to one file: their names keep letters, digits and `-_.` only.
+
+    Raises:
+        UserError: names both.
+    """
+    taken: dict[Path, str] = {}
+    for test_set in test_sets:
+        texts = {f"{system} on {test_set.name}": (system, test_set.name) for system in systems}
+        texts.update({f"the {part} of {test_set.name}": (test_set.name, part) for part in ("source", "reference")})
+        for text, names in texts.items():
+            file = translation_file(Path(), *names)
+            if file in taken:
+                raise UserError(
+                    f"{taken[file]} and {text} would both be written to {file}: give other names, as in NAME=PATH"
+                )
+            taken[file] = text
+
+
+def _check_writable(folder: Path) -> None:
+    """Raises where a folder cannot be made or written to; makes nothing.
+
+    Raises:
+        UserError: names what is in the way.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise UserError(f"cannot write to {folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {folder}: no permission in {there}")
+
+
+def _counted(system: System) -> dict[str, float]:
     from fairseq_mos.cost.profiling import profile
 
     try:
         counted = profile(system.bundle.model)
     except (AttributeError, RuntimeError):
         return {}  # programs of torch.export hold constants, not layers that could be counted
-    costs = {name: counted[name] for name in ("params", "params_no_embed", "flops")}
-    if args.latency:
-        settings = LatencySettings(threads=args.threads, runs=args.runs)
-        costs["latency_ms"] = LatencyMeter(settings).measure(system.bundle.model).median_ms
-    return costs
+    return {name: counted[name] for name in ("params", "params_no_embed", "flops")}
+
+
+def _measured(model: nn.Module, settings: LatencySettings) -> tuple[dict[str, float], str]:
+    """Returns a model's latency and how it was measured."""
+    meter = LatencyMeter(settings)
+    found = meter.measure(model)
+    signature = {**meter.settings.signature(), "runs": settings.runs}
+    times = {"latency_ms": found.median_ms, "latency_low_ms": found.low_ms, "latency_high_ms": found.high_ms}
+    return times, "|".join(f"{name}:{value}" for name, value in signature.items())
 
 
 def _keep_texts(folder: Path, test_set: TestSet, given: dict) -> None:
@@ -118,14 +195,11 @@ def _keep_texts(folder: Path, test_set: TestSet, given: dict) -> None:
             stream.writelines(f"{line}\n" for line in lines)
 
 
-def _rows(
-    test_set: TestSet, systems: Sequence[System], given: dict, decoding: Decoding, metrics: Sequence[str],
-    target_lang: str, args: argparse.Namespace,
-) -> list[Row]:  # fmt: skip
-    folder = Path(args.output) / "translations"
-    hypotheses = {system.name: translate(system, test_set, decoding, folder) for system in systems}
-    hypotheses.update(given)
-    _keep_texts(folder, test_set, given)
+def _scores(
+    test_set: TestSet, hypotheses: dict, metrics: Sequence[str], target_lang: str, args: argparse.Namespace,
+    decoding: Decoding,
+) -> dict[str, dict[str, Score]]:  # fmt: skip
+    """Returns system -> metric -> score."""
     paired = None if args.paired == "none" or len(hypotheses) < 2 else args.paired
     scores = score_systems(
         hypotheses, test_set.references, metrics, target_lang, args.bootstrap, paired, args.paired_trials
@@ -141,11 +215,13 @@ def _rows(
         )  # fmt: skip
         for name, found in answers.items():
             scores[name][found.metric] = found
-    costs = {system.name: system.costs for system in systems}
-    about = (
-        f"{decoding.signature()}|fairseq-mos:{fairseq_mos.version.__version__}|torch:{torch.__version__.split('+')[0]}"
-    )
-    return [
-        Row(name, test_set.name, found, costs.get(name, {}), about if name in costs else "translations:given")
-        for name, found in scores.items()
-    ]
+    return scores
+
+
+def _about(systems: Sequence[System], name: str, decoding: Decoding) -> str:
+    """Returns a row's signature: model, decoding and versions."""
+    system = next((system for system in systems if system.name == name), None)
+    if system is None:
+        return "translations:given"
+    versions = f"fairseq-mos:{fairseq_mos.version.__version__}|torch:{torch.__version__.split('+')[0]}"
+    return f"{system.signature()}|{decoding.signature()}|{versions}"

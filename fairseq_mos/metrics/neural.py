@@ -1,6 +1,6 @@
 """COMET in an environment of its own: its pinned numpy does not go together with this project's.
 
-python -m venv comet-env && comet-env/bin/pip install unbabel-comet
+python -m venv comet-env && comet-env/bin/pip install unbabel-comet "setuptools<81"
 fairseq-mos evaluate ... --comet Unbabel/wmt22-comet-da --comet-python comet-env/bin/python
 """
 
@@ -16,6 +16,26 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.metrics.scores import Score
 
 SCRIPT = Path(__file__).with_name("neural_script.py")
+
+
+def check_comet(model: str, python: str) -> None:
+    """Raises for what would not work, without loading a model.
+
+    Raises:
+        UserError: no such interpreter, no unbabel-comet in its environment, or a folder that holds no model.
+    """
+    _run(python, model, "check", model)
+
+
+def _run(python: str, model: str, *arguments: str) -> None:
+    try:
+        # -I: nothing of this environment reaches the other one.
+        done = subprocess.run([python, "-I", str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(f"--comet-python {python}: {error.strerror or error}") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(f"COMET ({model}): {lines[-1][:300] if lines else f'exit code {done.returncode}'}")
 
 
 def comet_scores(
@@ -57,16 +77,7 @@ def comet_scores(
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder, "request.json"), Path(folder, "answer.json")
         asked.write_text(json.dumps(request), "utf-8")
-        try:
-            # -I: nothing of this environment reaches the other one.
-            done = subprocess.run(
-                [python, "-I", str(SCRIPT), str(asked), str(answered)], capture_output=True, text=True, check=False
-            )
-        except OSError as error:
-            raise UserError(f"--comet-python {python}: {error.strerror or error}") from error
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise UserError(f"COMET ({model}): {lines[-1][:300] if lines else f'exit code {done.returncode}'}")
+        _run(python, model, str(asked), str(answered))
         answer = json.loads(answered.read_text("utf-8"))
     signature = f"model:{model}|comet:{answer['version']}"
     return {name: Score("comet", score, None, None, signature) for name, score in answer["scores"].items()}

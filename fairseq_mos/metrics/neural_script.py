@@ -1,15 +1,19 @@
 """Runs in the environment of unbabel-comet: python neural_script.py REQUEST.json ANSWER.json
+or, to see whether that would work: python neural_script.py check MODEL
 
 Imports nothing of this project.
 """
 
+import importlib.util
 import json
 import os
 import sys
 
+INSTALL = 'pip install unbabel-comet "setuptools<81"'
 
-def find_model(name):
-    """Returns the checkpoint of a file, a folder or a published name."""
+
+def local_model(name):
+    """Returns the checkpoint of a file or a folder; None for a published name."""
     if os.path.isfile(name):
         return name
     if os.path.isdir(name):
@@ -17,9 +21,14 @@ def find_model(name):
         if not os.path.isfile(inside):
             sys.exit(f"{name} holds no checkpoints/model.ckpt")
         return inside
-    from comet import download_model
+    return None
 
-    return download_model(name)
+
+def check(name):
+    """Ends with a message where the package or a local model is missing."""
+    if importlib.util.find_spec("comet") is None:
+        sys.exit(f"unbabel-comet is not installed in {sys.executable}: {INSTALL}")
+    local_model(name)
 
 
 def main(request_path, answer_path):
@@ -29,10 +38,11 @@ def main(request_path, answer_path):
     try:
         from importlib.metadata import version
 
-        from comet import load_from_checkpoint
+        from comet import download_model, load_from_checkpoint
     except ImportError as error:
-        sys.exit(f"unbabel-comet is not installed in {sys.executable}: pip install unbabel-comet ({error})")
-    model = load_from_checkpoint(find_model(request["model"]))
+        sys.exit(f"unbabel-comet cannot be imported in {sys.executable}: {INSTALL} ({error})")
+    name = request["model"]
+    model = load_from_checkpoint(local_model(name) or download_model(name))
     scores = {}
     for name, samples in request["systems"].items():
         output = model.predict(
@@ -45,4 +55,4 @@ def main(request_path, answer_path):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    check(sys.argv[2]) if sys.argv[1] == "check" else main(*sys.argv[1:])

@@ -24,6 +24,7 @@ class Score:
         signature: sacreBLEU's signature, or what stands for it.
         p_value: of the difference to the first system, or None; also where their translations are the same, for which
             sacreBLEU's tests give no meaningful number.
+        test: sacreBLEU's signature of the test that gave the p-value, or None.
     """
 
     metric: str
@@ -32,6 +33,7 @@ class Score:
     high: float | None
     signature: str
     p_value: float | None = None
+    test: str | None = None
 
 
 def build_metrics(names: Sequence[str], target_lang: str) -> dict:
@@ -40,15 +42,24 @@ def build_metrics(names: Sequence[str], target_lang: str) -> dict:
     BLEU's tokeniser is sacreBLEU's choice for the target language.
 
     Raises:
-        UserError: an unknown name.
+        UserError: an unknown or repeated name, or a language whose tokeniser is not installed.
     """
     from sacrebleu.metrics import BLEU, CHRF, TER
 
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
         raise UserError(f"--metrics: {unknown[0] if unknown else ''!r} is unknown, allowed: {', '.join(METRICS)}")
+    twice = next((name for name in names if list(names).count(name) > 1), None)
+    if twice:
+        raise UserError(f"--metrics: {twice} is given twice")
     makers = {"bleu": lambda: BLEU(trg_lang=target_lang), "chrf": CHRF, "ter": TER}
-    return {name: makers[name]() for name in names}
+    try:
+        return {name: makers[name]() for name in names}
+    except RuntimeError as error:
+        raise UserError(
+            f'BLEU of target language {target_lang} needs another tokeniser: pip install "sacrebleu[{target_lang}]", '
+            "or leave bleu out of --metrics"
+        ) from error
 
 
 def check_counts(hypotheses: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]], test_set: str) -> None:
@@ -66,14 +77,16 @@ def check_counts(hypotheses: Mapping[str, Sequence[str]], references: Sequence[S
             raise UserError(f"test set {test_set} has references of {number} and of {len(stream)} sentences")
 
 
-def check_bootstrap(resamples: int) -> None:
-    """Raises for a number of resamples that is not allowed.
+def check_samples(resamples: int, trials: int) -> None:
+    """Raises for numbers of resamples and of a paired test's samples that are not allowed.
 
     Raises:
         UserError: names the flag.
     """
     if resamples < 0 or resamples == 1:
         raise UserError(f"--bootstrap is {resamples}, allowed: 0 (off) or 2 or more resamples")
+    if trials < 0:
+        raise UserError(f"--paired-trials is {trials}, allowed: 0 (sacreBLEU's default) or more")
 
 
 def score_systems(
@@ -102,7 +115,7 @@ def score_systems(
     Raises:
         UserError: an unknown metric or test, a count that is not allowed, or translations that are missing.
     """
-    check_bootstrap(bootstrap)
+    check_samples(bootstrap, trials)
     check_counts(hypotheses, references, "given")
     tested = _paired(hypotheses, references, names, target_lang, paired, trials) if paired else {}
     found: dict[str, dict[str, Score]] = {}
@@ -116,13 +129,14 @@ def score_systems(
             low = high = None
             if bootstrap:
                 low, high = float(result._mean - result._ci), float(result._mean + result._ci)
-            p_value = tested.get((system, name))
-            found[system][name] = Score(name, float(result.score), low, high, str(metric.get_signature()), p_value)
+            p_value, test = tested.get((system, name), (None, None))
+            signature = str(metric.get_signature())
+            found[system][name] = Score(name, float(result.score), low, high, signature, p_value, test)
     return found
 
 
-def _paired(hypotheses, references, names, target_lang, paired: str, trials: int) -> dict[tuple[str, str], float]:
-    """Returns (system, metric) -> p-value against the first system."""
+def _paired(hypotheses, references, names, target_lang, paired: str, trials: int) -> dict[tuple[str, str], tuple]:
+    """Returns (system, metric) -> p-value against the first system, and the test's signature."""
     from sacrebleu.significance import PairedTest
 
     if paired not in PAIRED:
@@ -132,12 +146,12 @@ def _paired(hypotheses, references, names, target_lang, paired: str, trials: int
     metrics = build_metrics(names, target_lang)
     systems = [(name, list(lines)) for name, lines in hypotheses.items()]
     test = PairedTest(systems, metrics, [list(stream) for stream in references], paired, trials)
-    _, results = test()
+    tests, results = test()
     found = {}
     # It names its columns as the scores print themselves (chrF2), in the order of the metrics.
     columns = [column for column in results if column != "System"]
     for name, column in zip(names, columns):
         for (system, _), result in zip(systems, results[column]):
             if result.p_value is not None and list(hypotheses[system]) != systems[0][1]:
-                found[system, name] = float(result.p_value)
+                found[system, name] = float(result.p_value), str(tests[column])
     return found

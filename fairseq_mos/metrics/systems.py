@@ -1,51 +1,17 @@
-"""The systems of an evaluation: checkpoints that translate, or translations that are there already."""
+"""The systems of an evaluation: what they are called, and what they are."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.download import file_digest
 from fairseq_mos.errors import UserError
-from fairseq_mos.files import atomic_write
-from fairseq_mos.metrics.testsets import TestSet, read_lines
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How to translate; fairseq's options.
-
-    Attributes:
-        beam: beam size.
-        lenpen: length penalty.
-        max_tokens: source tokens of a batch.
-        bpe: `none` for segmented text, else None.
-        tokenizer: tokenizer before the subwords, or None.
-        device: `cpu` or `cuda`.
-        fp16: half precision, on the GPU.
-    """
-
-    beam: int = 5
-    lenpen: float = 1.0
-    max_tokens: int = 4096
-    bpe: str | None = None
-    tokenizer: str | None = None
-    device: str = "cpu"
-    fp16: bool = False
-
-    def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise UserError(f"--beam is {self.beam}, allowed: 1 or more")
-        if self.max_tokens < 1:
-            raise UserError(f"--max-tokens is {self.max_tokens}, allowed: 1 or more")
-
-    def signature(self) -> str:
-        """Returns what translations depend on besides model and text."""
-        precision = "fp16" if self.fp16 else "fp32"
-        return f"beam:{self.beam}|lenpen:{self.lenpen:g}|device:{self.device}|precision:{precision}"
+from fairseq_mos.metrics.testsets import read_lines
 
 
 @dataclass
@@ -57,24 +23,35 @@ class System:
         path: its checkpoint or folder.
         architecture: of a supernet, or None.
         bundle: the loaded model.
-        digest: of its weights.
-        costs: `params`, `params_no_embed`, `flops`, and `latency_ms` where it was measured.
+        identity: digests of all that its translations depend on.
+        supernet: `routing` and `experts` of the supernet that it is a subnet of, as far as they are known.
     """
 
     name: str
     path: str
     architecture: str | None
     bundle: object = None
-    digest: str = ""
-    costs: dict = field(default_factory=dict)
+    identity: dict = field(default_factory=dict)
+    supernet: dict = field(default_factory=dict)
+
+    def signature(self) -> str:
+        """Returns what the model is, as far as it is known."""
+        config, about = self.bundle.config["model"], {"weights": self.identity["weights"][:12]}
+        if config.get("search_space_definition"):
+            about["space"] = SearchSpace.load(config["search_space_definition"]).name
+        about.update(self.supernet)
+        if config.get("architecture_definition"):
+            about["architecture"] = Architecture.load(config["architecture_definition"]).digest()
+        return "|".join(f"{name}:{value}" for name, value in about.items())
 
 
-def named_systems(paths: Sequence[str], architectures: Sequence[str]) -> list[System]:
+def named_systems(paths: Sequence[str], architectures: Sequence[str], others: Sequence[str] = ()) -> list[System]:
     """Returns the systems that the flags describe, supernets with each architecture.
 
     Args:
         paths: each `PATH` or `NAME=PATH`.
-        architectures: for supernets.
+        architectures: for supernets, each `ARCHITECTURE` or `NAME=ARCHITECTURE`.
+        others: names that are taken.
 
     Raises:
         UserError: two systems of one name, a supernet without architecture, or an architecture without supernet.
@@ -85,27 +62,40 @@ def named_systems(paths: Sequence[str], architectures: Sequence[str]) -> list[Sy
     supernets = 0
     for text in paths:
         name, path = split_name(text)
-        if Path(path).is_file() and not path.endswith(".safetensors") and is_supernet(load_state(path)):
+        state = load_state(path) if Path(path).is_file() and not path.endswith(".safetensors") else None
+        if state is not None and is_supernet(state):
             supernets += 1
+            model = state["cfg"].model
+            about = {"routing": str(model.routing), "experts": model.num_experts}
             if not architectures:
                 raise UserError(f"{path} is a supernet, which has many architectures: give --architecture")
             for architecture in architectures:
-                found.append(System(f"{name}:{Path(architecture).stem}", path, architecture))
+                short, architecture = given_name(architecture)
+                # Not the path's stem, which would cut a name such as hat/..._bleu_25.8.
+                short = short or Path(architecture).name.removesuffix(".yaml")
+                found.append(System(f"{name}:{short}", path, architecture, supernet=about))
         else:
             found.append(System(name, path, None))
     if architectures and not supernets:
         raise UserError("--architecture is for supernets, and no --path is one")
-    names = [system.name for system in found]
+    names = [*(system.name for system in found), *others]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError(f"two systems are called {twice}: give them names, as in --path NAME=PATH")
+        flags = "--path NAME=PATH, --architecture NAME=FILE or --hypotheses NAME=FILE"
+        raise UserError(f"two systems are called {twice}: give them names, as in {flags}")
     return found
+
+
+def given_name(text: str) -> tuple[str | None, str]:
+    """Splits `NAME=VALUE`; the name is None where there is none."""
+    name, equals, value = text.partition("=")
+    return (name, value) if equals and name and value and "/" not in name else (None, text)
 
 
 def split_name(text: str) -> tuple[str, str]:
     """Splits `NAME=PATH`; without a name, the file's, and its folder's where files are called alike."""
-    name, equals, path = text.partition("=")
-    if equals and name and path and "/" not in name:
+    name, path = given_name(text)
+    if name is not None:
         return name, path
     file = Path(text)
     plain = ("model", "subnet", "checkpoint_best", "checkpoint_last", "averaged", "average")
@@ -124,75 +114,17 @@ def read_hypotheses(text: str) -> tuple[str, list[str]]:
     return name, read_lines(path)
 
 
-def translate(
-    system: System, test_set: TestSet, decoding: Decoding, folder: Path, say: Callable[[str], None] = print
-) -> list[str]:
-    """Translates a test set, or takes the translations of an earlier run with the same model, text and options.
+def identity(bundle) -> dict[str, str]:
+    """Returns digests of all of a model that its translations depend on.
 
-    Raises:
-        UserError: a sentence that is too long for the model, or a folder that cannot be written to.
+    Weights alone do not tell models apart: heads, and which encoder layers a decoder attends to, change no tensor.
     """
-    from fairseq_mos import hub
-
-    file = translation_file(folder, system.name, test_set.name)
-    key = {
-        "weights": system.digest,
-        "decoding": decoding.signature(),
-        "bpe": decoding.bpe,
-        "tokenizer": decoding.tokenizer,
-        "source": hashlib.sha256("\n".join(test_set.sources).encode()).hexdigest(),
+    config = json.dumps(bundle.config["model"], sort_keys=True, default=str)
+    return {
+        "weights": weights_digest(bundle.model.state_dict()),
+        "model": hashlib.sha256(config.encode()).hexdigest(),
+        **{file.name: file_digest(file) for file in bundle.files()},
     }
-    stamp = file.with_suffix(".json")
-    try:
-        if json.loads(stamp.read_text("utf-8")) == key:
-            lines = file.read_text("utf-8").split("\n")[:-1]
-            if len(lines) == len(test_set.sources):
-                say(f"{system.name} on {test_set.name}: translated before ({file})")
-                return lines
-    except (OSError, ValueError):
-        pass
-    begin = time.monotonic()
-    interface = hub.of_bundle(system.bundle, decoding.bpe, decoding.tokenizer, decoding.max_tokens)
-    interface = interface.to(decoding.device)
-    if decoding.fp16:
-        interface = interface.half()
-    tokens = [interface.encode(sentence) for sentence in test_set.sources]
-    limit = interface.max_positions[0]
-    longest = max(range(len(tokens)), key=lambda index: len(tokens[index]))
-    if len(tokens[longest]) > limit:
-        raise UserError(
-            f"test set {test_set.name}: sentence {longest + 1} has {len(tokens[longest])} subwords, "
-            f"{system.name} takes {limit} at most"
-        )
-    lines = _decode_in_pieces(interface, tokens, decoding, f"{system.name} on {test_set.name}")
-    say(f"{system.name} on {test_set.name}: {len(lines)} sentences in {time.monotonic() - begin:.1f} s")
-    with atomic_write(file) as stream:
-        stream.writelines(f"{line}\n" for line in lines)
-    with atomic_write(stamp) as stream:
-        json.dump(key, stream, indent=1)
-    return lines
-
-
-def _decode_in_pieces(interface, tokens: Sequence, decoding: Decoding, title: str) -> list[str]:
-    """Translates in length-sorted pieces, so that a bar can show how far it is."""
-    from tqdm import tqdm
-
-    order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]), reverse=True)
-    found: dict[int, str] = {}
-    with tqdm(total=len(tokens), unit="sent", desc=title, dynamic_ncols=True, leave=False) as bar:
-        begin = 0
-        while begin < len(order):
-            end, longest = begin + 1, len(tokens[order[begin]])
-            while end < len(order) and (end - begin + 1) * longest <= decoding.max_tokens:
-                end += 1
-            piece = order[begin:end]
-            results = interface.generate([tokens[index] for index in piece], decoding.beam, lenpen=decoding.lenpen)
-            for index, hypotheses in zip(piece, results):
-                # A line break inside a translation would shift all that follow.
-                found[index] = interface.decode(hypotheses[0]["tokens"]).replace("\n", " ").replace("\r", " ")
-            bar.update(len(piece))
-            begin = end
-    return [found[index] for index in range(len(tokens))]
 
 
 def weights_digest(tensors: Mapping) -> str:

@@ -26,7 +26,9 @@ class Row:
         system: its name.
         test_set: the test set's name.
         scores: metric -> score.
-        costs: `params`, `params_no_embed`, `flops`, `latency_ms`, as far as they are known.
+        costs: `params`, `params_no_embed`, `flops`, `latency_ms` and its quartiles `latency_low_ms` and
+            `latency_high_ms`, as far as they are known.
+        latency_signature: how latency was measured, or empty.
         signature: what the translations depend on: model, decoding, versions.
     """
 
@@ -34,6 +36,7 @@ class Row:
     test_set: str
     scores: Mapping[str, Score]
     costs: Mapping[str, float] = field(default_factory=dict)
+    latency_signature: str = ""
     signature: str = ""
 
     def flat(self) -> dict[str, object]:
@@ -45,6 +48,10 @@ class Row:
                 if getattr(score, part) is not None:
                     record[f"{name}_{part}"] = getattr(score, part)
             record[f"{name}_signature"] = score.signature
+            if score.test is not None:
+                record[f"{name}_test"] = score.test
+        if self.latency_signature:
+            record["latency_signature"] = self.latency_signature
         record["signature"] = self.signature
         return record
 
@@ -69,7 +76,9 @@ def _grid(rows: Sequence[Row]) -> list[list[str]]:
         cells += [f"{int(row.costs[name]):,}" if name in row.costs else "-" for name in ("params", "params_no_embed")]
         cells.append(f"{row.costs['flops'] / 1e6:.1f}M" if "flops" in row.costs else "-")
         if latency:
-            cells.append(f"{row.costs['latency_ms']:.1f} ms" if "latency_ms" in row.costs else "-")
+            names = ("latency_ms", "latency_low_ms", "latency_high_ms")
+            measured = [f"{row.costs[name]:.1f}" for name in names if name in row.costs]
+            cells.append("{} ms [{}, {}]".format(*measured) if measured else "-")
         for name in metrics:
             digits = 4 if name == "comet" else 2
             cells.append(_interval(row.scores[name], digits) if name in row.scores else "-")
@@ -87,14 +96,26 @@ def _by_test_set(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def signatures(rows: Sequence[Row]) -> list[str]:
     """Returns every signature once, with what it is of."""
     lines = dict.fromkeys(f"{TITLES[name]}: {score.signature}" for row in rows for name, score in row.scores.items())
+    tests = ((name, score) for row in rows for name, score in row.scores.items() if score.test)
+    lines.update(dict.fromkeys(f"{TITLES[name]}, paired test: {score.test}" for name, score in tests))
+    lines.update(dict.fromkeys(f"latency: {row.latency_signature}" for row in rows if row.latency_signature))
     lines.update(dict.fromkeys(f"translations: {row.signature}" for row in rows if row.signature))
     return list(lines)
 
 
-NOTE = (
-    "In brackets: 95 % confidence interval (bootstrap). p: of the difference to the first system. TER: low is good. "
-    "FLOPs: 2 x multiply-accumulates of 30 source and 30 target tokens, without the output layer."
-)
+def note(rows: Sequence[Row]) -> str:
+    """Returns what a reader has to know of what the tables hold."""
+    scores = [score for row in rows for score in row.scores.values()]
+    parts = {
+        "In brackets: 95 % confidence interval (bootstrap).": any(score.low is not None for score in scores),
+        "Latency: median and quartiles of one sentence.": any("latency_ms" in row.costs for row in rows),
+        "p: of the difference to the first system.": any(score.p_value is not None for score in scores),
+        "TER: low is good.": any(score.metric == "ter" for score in scores),
+        "FLOPs: 2 x multiply-accumulates of 30 source and 30 target tokens, without the output layer.": any(
+            "flops" in row.costs for row in rows
+        ),
+    }
+    return " ".join(text for text, holds in parts.items() if holds)
 
 
 def as_text(rows: Sequence[Row]) -> str:
@@ -108,7 +129,7 @@ def as_text(rows: Sequence[Row]) -> str:
             cells = [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]
             lines.append("  ".join(cells))
         lines.append("")
-    return "\n".join([*lines, NOTE, *signatures(rows)])
+    return "\n".join([*lines, note(rows), *signatures(rows)])
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -118,7 +139,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
         grid = [[cell.replace("|", "\\|") for cell in line] for line in _grid(part)]
         lines += [f"## {test_set}", "", "| " + " | ".join(grid[0]) + " |", "|---|" + "---:|" * (len(grid[0]) - 1)]
         lines += ["| " + " | ".join(line) + " |" for line in grid[1:]] + [""]
-    return "\n".join([*lines, NOTE, "", *(f"- `{line}`" for line in signatures(rows))]) + "\n"
+    return "\n".join([*lines, note(rows), "", *(f"- `{line}`" for line in signatures(rows))]) + "\n"
 
 
 def as_csv(rows: Sequence[Row]) -> str:

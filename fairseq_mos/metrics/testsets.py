@@ -37,12 +37,17 @@ def load_test_set(spec: str, source_lang: str, target_lang: str) -> TestSet:
     Raises:
         UserError: missing or unequal files, or a test set that cannot be had.
     """
+    from sacrebleu import utils
+
     if Path(f"{spec}.{source_lang}").exists() or Path(f"{spec}.{target_lang}").exists():
         sources, references = read_lines(f"{spec}.{source_lang}"), read_lines(f"{spec}.{target_lang}")
         if len(sources) != len(references):
             raise UserError(
                 f"{spec}.{source_lang} has {len(sources)} lines, {spec}.{target_lang} has {len(references)}"
             )
+        if spec in utils.get_available_testsets():
+            files = f"{spec}.{source_lang} and .{target_lang}"
+            print(f"test set {spec}: the files {files}, not sacreBLEU's set of that name")
         return TestSet(Path(spec).name, sources, [references])
     return _of_sacrebleu(spec, f"{source_lang}-{target_lang}")
 
@@ -77,12 +82,13 @@ def read_lines(path: str) -> list[str]:
         UserError: unreadable or empty.
     """
     try:
-        text = Path(path).read_text("utf-8")
+        # Not read_text(), which would break lines at a lone carriage return, unlike sacreBLEU.
+        text = Path(path).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     # Not splitlines(): it would also break at characters that are part of a sentence.
-    lines = text.replace("\r\n", "\n").split("\n")
-    if lines and not lines[-1]:
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    if not lines[-1]:
         lines.pop()
     if not lines:
         raise UserError(f"{path} is empty")

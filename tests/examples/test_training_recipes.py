@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from fairseq import options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.distributed.utils import infer_init_method
+
+from fairseq_mos.report.content import find_pair
+from fairseq_mos.report.discover import discover
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -24,7 +33,7 @@ PLUGIN = str(ROOT / "fairseq_mos")
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_the_shipped_yaml_says_what_the_command_line_says(name, stage):
     text = (ROOT / "configs" / "train" / f"{name}_{stage}.yaml").read_text()
-    assert text == hydra.text_of(name, stage), "run python -m corpora.hydra"
+    assert text == hydra.text_of(name, stage), "run PYTHONPATH=examples python -m corpora.hydra"
 
 
 @pytest.mark.parametrize(("name", "stage"), [("wmt14_en_de", "supernet"), ("iwslt14_de_en", "retrain")])
@@ -92,12 +101,80 @@ def test_commands_for_one_node_and_several(capsys):
     ):
         assert main(["wmt14_en_de", "supernet", "--print", *arguments, "--", "--no-save"]) == 0
         command = capsys.readouterr().out.strip()
-        assert command.startswith(begin)
-        words = shlex.split(command)
-        flags = words[words.index("fairseq-train") + 1 :]
-        assert flags[-1] == "16" or "--no-save" in flags
-        flags[flags.index("--user-dir") + 1] = PLUGIN
-        hydra.parse_flags(flags)
+        assert command.startswith("mkdir -p checkpoints/wmt14_en_de/supernet_neuron && " + begin)
+        flags = _train_words(command)
+        assert "--no-save" in flags
+        config = hydra.parse_flags(flags)
+        assert config["distributed_training"]["distributed_world_size"] == int(arguments[1])
+
+
+def _train_words(command: str) -> list[str]:
+    """Returns fairseq-train's arguments of a printed line."""
+    words = shlex.split(command)
+    return words[words.index("fairseq-train") + 1 : words.index("2>&1")]
+
+
+def test_one_node_through_slurm(capsys):
+    assert main(["wmt14_en_de", "supernet", "--gpus", "4", "--slurm"]) == 0
+    assert "&& srun --nodes 1 --ntasks-per-node 4 --gpus-per-node 4 fairseq-train " in capsys.readouterr().out
+
+
+def test_one_gpu_a_node_trains_together(capsys, monkeypatch):
+    """What fairseq makes of the printed line on the second of two nodes."""
+    assert main(["wmt14_en_de", "supernet", "--gpus", "2", "--nodes", "2"]) == 0
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in {"MASTER_ADDR": "a", "MASTER_PORT": "1", "WORLD_SIZE": "2", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    command = capsys.readouterr().out
+    parsed = options.parse_args_and_arch(options.get_training_parser(), input_args=_train_words(command))
+    config = convert_namespace_to_omegaconf(parsed).distributed_training
+    infer_init_method(config)
+    assert config.distributed_init_method == "env://" and config.distributed_no_spawn
+    assert (config.distributed_world_size, config.distributed_rank, config.device_id) == (2, 1, 0)
+
+
+def test_paths_are_those_of_the_callers_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["wmt14_en_de", "retrain", "--print", "--save-dir", "here", "--subnet", "a.yaml"]) == 0
+    flags = _train_words(capsys.readouterr().out)
+    values = {flag: flags[flags.index(flag) + 1] for flag in ("--user-dir", "--save-dir", "--subnet")}
+    assert values == {"--user-dir": PLUGIN, "--save-dir": "here", "--subnet": "a.yaml"}
+    assert flags[0] == str(ROOT / "examples/wmt14_en_de/work/all/data-bin")
+    monkeypatch.chdir(ROOT)
+    assert main(["wmt14_en_de", "retrain", "--print"]) == 0
+    flags = _train_words(capsys.readouterr().out)
+    assert flags[:3] == ["examples/wmt14_en_de/work/all/data-bin", "--user-dir", "fairseq_mos"]
+
+
+def test_the_log_is_what_the_report_looks_for(tmp_path, capsys, monkeypatch):
+    """The printed lines are run, with a fairseq-train that only prints."""
+    (tmp_path / "fairseq-train").write_text(
+        "#!/bin/sh\necho '2024-01-01 | INFO | train_inner | {\"num_updates\": \"10\", \"loss\": \"5\"}' >&2\n"
+        "echo '2024-01-01 | INFO | valid | {\"valid_num_updates\": \"10\", \"valid_loss\": \"4\"}'\n"
+        "exit $CODE\n"
+    )
+    (tmp_path / "fairseq-train").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.chdir(tmp_path)
+    for stage in ("scratch", "retrain"):
+        assert main(["iwslt14_de_en", stage, "--print"]) == 0
+        command = capsys.readouterr().out
+        for code in ("0", "3"):
+            done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], env={**os.environ, "CODE": code})
+            assert done.returncode == int(code)
+    pair = find_pair(discover(tmp_path / "checkpoints"))
+    assert [log.name for log in pair] == ["scratch", "retrain"] and pair[0].valid == {"": {10: 4.0}}
+
+
+def test_wrong_flags_and_help_come_before_an_installation(tmp_path):
+    for flags, code in ((["supernet", "--gpus", "3"], 2), (["supernet", "--help"], 0), (["--", "x"], 2)):
+        command = ["bash", str(ROOT / "examples/wmt14_en_de/train.sh"), *flags]
+        # The active environment is one that cannot be used.
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, "VIRTUAL_ENV": str(tmp_path)}, capture_output=True, text=True
+        )
+        assert done.returncode == code and "bootstrap" not in done.stderr
+        assert done.stdout.startswith("usage:") if code == 0 else done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -108,6 +185,7 @@ def test_commands_for_one_node_and_several(capsys):
             "examples/wmt14_en_de/work/all/data-bin does not exist: run examples/wmt14_en_de/prepare.sh first",
         ),
         (["supernet", "--gpus", "3"], "--gpus is 3, allowed: a number that divides 524288 tokens"),
+        (["supernet", "--gpus", "4096"], "--gpus is 4096, allowed: 2088 at most"),
         (["supernet", "--gpus", "8", "--nodes", "3"], "--gpus 8 cannot be shared by --nodes 3"),
         (["retrain", "--data", "."], "search/best.yaml does not exist"),
         (["pretrain"], "invalid choice: 'pretrain'"),
@@ -119,3 +197,10 @@ def test_bad_input_is_one_line(arguments, message, capsys, monkeypatch):
         main(["wmt14_en_de", *arguments])
     err = capsys.readouterr().err
     assert stop.value.code == 2 and message in err and err.count("\n") == 1
+
+
+def test_a_gpu_has_to_take_the_longest_sentence(capsys):
+    assert main(["iwslt14_de_en", "supernet", "--print", "--gpus", "16"]) == 0
+    with pytest.raises(SystemExit) as stop:
+        main(["iwslt14_de_en", "supernet", "--print", "--gpus", "32"])
+    assert stop.value.code == 2 and "allowed: 16 at most" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
@@ -11,6 +12,7 @@ import pytest
 from fairseq_mos.errors import UserError
 from fairseq_mos.metrics.compound import compound_bleu, split_compounds
 from fairseq_mos.metrics.scores import METRICS, score_systems
+from fairseq_mos.metrics.tables import Row, as_csv, as_text
 from tests.fairseq_commands import run
 from tests.small import sentences
 
@@ -53,11 +55,27 @@ def test_paired_tests(tmp_path, paired):
     assert [found["bad"][name].p_value for name in METRICS] == pytest.approx(expected, abs=5e-5)
     assert len(set(expected)) > 1
     assert all(score.p_value is None and score.low is None for score in found["good"].values())
+    # The signatures that it prints name test, samples and seed.
+    assert f"{paired}:200|seed:12345" in found["bad"]["ter"].test
+    assert all(score.test in printed for score in found["bad"].values())
+    assert found["good"]["bleu"].test is None
 
 
 def test_the_same_translations_are_not_tested():
     found = score_systems({"one": GOOD, "two": list(GOOD)}, [REFERENCES], ["bleu"], "de", 0, "bs", 50)
     assert found["two"]["bleu"].p_value is None
+
+
+def test_the_tables_record_the_paired_test_and_claim_no_more():
+    for bootstrap, paired in ((0, "ar"), (20, None)):
+        found = score_systems(SYSTEMS, [REFERENCES], ["bleu", "ter"], "de", bootstrap, paired, 20)
+        rows = [Row(name, "x", scores) for name, scores in found.items()]
+        text = as_text(rows)
+        assert ("95 % confidence interval" in text) == (bootstrap > 0)
+        assert ("p: of the difference" in text) == ("ar:20|seed:12345" in text) == (paired is not None)
+        assert "FLOPs: 2 x" not in text and "TER: low is good" in text
+        record = next(csv.DictReader(as_csv(rows[::-1]).splitlines()))
+        assert ("ar:20" in record.get("ter_test", "")) == (paired is not None)
 
 
 def test_several_references_and_chinese():
@@ -70,6 +88,8 @@ def test_several_references_and_chinese():
     ("arguments", "message"),
     [
         ({"names": ["bleu", "meteor"]}, "--metrics: 'meteor' is unknown, allowed: bleu, chrf, ter"),
+        ({"names": ["bleu", "bleu", "ter"]}, "--metrics: bleu is given twice"),
+        ({"target_lang": "ko"}, r'target language ko needs another tokeniser: pip install "sacrebleu\[ko\]"'),
         ({"bootstrap": 1}, "--bootstrap is 1, allowed: 0"),
         ({"paired": "t"}, "--paired is 't', allowed: bs, ar or none"),
         (
