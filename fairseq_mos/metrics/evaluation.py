@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import nn
 import fairseq_mos.version
 from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
 from fairseq_mos.errors import UserError
-from fairseq_mos.files import atomic_write
+from fairseq_mos.files import atomic_write, check_folder
 from fairseq_mos.metrics.compound import compound_bleu
 from fairseq_mos.metrics.neural import check_comet, comet_scores
 from fairseq_mos.metrics.scores import Score, build_metrics, check_counts, check_samples, score_systems
@@ -61,7 +60,7 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
     if args.comet:
         check_comet(args.comet, args.comet_python)
     folder = Path(args.output) / "translations"
-    _check_writable(folder)
+    check_folder(folder)
     # Preparing a model for translation changes what can be counted and measured.
     costs = {system.name: _counted(system) for system in systems}
     dense = {s.name: copy.deepcopy(s.bundle.model) for s in systems if latency and costs[s.name]}
@@ -151,19 +150,6 @@ def _check_files(systems: Sequence[str], test_sets: Sequence[TestSet]) -> None:
                     f"{taken[file]} and {text} would both be written to {file}: give other names, as in NAME=PATH"
                 )
             taken[file] = text
-
-
-def _check_writable(folder: Path) -> None:
-    """Raises where a folder cannot be made or written to; makes nothing.
-
-    Raises:
-        UserError: names what is in the way.
-    """
-    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-    if not there.is_dir():
-        raise UserError(f"cannot write to {folder}: {there} is no folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write to {folder}: no permission in {there}")
 
 
 def _counted(system: System) -> dict[str, float]:

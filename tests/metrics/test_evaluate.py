@@ -201,7 +201,7 @@ def test_bad_input_is_one_line(small, evaluate, tmp_path, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--output", "{file}/out"], "cannot write to {file}/out/translations: {file} is no folder"),
+        (["--output", "{file}/out"], "cannot write {file}/out/translations: {file} is a file, expected a folder"),
         (["--path", "{one}", "{bare}"], "there is no subword model beside bare"),
         (["--test-set", "{set}", "{long}"], "test set long: sentence 1 has 1201 subwords, one takes 1024 at most"),
         (["--comet", "x", "--comet-python", "nowhere"], "--comet-python nowhere: No such file"),
