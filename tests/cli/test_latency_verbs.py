@@ -82,8 +82,9 @@ def test_too_few_to_know_the_noise(verbs, tmp_path):
     ("more", "message"),
     [
         (["--seed", "2"], "its seed is 1, now it is 2"),
-        (["--beam", "4"], "its settings is"),
-        (["--vocabulary", "60"], "its settings is"),
+        (["--beam", "4"], "its settings.beam is 5, now it is 4; give"),
+        (["--vocabulary", "60"], "its settings.vocabulary is 50, now it is 60; give"),
+        (["--threads", "2"], "its settings.threads is 1, now it is 2; give"),
         (["--protocol", "generate"], "--protocol generate is not available here, allowed: hat"),
         (["--runs", "3"], "--runs is 3, allowed: 4 or more"),
     ],

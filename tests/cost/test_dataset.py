@@ -136,8 +136,8 @@ def test_files_without_places_are_read_as_ever(tmp_path):
     ("change", "field"),
     [
         ({"seed": 2}, "its seed is 1, now it is 2"),
-        ({"signature": {**SIGNATURE, "device": "other"}}, "its settings is"),
-        ({"space": SearchSpace.load("tiny")}, "its space is"),
+        ({"signature": {**SIGNATURE, "device": "other"}}, 'its settings.device is "test", now it is "other"; give'),
+        ({"space": SearchSpace.load("tiny")}, 'its space.name is "mini", now it is "tiny"; its space.desc'),
     ],
 )
 def test_data_of_something_else_is_refused(tmp_path, change, field):
