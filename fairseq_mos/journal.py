@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fairseq_mos.errors import UserError
@@ -19,13 +19,15 @@ REMEDY = "give another --output, or the same arguments to continue it"
 """What to do about a log of something else."""
 
 _SHOWN = 60
+_NAMED = 3
 
 
 class Journal:
     """A JSONL file: a header line with the signature, then one line per result.
 
     Each line is flushed to the disk before the next result is worked on. Opening a log that exists reads
-    what it holds as :attr:`rows`; a last line that a kill cut short is dropped.
+    what it holds as :attr:`rows`; a last line that a kill cut short is dropped. A file that is not recognised
+    as a log of the same is left as it is.
 
     Args:
         path: the file; its folder is created where it is missing.
@@ -88,23 +90,43 @@ class Journal:
         self._file.seek(0)
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
+        rows: list[dict] = []
+        if whole:
+            self._check_header(content[: content.index(b"\n")], signature)
+            rows = parse_lines(content[:whole], self.path)
+        # Two logs of the same agree so far, whatever their headers say besides.
+        ours = json.dumps(self._header(signature)).encode()[:-1]
+        if not whole and content[: len(ours)] != ours[: len(content)]:
+            raise UserError(self._no_header())
+        # Only now is it known that the file is ours, and that what follows the last line's end is a line cut short.
         if whole < len(content):
             self._file.truncate(whole)
-        rows = parse_lines(content[:whole], self.path)
-        if not rows:
-            self._write({f"fairseq_mos_{self._kind.replace(' ', '_')}": 1, "signature": signature, **self._about})
-            return
-        header, *self.rows = rows
-        if "signature" not in header:
-            raise UserError(f"{self.path}: line 1 is no header of a {self._kind}: {REMEDY}")
-        found = header["signature"]
-        for name in {**found, **signature}:
-            if found.get(name) != signature.get(name):
-                there, here = (_short(values.get(name)) for values in (found, signature))
-                raise UserError(
-                    f"{self.path} is the log of another {self._kind}: its {name} is {there}, now it is {here}; "
-                    f"{REMEDY}"
-                )
+        if rows:
+            self.rows = rows[1:]
+        else:
+            self._write({**self._header(signature), **self._about})
+
+    def _header(self, signature: Mapping[str, object]) -> dict[str, object]:
+        return {f"fairseq_mos_{self._kind.replace(' ', '_')}": 1, "signature": signature}
+
+    def _no_header(self) -> str:
+        return f"{self.path}: line 1 is no header of a {self._kind}: {REMEDY}"
+
+    def _check_header(self, line: bytes, signature: dict) -> None:
+        try:
+            header = json.loads(line)
+        except ValueError:
+            header = None
+        if not isinstance(header, dict) or any(name not in header for name in self._header(signature)):
+            raise UserError(self._no_header())
+        found = [
+            f"its {name} is {_short(there, here)}, now it is {_short(here, there)}"
+            for name, there, here in _differences(header["signature"], signature)
+        ]
+        if found:
+            more = [f"and {len(found) - _NAMED} more differ"] if len(found) > _NAMED else []
+            differing = "; ".join([*found[:_NAMED], *more])
+            raise UserError(f"{self.path} is the log of another {self._kind}: {differing}; {REMEDY}")
 
     def _write(self, row: Mapping[str, object]) -> None:
         line = json.dumps(row, allow_nan=False).encode() + b"\n"
@@ -143,6 +165,21 @@ def finite(row: Mapping[str, object]) -> dict[str, object]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
-def _short(value: object) -> str:
+def _differences(there: object, here: object, name: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yields the name and both values of each field that differs; fields of nested mappings are named by a path."""
+    mappings = [value for value in (there, here) if isinstance(value, Mapping)]
+    if mappings and (len(mappings) == 2 or None in (there, here)):
+        there, here = there or {}, here or {}
+        for key in {**there, **here}:
+            yield from _differences(there.get(key), here.get(key), f"{name}.{key}" if name else key)
+    elif there != here:
+        yield name or "signature", there, here
+
+
+def _short(value: object, other: object) -> str:
+    """Returns the value as JSON; a long one is cut to where it differs from the other."""
     text = json.dumps(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    same = len(os.path.commonprefix([text, json.dumps(other)]))
+    begin = max(0, same - _SHOWN // 3) if len(text) > _SHOWN else 0
+    end = begin + _SHOWN
+    return ("..." if begin else "") + text[begin:end] + ("..." if end < len(text) else "")

@@ -53,14 +53,50 @@ def test_a_header_cut_short_is_a_new_log(path):
         with Journal(path, SIGNATURE, {"data": "folder"}) as log:
             assert log.rows == []
         assert path.read_bytes() == header
+    # What else the header says may have changed since.
+    path.write_bytes(header[:-1])
+    Journal(path, SIGNATURE, {"data": "moved"}).close()
+    assert path.read_bytes() == header.replace(b"folder", b"moved")
 
 
+@pytest.mark.parametrize("cut", [0, 5])
 @pytest.mark.parametrize(("name", "value"), [("space", "other"), ("seed", 2), ("constraints", ())])
-def test_the_log_of_another_search_is_refused_and_kept(path, name, value):
+def test_the_log_of_another_search_is_refused_and_kept(path, name, value, cut):
     before = path.read_bytes()
+    before = before[: len(before) - cut]
+    path.write_bytes(before)
     with pytest.raises(UserError, match=f"its {name} is .*give another --output") as error:
         Journal(path, {**SIGNATURE, name: value})
     assert "\n" not in str(error.value) and path.read_bytes() == before
+
+
+def refusal(path, signature, kind="search"):
+    """Returns the message, and checks that the file is left as it is."""
+    before = path.read_bytes()
+    with pytest.raises(UserError) as caught:
+        Journal(path, signature, kind=kind)
+    assert "\n" not in str(caught.value) and path.read_bytes() == before
+    return str(caught.value)
+
+
+def test_nested_fields_that_differ_are_named_with_both_values(path):
+    path.unlink()
+    settings = {"protocol": "hat", "device": "a processor with a long name" * 4, "threads": 1, "beam": 5}
+    Journal(path, {"seed": 1, "settings": settings}).close()
+    message = refusal(path, {"seed": 1, "settings": {**settings, "threads": 2}})
+    assert "another search: its settings.threads is 1, now it is 2; give another" in message
+    message = refusal(path, {"seed": 2, "settings": {**settings, "threads": 2}})
+    assert "its seed is 1, now it is 2; its settings.threads is 1, now it is 2; give another" in message
+    message = refusal(path, {"seed": 1})
+    assert 'its settings.protocol is "hat", now it is null; ' in message and "; and 1 more differ; give" in message
+
+
+def test_long_values_are_cut_to_where_they_differ(path):
+    path.unlink()
+    given = [f"{number:012}" for number in range(40)]
+    Journal(path, {"given": given}).close()
+    message = refusal(path, {"given": [*given[:-1], "other"]})
+    assert '000000000039"], now it is ' in message and 'other"]; ' in message and len(message) < 400
 
 
 def test_a_damaged_line_is_named(path):
@@ -70,10 +106,22 @@ def test_a_damaged_line_is_named(path):
         Journal(path, SIGNATURE)
 
 
-def test_a_foreign_file_is_refused(path):
-    path.write_text('{"hello": 1}\n')
-    with pytest.raises(UserError, match="no header"):
-        Journal(path, SIGNATURE)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"hello": 1}\n',
+        b'{"hello": 1}\n{"cut": ',
+        b"[1]\n",
+        b"text without a final newline",
+        b"\n",
+        b'{"fairseq_mos_search": 1, "signature": {"space": "other"',
+        b"PK\x03\x04\x00\xff\nweights\n\x80\x02 and more of them",
+        b'{"fairseq_mos_latency_data_set": 1, "signature": {"space": "mini"}}\n{"cut": ',
+    ],
+)
+def test_a_foreign_file_is_refused_and_kept(path, content):
+    path.write_bytes(content)
+    assert f"{path}: line 1 is no header of a search: give another --output" in refusal(path, SIGNATURE)
 
 
 def test_two_searches_cannot_write_one_log(path):
@@ -86,3 +134,8 @@ def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         Journal(tmp_path / "file" / "evaluations.jsonl", SIGNATURE)
+
+
+def test_a_header_whose_signature_is_none_is_refused(path):
+    path.write_text('{"fairseq_mos_search": 1, "signature": [1]}\n')
+    assert "its signature is [1], now it is {" in refusal(path, SIGNATURE)

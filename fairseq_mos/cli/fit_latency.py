@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
+from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="what latency-dataset wrote, or a CSV file with HAT's columns (means over layers and latencies)",
     )
-    parser.add_argument("--output", required=True, help="predictor to write (.json); a CSV and a picture lie beside it")
+    parser.add_argument(
+        "--output", required=True, help="predictor to write (.json); errors, a CSV and a picture lie beside it"
+    )
     parser.add_argument(
         "--model",
         choices=("auto", "linear", "boosting", "both"),
@@ -27,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Fits, prints the error on held-out architectures."""
+    """Fits, prints the error on held-out architectures and the next command."""
     from fairseq_mos.cost.fitting import fit_file
 
     report = fit_file(args.dataset, args.output, args.model, args.seed, args.search_space, args.device_name)
@@ -40,3 +44,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"wrote {', '.join(map(str, report.files))}")
     if report.remark:
         print(report.remark)
+    command = ["fairseq-mos", "search", str(report.about.get("data") or "DATA")]
+    command += ["--path", str(report.about.get("supernet") or "SUPERNET"), "--latency-predictor", args.output]
+    command += ["--constraint", f"latency_ms<={report.middle_ms:.4g}"]
+    output = str(Path(args.output).with_name("search"))
+    print("next (the limit is the median of what was measured):\n  " + shlex.join([*command, "--output", output]))

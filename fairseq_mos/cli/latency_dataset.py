@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from pathlib import Path
 
@@ -17,7 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--search-space", help="shipped search space or YAML file: measures subnets with random weights"
     )
-    parser.add_argument("--output", required=True, help="file to write (.jsonl); given again, measuring goes on")
+    parser.add_argument(
+        "--output",
+        required=True,
+        help="file to write (.jsonl), a summary and a CSV beside it; given again, measuring goes on",
+    )
     parser.add_argument("--samples", type=int, default=300, help="architectures to measure")
     parser.add_argument(
         "--passes",
@@ -42,10 +45,10 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from fairseq_mos.arch import SearchSpace
-    from fairseq_mos.cost import dataset, subnets
+    from fairseq_mos.cost import dataset, subnets, tables
     from fairseq_mos.cost.latency import DRIFT, LatencyMeter
-    from fairseq_mos.files import atomic_write
 
+    tables.check_ending(args.output, ".jsonl")
     settings = latency_settings(args)
     if settings.protocol != "hat":
         raise UserError("--protocol generate is not available here, allowed: hat (a predictor needs fixed lengths)")
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         source = subnets.of_space(SearchSpace.load(args.search_space), args.vocabulary)
     signature = {**settings.signature(), "vocabulary": source.vocabulary[1]}
     meter = LatencyMeter(settings)
-    total = dataset.planned(args.samples, args.passes)
+    total = dataset.planned(source.space, args.samples, args.seed, args.passes)
     with tqdm(total=total, unit="arch", desc="measuring", dynamic_ncols=True) as bar:
 
         def progress(replayed: bool) -> None:
@@ -68,19 +71,22 @@ def run(args: argparse.Namespace) -> None:
             signature,
             lambda architecture: meter.measure(source.build(architecture)).to_dict(),
             args.output,
-            {"origin": source.origin},
+            {"origin": source.origin, "supernet": args.path, "data": args.data},
             progress,
             args.passes,
         )
     facts = dataset.summary(data)
-    with atomic_write(f"{args.output}.summary.json") as stream:
-        json.dump(facts, stream, indent=2)
-        stream.write("\n")
+    files = [args.output, f"{args.output}.summary.json", f"{args.output}.csv"]
+    tables.write_json(files[1], facts)
+    tables.write_csv(files[2], dataset.table(data))
+    threads = signature["threads"]
     print(
         f"{len(data.architectures)} architectures of search space {source.space.name!r}: "
         f"{facts['fastest_ms']:.2f} to {facts['slowest_ms']:.2f} ms on {signature['device']}, "
-        f"{signature['threads']} threads, {signature['precision']}"
+        f"{threads} thread{'' if threads == 1 else 's'}, {signature['precision']}"
     )
+    if len(data.architectures) < args.samples:
+        print(f"--samples is {args.samples}, but no more architectures were found in this space")
     if facts["noise"] is None:
         print(f"the noise is unknown: that needs more than {dataset.REFERENCE_EVERY} architectures")
     else:
@@ -93,6 +99,6 @@ def run(args: argparse.Namespace) -> None:
             "the machine was not quiet: stop what else runs, or let the same command measure more passes "
             f"(--passes {args.passes + 2}), for a better predictor"
         )
-    print(f"wrote {args.output} and {args.output}.summary.json")
+    print(f"wrote {', '.join(files)}")
     predictor = str(Path(args.output).with_name("predictor.json"))
     print("next:\n  " + shlex.join(["fairseq-mos", "fit-latency", "--dataset", args.output, "--output", predictor]))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 
 from fairseq_mos.cost.options import add_latency_flags
 
@@ -30,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "measure also runs both on --device",
     )
     parser.add_argument("--max-tokens", type=int, default=4096, help="tokens of a training batch, for --memory")
-    parser.add_argument("--latency", action="store_true", help="also measure latency on this machine")
+    parser.add_argument(
+        "--latency", action="store_true", help="also measure latency on this machine (implied by --protocol generate)"
+    )
     parser.add_argument("--gen-subset", default="test", help="split of --data to translate, for --protocol generate")
     parser.add_argument("--sentences", type=int, default=20, help="how many of its sentences, for --protocol generate")
     add_latency_flags(parser, runs=300)
@@ -39,23 +39,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Counts, measures, prints a table."""
     import fairseq_mos
+    from fairseq_mos.cost import tables
     from fairseq_mos.cost.options import latency_settings
 
+    if args.output:
+        tables.check_ending(args.output, ".json")
     fairseq_mos.register()
     settings = latency_settings(args)
-    from fairseq_mos.cost import memory
-    from fairseq_mos.cost.profiling import load_model, read_sentences
-    from fairseq_mos.cost.profiling import profile as count
-    from fairseq_mos.files import atomic_write
+    from fairseq_mos.cost import memory, profiling
 
     needs = None
     if args.memory:
         needs = memory.MemorySettings(args.source_tokens, args.target_tokens, args.beam, args.max_tokens)
-    model, name = load_model(args.path, args.search_space, args.architecture, args.data, args.vocabulary, args.share)
+    model, name = profiling.load_model(
+        args.path, args.search_space, args.architecture, args.data, args.vocabulary, args.share
+    )
     sentences = []
-    if args.latency and settings.protocol == "generate":
-        sentences = read_sentences(model, args.data, args.gen_subset, args.sentences)
-    row = {"model": name, **count(model, args.source_tokens, args.target_tokens)}
+    if settings.protocol == "generate":
+        sentences = profiling.read_sentences(model, args.data, args.gen_subset, args.sentences)
+    row = {"model": name, **profiling.profile(model, args.source_tokens, args.target_tokens)}
+    signature = profiling.signature(model, args.source_tokens, args.target_tokens)
     lines = [
         f"model:                {name}",
         f"parameters:           {row['params']:>15,}",
@@ -65,46 +68,67 @@ def run(args: argparse.Namespace) -> None:
         f"output layer:         {row['flops_output_layer']:>15,}  FLOPs",
     ]
     if needs is not None:
-        found = {"estimated": memory.estimate(model, needs)}
-        if args.memory == "measure":
-            found["measured"] = memory.measure(model, needs, args.device)
-        for name, peak in found.items():
-            row.update(peak.to_dict(name))
-            lines += [
-                f"{name + ' memory:':<22}{peak.training / 2**20:>15,.1f}  MiB training (an update with Adam "
-                f"of {args.max_tokens:,} tokens, fp32)",
-                f"{'':<22}{peak.decoding / 2**20:>15,.1f}  MiB decoding (one sentence, beam {args.beam}, fp32)",
-            ]
-    if args.latency:
-        from tqdm import tqdm
-
-        from fairseq_mos.cost.latency import DRIFT, LatencyMeter
-
-        meter = LatencyMeter(settings, sentences)
-        with tqdm(total=settings.runs, unit="run", desc="measuring", dynamic_ncols=True, leave=False) as bar:
-            found = meter.measure(model, bar.update)
-        signature = settings.signature()
-        row.update(found.to_dict(), **{f"latency_{key}": value for key, value in signature.items()})
-        lines.append(
-            f"latency:              {found.median_ms:>15.2f}  ms (median of {found.runs}; quartiles "
-            f"{found.low_ms:.2f} to {found.high_ms:.2f})"
-        )
-        if settings.protocol == "hat":
-            lines.append(f"  encoder, decoder:   {found.encoder_ms:>15.2f}  ms, {found.decoder_ms:.2f} ms")
-        lines.append("signature: " + "|".join(f"{key}:{value}" for key, value in signature.items()))
-        if found.drift >= DRIFT or abs(found.trend) >= DRIFT:
-            lines.append(
-                f"the machine was not quiet: interleaved halves of the runs differ by {found.drift:.1%}, the last "
-                f"third from the first by {found.trend:+.1%}; the interval was widened to cover both"
-            )
+        lines += _memory(args, model, needs, row, signature)
+    if args.latency or sentences:
+        lines += _latency(args, model, settings, sentences, row, signature)
+    lines.append(f"signature: {tables.signature_line(signature)}")
+    row.update(signature)
     if args.output:
-        with atomic_write(args.output) as stream:
-            json.dump(row, stream, indent=2)
-            stream.write("\n")
         table = f"{args.output.removesuffix('.json')}.csv"
-        with atomic_write(table) as stream:
-            writer = csv.DictWriter(stream, list(row), lineterminator="\n")
-            writer.writeheader()
-            writer.writerow(row)
+        tables.write_json(args.output, row)
+        tables.write_csv(table, [row])
         lines.append(f"wrote {args.output} and {table}")
     print("\n".join(lines))
+
+
+def _memory(args: argparse.Namespace, model, needs, row: dict, signature: dict) -> list[str]:
+    """Adds peak memory to the row and the signature; returns lines to print."""
+    from fairseq_mos.cost import memory
+    from fairseq_mos.cost.latency import device_name
+
+    signature.update(memory_beam=args.beam, memory_max_tokens=args.max_tokens)
+    found = {"estimated": memory.estimate(model, needs)}
+    if args.memory == "measure":
+        found["measured"] = memory.measure(model, needs, args.device)
+        signature["memory_device"] = device_name(args.device)
+    lines = []
+    for name, peak in found.items():
+        row.update(peak.to_dict(name))
+        lines += [
+            f"{name + ' memory:':<22}{peak.training / 2**20:>15,.1f}  MiB training (an update with Adam "
+            f"of {args.max_tokens:,} tokens, fp32)",
+            f"{'':<22}{peak.decoding / 2**20:>15,.1f}  MiB decoding (one sentence, beam {args.beam}, fp32)",
+        ]
+    return lines
+
+
+def _latency(args: argparse.Namespace, model, settings, sentences, row: dict, signature: dict) -> list[str]:
+    """Adds latency to the row and the signature; returns lines to print."""
+    from tqdm import tqdm
+
+    from fairseq_mos.cost.latency import DRIFT, LatencyMeter
+
+    meter = LatencyMeter(settings, sentences)
+    with tqdm(total=settings.runs, unit="run", desc="measuring", dynamic_ncols=True, leave=False) as bar:
+        found = meter.measure(model, bar.update)
+    row.update(found.to_dict())
+    signature.update({f"latency_{key}": value for key, value in settings.signature().items()})
+    runs = f"median of {found.runs}"
+    if sentences:
+        signature.update(
+            latency_data=args.data,
+            latency_split=args.gen_subset,
+            latency_sentences=len(sentences),
+            latency_per="sentence",
+        )
+        runs += f", per sentence of {len(sentences)} of split {args.gen_subset!r}"
+    runs += f"; quartiles {found.low_ms:.2f} to {found.high_ms:.2f}"
+    lines = [f"latency:              {found.median_ms:>15.2f}  ms ({runs})"]
+    if settings.protocol == "hat":
+        lines.append(f"  encoder, decoder:   {found.encoder_ms:>15.2f}  ms, {found.decoder_ms:.2f} ms")
+    if found.drift >= DRIFT or abs(found.trend) >= DRIFT:
+        lines.append(
+            f"the machine was not quiet: interleaved halves of the runs differ by {found.drift:.1%}, the last "
+            f"third from the first by {found.trend:+.1%}; the interval was widened to cover both"
+        )
+    return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.cost.features import MEAN_NAMES, mean_features
+from fairseq_mos.cost.tables import signature_line
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import REMEDY, Journal, parse_lines
+from fairseq_mos.version import __version__
 
 REFERENCE_EVERY = 10
 """Architectures between two measurements of the reference."""
@@ -30,6 +34,7 @@ class LatencyData:
         milliseconds: latency of each: the median of its runs, the lowest of all passes.
         reference: latency of the reference architecture at each of its places in a pass, likewise.
         in_time: all medians of the reference, as they were measured one after the other.
+        about: what else the file's header says: `supernet` and `data`, as given, where it has them.
     """
 
     space: SearchSpace
@@ -38,6 +43,7 @@ class LatencyData:
     milliseconds: Sequence[float]
     reference: Sequence[float] = field(default_factory=list)
     in_time: Sequence[float] = field(default_factory=list)
+    about: Mapping[str, object] = field(default_factory=dict, compare=False)
 
     def noise(self) -> float:
         """Returns the reference's mean absolute deviation from its median, relative: the floor of any error."""
@@ -57,7 +63,8 @@ class LatencyData:
 def stratified(space: SearchSpace, seed: int) -> Iterator[Architecture]:
     """Yields distinct architectures: the largest, the smallest, then each decoder depth equally often.
 
-    The order is random and the sequence depends on space and seed alone, so that a larger data set of the
+    After the two, every place holds a random architecture: each round of depths is shuffled. So the order tells
+    nothing about size or depth, and since the sequence depends on space and seed alone, a larger data set of the
     same seed continues a smaller one. It ends when nothing new is found.
     """
     rng = random.Random(f"latency data set, seed {seed}")
@@ -131,12 +138,12 @@ def measure_dataset(
                 raise UserError(f"{output}: line {index + 2} holds another architecture than expected: {REMEDY}")
             if progress is not None:
                 progress(replayed)
-        return _data(space, signature, journal.rows, output)
+        return _data(space, signature, journal.rows, output, about or {})
 
 
-def planned(samples: int, passes: int = 1) -> int:
-    """Returns how many measurements a data set of `samples` architectures takes, the reference's included."""
-    return passes * (samples + -(-samples // REFERENCE_EVERY))
+def planned(space: SearchSpace, samples: int, seed: int, passes: int = 1) -> int:
+    """Returns how many measurements :func:`measure_dataset` takes, the reference's included."""
+    return sum(1 for _ in _schedule(space, samples, seed, passes))
 
 
 def read_dataset(path: str | Path) -> LatencyData:
@@ -156,7 +163,7 @@ def read_dataset(path: str | Path) -> LatencyData:
         written, settings = rows[0]["signature"]["space"], dict(rows[0]["signature"]["settings"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: line 1 is no header of a latency data set ({error}): measure anew") from error
-    return _data(SearchSpace.from_dict(written, str(path)), settings, rows[1:], path)
+    return _data(SearchSpace.from_dict(written, str(path)), settings, rows[1:], path, rows[0])
 
 
 def _schedule(space: SearchSpace, samples: int, seed: int, passes: int) -> Iterator[tuple[str, int, Architecture]]:
@@ -172,25 +179,30 @@ def _schedule(space: SearchSpace, samples: int, seed: int, passes: int) -> Itera
             yield "sample", place, drawn[place]
 
 
-def _data(space: SearchSpace, signature, rows: Sequence[Mapping], path) -> LatencyData:
+def _data(space: SearchSpace, signature, rows: Sequence[Mapping], path, about: Mapping) -> LatencyData:
     in_time: list[float] = []
     lowest: dict[str, dict] = {"reference": {}, "sample": {}}
     for number, row in enumerate(rows, 2):
         try:
             milliseconds, role = float(row["median_ms"]), row["role"]
+            if not 0 < milliseconds < math.inf:
+                raise ValueError(f"median_ms is {milliseconds}, expected more than 0")
             if role == "reference":
                 # Files from before there were passes have no places: each of their measurements counts.
                 key = row.get("place", len(in_time))
                 in_time.append(milliseconds)
             else:
                 key = Architecture.from_dict(row["architecture"], f"{path}: line {number}")
+                space.validate(key, f"{path}: line {number}")
             found = lowest[role]
             found[key] = min(found.get(key, milliseconds), milliseconds)
+        except UserError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: line {number} is no measurement ({error})") from error
     samples, reference = lowest["sample"], lowest["reference"]
     return LatencyData(
-        space, dict(signature), list(samples), list(samples.values()), list(reference.values()), in_time
+        space, dict(signature), list(samples), list(samples.values()), list(reference.values()), in_time, about
     )
 
 
@@ -207,3 +219,19 @@ def summary(data: LatencyData) -> dict[str, object]:
         "drift": data.drift() if repeated else None,
         "signature": dict(data.signature),
     }
+
+
+def table(data: LatencyData) -> list[dict[str, object]]:
+    """Returns a row for each architecture, for CSV: latency, sizes in HAT's columns, signature."""
+    space = f"{data.space.name}-{data.space.digest()}"
+    line = signature_line({"space": space, **data.signature, "fairseq_mos": __version__})
+    return [
+        {
+            "digest": arch.digest(),
+            "latency_ms": milliseconds,
+            **dict(zip(MEAN_NAMES, mean_features(arch))),
+            "architecture": arch.to_json(),
+            "signature": line,
+        }
+        for arch, milliseconds in zip(data.architectures, data.milliseconds)
+    ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fairseq_mos.arch import SearchSpace
@@ -13,10 +14,12 @@ from fairseq_mos.cost.dataset import read_dataset
 from fairseq_mos.cost.features import MEAN_NAMES, features, products
 from fairseq_mos.cost.predictor import LatencyPredictor, Measurements
 from fairseq_mos.cost.regression import Errors, choose, errors, fit, split, tau_ceiling
+from fairseq_mos.cost.tables import check_ending, signature_line, write_csv, write_json
 from fairseq_mos.errors import UserError
-from fairseq_mos.files import atomic_write
 from fairseq_mos.pictures import picture
+from fairseq_mos.version import __version__
 
+_BESIDE = (".errors.json", ".heldout.csv", ".png")
 _LATENCIES = ("latency_mean_encoder", "latency_mean_decoder")
 
 
@@ -31,6 +34,8 @@ class Report:
         ceiling: Kendall tau of exact predictions under that noise; NaN where it is not known.
         files: what was written.
         remark: what should be said besides; may be empty.
+        middle_ms: median latency of the measured architectures.
+        about: what the data set says of its supernet, see :attr:`fairseq_mos.cost.dataset.LatencyData.about`.
     """
 
     model: str
@@ -39,27 +44,34 @@ class Report:
     ceiling: float
     files: Sequence[Path]
     remark: str
+    middle_ms: float
+    about: Mapping[str, object]
 
 
 def fit_file(
     dataset: str, output: str, model: str = "auto", seed: int = 1, space: str | None = None, device: str = "unknown"
 ) -> Report:
-    """Fits a predictor, writes it, its held-out predictions (CSV) and a picture.
+    """Fits a predictor, writes it, and beside it its errors (JSON), its held-out predictions (CSV) and a picture.
 
     The error comes from a predictor that was fitted to 90 % of the architectures, on the others; the
     predictor that is written is fitted to all.
 
     Args:
         dataset: a file of `latency-dataset`, or a CSV file with the columns of HAT's data sets.
-        output: the predictor's file.
+        output: the predictor's file, which ends in `.json`.
         model: a name of :data:`fairseq_mos.cost.regression.MODELS`, or `auto`.
         seed: of the split.
         space: the search space of a CSV file.
         device: the device of a CSV file.
 
     Raises:
-        UserError: unusable data, or an unwritable output.
+        UserError: unusable data, or an output that is unwritable, ends otherwise or would overwrite the data.
     """
+    check_ending(output, ".json")
+    files = [Path(output), *(Path(output).with_suffix(ending) for ending in _BESIDE)]
+    if Path(dataset).resolve() in [file.resolve() for file in files]:
+        raise UserError(f"--output {output} would overwrite --dataset {dataset}: give another --output")
+    about: Mapping[str, object] = {}
     if dataset.endswith(".csv"):
         if space is None:
             raise UserError("a CSV file does not say its search space: give --search-space")
@@ -69,22 +81,45 @@ def fit_file(
         rows = [features("layers", measured.space, arch) for arch in measured.architectures]
         data = Measurements(measured.space, measured.signature, "layers", rows, measured.milliseconds)
         noise, repeated = measured.noise(), measured.reference
+        about = measured.about
     found, held_out, predicted, model = held_out_errors(data, model, seed)
-    LatencyPredictor(data, model, found).save(output)
-    files = [Path(output), Path(output).with_suffix(".heldout.csv")]
+    ceiling = tau_ceiling(predicted, repeated, seed)
     actual = [data.milliseconds[i] for i in held_out]
-    with atomic_write(files[1]) as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["row", "measured_ms", "predicted_ms"])
-        writer.writerows(zip(held_out, actual, predicted))
+    signature = {
+        "space": f"{data.space.name}-{data.space.digest()}",
+        **data.signature,
+        "features": data.kind,
+        "model": model,
+        "seed": seed,
+        "fairseq_mos": __version__,
+    }
+    LatencyPredictor(data, model, found).save(files[0])
+    write_json(
+        files[1],
+        {
+            **asdict(found),
+            "fastest_ms": min(actual),
+            "slowest_ms": max(actual),
+            "noise": noise,
+            "kendall_tau_ceiling": ceiling,
+            "dataset": dataset,
+            "signature": signature,
+        },
+    )
+    line = signature_line(signature)
+    rows = zip(held_out, actual, predicted)
+    write_csv(
+        files[2],
+        [{"row": i, "measured_ms": here, "predicted_ms": there, "signature": line} for i, here, there in rows],
+    )
     remark = ""
-    drawn = Path(output).with_suffix(".png")
     try:
-        _draw(drawn, actual, predicted, found, str(data.signature.get("device", device)))
-        files.append(drawn)
+        _draw(files[3], actual, predicted, found, str(data.signature.get("device", device)))
     except ImportError:
+        del files[3]
         remark = 'no picture: it needs matplotlib (pip install "fairseq-mos[plot]")'
-    return Report(model, found, noise, tau_ceiling(predicted, repeated, seed), files, remark)
+    middle = statistics.median(data.milliseconds)
+    return Report(model, found, noise, ceiling, files, remark, middle, about)
 
 
 def held_out_errors(data: Measurements, model: str, seed: int) -> tuple[Errors, list[int], list[float], str]:
@@ -122,10 +157,14 @@ def read_hat_csv(path: str, space: SearchSpace, device: str) -> Measurements:
                 )
             for number, row in enumerate(reader, 2):
                 try:
-                    rows.append(products([float(row[name]) for name in MEAN_NAMES]))
+                    values = [float(row[name]) for name in MEAN_NAMES]
                     milliseconds.append(sum(float(row[name]) for name in _LATENCIES))
                 except (TypeError, ValueError):
                     raise UserError(f"{path}: line {number} holds something that is no number") from None
+                for name, value in zip(MEAN_NAMES, values):
+                    if not math.isfinite(value):
+                        raise UserError(f"{path}: line {number}: {name} is {value}, expected a finite number")
+                rows.append(products(values))
                 if not 0 < milliseconds[-1] < math.inf:
                     raise UserError(f"{path}: line {number} has a latency of {milliseconds[-1]}, expected more than 0")
     except (OSError, UnicodeDecodeError) as error:

@@ -8,7 +8,6 @@ autograd: what the published code measured in train mode was another model.
 
 from __future__ import annotations
 
-import copy
 import math
 import platform
 import statistics
@@ -19,11 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fairseq_mos.cost.precision import PRECISIONS, prepared
 from fairseq_mos.errors import UserError
 
 PROTOCOLS = ("hat", "generate")
-PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16", "bf16")}
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -206,7 +204,7 @@ class LatencyMeter:
             progress: called after each timed run.
         """
         settings = self.settings
-        model = prepared(model, settings)
+        model = prepared(model, settings.device, settings.precision)
         with torch.inference_mode():
             steps = self._hat(model) if settings.protocol == "hat" else self._generate(model)
             timers = [_timer(step, settings.threads) for step in steps]
@@ -275,14 +273,6 @@ class LatencyMeter:
             return [generator.generate([model], batch) for batch in batches]
 
         return [translate]
-
-
-def prepared(model: nn.Module, settings: LatencySettings) -> nn.Module:
-    """Returns a copy of the model in eval mode, on the device and in the precision of the settings."""
-    model = copy.deepcopy(model).eval().to(settings.device)
-    if settings.precision == "int8":
-        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
-    return model.to(_DTYPES.get(settings.precision, torch.float32))
 
 
 def _timer(step: Callable[[], object], threads: int):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 
 _HEADER = "fairseq_mos_latency_predictor"
+_REMEDY = "fit it anew"
 
 
 @dataclass(frozen=True)
@@ -127,15 +129,45 @@ class LatencyPredictor:
         if not isinstance(content, dict) or _HEADER not in content:
             raise UserError(f"{path} is no latency predictor: expected a file that fairseq-mos fit-latency wrote")
         try:
-            data = Measurements(
-                SearchSpace.from_dict(content["space"], str(path)),
-                content["signature"],
-                content["features"],
-                content["rows"],
-                content["milliseconds"],
-            )
+            data = _measurements(content, path)
             if content["model"] not in MODELS:
                 raise UserError(f"{path}: model is {content['model']!r}, allowed: {', '.join(MODELS)}")
+            for name, value in content["errors"].items():
+                if not isinstance(value, (int, float)):
+                    raise UserError(f"{path}: errors.{name} is {json.dumps(value)}, expected a number: {_REMEDY}")
             return cls(data, content["model"], Errors(**content["errors"]))
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{path}: a field is missing or malformed ({error}): fit it anew") from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: a field is missing or malformed ({error}): {_REMEDY}") from error
+
+
+def _measurements(content: dict, path: str | Path) -> Measurements:
+    """Checks what a file says, so that fitting can rely on it."""
+    space, signature = SearchSpace.from_dict(content["space"], str(path)), content["signature"]
+    if not isinstance(signature, dict):
+        raise UserError(f"{path}: signature is {json.dumps(signature)}, expected a mapping: {_REMEDY}")
+    rows, milliseconds = content["rows"], content["milliseconds"]
+    if len(rows) != len(milliseconds) or len(rows) < 2:
+        raise UserError(
+            f"{path}: rows and milliseconds have {len(rows)} and {len(milliseconds)} entries, expected as many, and 2 "
+            f"or more: {_REMEDY}"
+        )
+    width = len(features(content["features"], space, space.largest()))
+    for index, (row, value) in enumerate(zip(rows, milliseconds)):
+        wrong = None
+        if row is None:
+            wrong = "is null"
+        elif len(row) != width:
+            wrong = f"has {len(row)} values"
+        elif not all(_finite(number) for number in row):
+            wrong = "holds something else"
+        if wrong:
+            raise UserError(f"{path}: rows[{index}] {wrong}, expected {width} finite numbers: {_REMEDY}")
+        if not _finite(value) or value <= 0:
+            raise UserError(
+                f"{path}: milliseconds[{index}] is {json.dumps(value)}, expected a number above 0: {_REMEDY}"
+            )
+    return Measurements(space, signature, content["features"], rows, milliseconds)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

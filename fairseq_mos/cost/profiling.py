@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from fairseq_mos.arch import SearchSpace
@@ -12,6 +13,7 @@ from fairseq_mos.arch.select import resolve
 from fairseq_mos.cost import subnets
 from fairseq_mos.cost.measured import count_flops, count_parameters
 from fairseq_mos.errors import UserError
+from fairseq_mos.version import __version__
 
 
 def load_model(
@@ -62,6 +64,29 @@ def profile(model: nn.Module, source_tokens: int = 30, target_tokens: int = 30) 
         "flops": inner,
         "flops_output_layer": whole - inner,
     }
+
+
+def signature(model: nn.Module, source_tokens: int = 30, target_tokens: int = 30) -> dict[str, object]:
+    """Returns what the values of :func:`profile` depend on besides the architecture."""
+    return {
+        "source_tokens": source_tokens,
+        "target_tokens": target_tokens,
+        "source_vocabulary": len(model.encoder.dictionary),
+        "target_vocabulary": len(model.decoder.dictionary),
+        "shared_embeddings": _sharing(model),
+        "torch": torch.__version__.split("+")[0],
+        "fairseq_mos": __version__,
+    }
+
+
+def _sharing(model: nn.Module) -> str:
+    """Returns the key of :data:`fairseq_mos.cost.subnets.SHARING` that describes the model's tables."""
+    source, target = (side.embed_tokens.weight for side in (model.encoder, model.decoder))
+    if source is target:
+        return "all"
+    output = model.decoder.output_projection
+    # Our own networks have none where the target's table is the output layer.
+    return "decoder" if output is None or output.weight is target else "none"
 
 
 def read_sentences(model: nn.Module, data: str | None, split: str, count: int) -> list[Tensor]:

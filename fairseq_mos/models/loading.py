@@ -68,9 +68,15 @@ def find_dictionaries(state: dict, path: str, data: str | None = None) -> tuple[
         files = [folder / f"dict.{language}.txt" for language in languages]
         if all(file.is_file() for file in files):
             return files[0], files[1]
+    looked = " or ".join(map(str, folders))
+    if None in languages:
+        raise UserError(
+            f"{path} does not say its languages, and {looked} is no folder that fairseq-preprocess wrote, which would: "
+            "give it with --data"
+        )
     raise UserError(
-        f"dict.{languages[0]}.txt and dict.{languages[1]}.txt of {path} are not in "
-        f"{' or '.join(map(str, folders))}: give their folder with --data"
+        f"dict.{languages[0]}.txt and dict.{languages[1]}.txt of {path} are not in {looked}: give their folder with "
+        "--data"
     )
 
 

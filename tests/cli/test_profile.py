@@ -12,6 +12,7 @@ import torch
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.cli import main
 from fairseq_mos.cost.closed_form import flops, parameters
+from fairseq_mos.version import __version__
 from tests.fairseq_commands import TINY, run_steps, write_corpus, write_plugin
 
 SHORT = [
@@ -52,6 +53,20 @@ def test_a_space(capsys, tmp_path):
     with open(tmp_path / "a.csv", newline="") as stream:
         (line,) = csv.DictReader(stream)
     assert {name: str(value) for name, value in row.items()} == line
+    versions = {"torch": torch.__version__.split("+")[0], "fairseq_mos": __version__}
+    signature = {"source_tokens": 30, "target_tokens": 30, "source_vocabulary": 100, "target_vocabulary": 100}
+    signature.update(shared_embeddings="all", **versions)
+    assert {name: row[name] for name in signature} == signature
+    assert "signature: " + "|".join(f"{name}:{value}" for name, value in signature.items()) + "\n" in out
+
+
+@pytest.mark.parametrize("share", ["all", "decoder", "none"])
+def test_lengths_and_sharing_are_part_of_the_signature(share, capsys, tmp_path):
+    command = ["profile", "--search-space", "tiny", "--vocabulary", "100", "--share", share, "--target-tokens", "7"]
+    assert main([*command, "--output", str(tmp_path / "a.json")]) == 0
+    row = json.loads((tmp_path / "a.json").read_text())
+    assert (row["shared_embeddings"], row["source_tokens"], row["target_tokens"]) == (share, 30, 7)
+    assert row["flops"] == flops(SearchSpace.load("tiny").largest(), 30, 7)
 
 
 def test_latency_of_a_space(capsys, tmp_path):
@@ -67,6 +82,7 @@ def test_memory_of_a_space(capsys, tmp_path):
     command += ["--memory", "measure", "--max-tokens", "40", *SHORT]
     assert main([*command, "--output", str(tmp_path / "a.json")]) == 0
     row = json.loads((tmp_path / "a.json").read_text())
+    assert (row["memory_beam"], row["memory_max_tokens"]) == (2, 40) and row["memory_device"]
     for kind in ("training", "decoding"):
         estimated, measured = (row[f"{name}_{kind}_bytes"] for name in ("estimated", "measured"))
         assert measured > 4 * row["params"] and 0.95 < estimated / measured < 1.15
@@ -93,9 +109,34 @@ def test_a_stock_transformer(stock, capsys):
     attention, ffn, norm = 4 * (16 * 16 + 16), 2 * (16 * 16 + 16), 32
     assert f"{3 * attention + 2 * ffn + 5 * norm:,}" in out
     assert "ms (median of 4" in out
-    sentences = ["--latency", "--protocol", "generate", "--sentences", "2", "--gen-subset", "valid"]
-    assert main(["profile", "--path", str(path), "--data", str(data), *sentences, *SHORT]) == 0
-    assert "protocol:generate" in capsys.readouterr().out
+
+
+def test_generate_measures_without_being_asked_twice(stock, capsys, tmp_path):
+    data, path = stock
+    command = ["profile", "--path", str(path), "--data", str(data), "--protocol", "generate", "--sentences", "2"]
+    assert main([*command, "--gen-subset", "valid", "--output", str(tmp_path / "a.json"), *SHORT]) == 0
+    assert "ms (median of 4, per sentence of 2 of split 'valid'; quartiles" in capsys.readouterr().out
+    row = json.loads((tmp_path / "a.json").read_text())
+    assert row["median_ms"] > 0 and row["latency_protocol"] == "generate" and row["latency_per"] == "sentence"
+    assert (row["latency_data"], row["latency_split"], row["latency_sentences"]) == (str(data), "valid", 2)
+    assert (row["source_vocabulary"], row["shared_embeddings"]) == (40, "none")
+
+
+@pytest.mark.parametrize("protocol", ["hat", "generate"])
+def test_int8_of_a_stock_transformer(stock, capsys, protocol):
+    data, path = stock
+    command = ["profile", "--path", str(path), "--data", str(data), "--latency", "--precision", "int8", *SHORT]
+    assert main([*command, "--protocol", protocol, "--sentences", "2"]) == 0
+    assert f"latency_protocol:{protocol}|" in capsys.readouterr().out
+
+
+def test_dictionaries_of_unknown_languages(stock, tmp_path, capsys):
+    assert main(["profile", "--path", str(stock[1]), "--data", str(tmp_path / "nodir")]) == 2
+    err = capsys.readouterr().err
+    assert (
+        f"{stock[1]} does not say its languages, and {tmp_path / 'nodir'} is no folder that fairseq-preprocess" in err
+    )
+    assert err.count("\n") == 1 and "None" not in err
 
 
 @pytest.mark.parametrize(
@@ -108,6 +149,8 @@ def test_a_stock_transformer(stock, capsys):
         (["--search-space", "tiny", "--runs", "1"], "--runs is 1, allowed: 4 or more"),
         (["--search-space", "tiny", "--precision", "fp16"], "allowed on cpu: fp32, int8"),
         (["--search-space", "tiny", "--latency", "--protocol", "generate"], "give --data"),
+        (["--search-space", "tiny", "--protocol", "generate"], "give --data"),
+        (["--search-space", "tiny", "--output", "a.csv"], "--output is a.csv, allowed: a file that ends in .json"),
         (
             ["--search-space", "tiny", "--latency", "--protocol", "generate", "--data", "nothing"],
             "nothing is no folder",

@@ -7,12 +7,14 @@ from collections import Counter
 from itertools import islice
 
 import pytest
+from scipy.stats import kendalltau
 
-from fairseq_mos.arch import SearchSpace
+from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.cost.closed_form import flops
-from fairseq_mos.cost.dataset import LatencyData, measure_dataset, planned, read_dataset, stratified, summary
+from fairseq_mos.cost.dataset import LatencyData, measure_dataset, planned, read_dataset, stratified, summary, table
 from fairseq_mos.errors import UserError
-from tests.arch.samples import mini
+from fairseq_mos.version import __version__
+from tests.arch.samples import changed, mini
 
 SIGNATURE = {"protocol": "hat", "device": "test"}
 
@@ -51,24 +53,44 @@ def test_depths_are_equally_frequent_and_larger_sets_continue_smaller_ones():
     assert set(Counter(arch.decoder.layers for arch in archs[2:]).values()) == {100}
     assert list(islice(stratified(space, 1), 100)) == archs[:100]
     assert list(islice(stratified(space, 2), 100)) != archs[:100]
-    # Not in the order of depth: a drifting machine would look like an effect of depth.
-    assert [arch.decoder.layers for arch in archs[2:8]] != [arch.decoder.layers for arch in archs[8:14]]
 
 
-def test_a_small_space_ends():
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_what_is_measured_first_is_neither_shallower_nor_smaller(seed):
+    """The first pass is in the order of the draws: a drifting machine must not look like an effect of depth."""
+    archs = list(islice(stratified(SearchSpace.load("wmt"), seed), 2, 602))
+    depths = [arch.decoder.layers for arch in archs]
+    rounds = [tuple(depths[begin : begin + 6]) for begin in range(0, 600, 6)]
+    assert all(sorted(depths) == [1, 2, 3, 4, 5, 6] for depths in rounds) and len(set(rounds)) > 80
+    # Ranks of 600 unrelated values: Kendall's tau has a standard deviation of 0.027.
+    for values in (depths, [flops(arch) for arch in archs]):
+        assert abs(kendalltau(range(600), values).statistic) < 0.1
+    within = [place for order in rounds for place, _ in sorted(enumerate(order), key=lambda pair: pair[1])]
+    assert abs(kendalltau(within, [*range(6)] * 100).statistic) < 0.1
+
+
+def test_a_small_space_ends(tmp_path):
     space = mini(encoder__layers=[1], encoder__ffn_dims=[16], decoder__layers=[1], decoder__ffn_dims=[16])
     assert len(list(stratified(space, 1))) == space.size() == 16
+    seen = []
+    data = measure_dataset(space, 50, 1, SIGNATURE, Meter(), tmp_path / "a.jsonl", progress=seen.append, passes=2)
+    assert len(data.architectures) == 16 and len(seen) == planned(space, 50, 1, 2) == 2 * (16 + 2)
 
 
 def test_what_is_measured(tmp_path):
     data = measure(tmp_path / "a.jsonl")
     assert data.architectures == list(islice(stratified(mini(), 1), 23))
     assert data.milliseconds == [flops(arch) / 1e5 for arch in data.architectures]
-    assert len(data.reference) == 3 and planned(23) == 26
+    assert len(data.reference) == 3 and planned(mini(), 23, 1) == 26
     assert read_dataset(tmp_path / "a.jsonl") == data
     facts = summary(data)
     assert facts["architectures"] == 23 and facts["noise"] == facts["drift"] == 0
     assert facts["slowest_ms"] == facts["reference_ms"] == flops(mini().largest()) / 1e5
+    rows = table(data)
+    assert [row["latency_ms"] for row in rows] == data.milliseconds
+    assert (rows[0]["digest"], rows[0]["decoder_layer_num"]) == (mini().largest().digest(), 2)
+    assert Architecture.from_dict(json.loads(rows[5]["architecture"])) == data.architectures[5]
+    assert rows[5]["signature"] == f"space:mini-{mini().digest()}|protocol:hat|device:test|fairseq_mos:{__version__}"
 
 
 def test_interrupted_or_cut_at_any_byte_it_goes_on(tmp_path):
@@ -103,7 +125,7 @@ def test_several_passes_keep_the_lowest(tmp_path):
     data = measure(tmp_path / "a.jsonl", SlowMeter(), passes=3)
     assert data.architectures == list(islice(stratified(mini(), 1), 23))
     assert data.milliseconds == [flops(arch) / 1e5 for arch in data.architectures]
-    assert len(data.reference) == 3 and len(data.in_time) == 9 and planned(23, 3) == 78
+    assert len(data.reference) == 3 and len(data.in_time) == 9 and planned(mini(), 23, 1, 3) == 78
     assert data.noise() == 0 and data.drift() == pytest.approx(-2 / 3)
     assert read_dataset(tmp_path / "a.jsonl") == data
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()[1:]]
@@ -136,8 +158,8 @@ def test_files_without_places_are_read_as_ever(tmp_path):
     ("change", "field"),
     [
         ({"seed": 2}, "its seed is 1, now it is 2"),
-        ({"signature": {**SIGNATURE, "device": "other"}}, "its settings is"),
-        ({"space": SearchSpace.load("tiny")}, "its space is"),
+        ({"signature": {**SIGNATURE, "device": "other"}}, 'its settings.device is "test", now it is "other"; give'),
+        ({"space": SearchSpace.load("tiny")}, 'its space.name is "mini", now it is "tiny"; its space.desc'),
     ],
 )
 def test_data_of_something_else_is_refused(tmp_path, change, field):
@@ -168,14 +190,27 @@ def test_files_that_are_none(tmp_path, content, message):
         read_dataset(path)
 
 
-def test_a_line_that_is_no_measurement(tmp_path):
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("median_ms", None, "line 5 is no measurement"),
+        ("median_ms", float("nan"), "line 5 is no measurement .*median_ms is nan, expected more than 0"),
+        ("median_ms", 0, "line 5 is no measurement .*median_ms is 0.0, expected more than 0"),
+        ("role", "other", "line 5 is no measurement"),
+        ("architecture.encoder.embed_dim", 24, "line 5: encoder.embed_dim is 24, but search space 'mini' allows 16, 8"),
+    ],
+)
+def test_a_line_that_is_no_measurement(tmp_path, field, value, message):
     path = tmp_path / "a.jsonl"
     measure(path)
     lines = path.read_text().splitlines()
-    row = json.loads(lines[4])
-    del row["median_ms"]
+    row = changed(json.loads(lines[4]), field, value)
     path.write_text("\n".join([*lines[:4], json.dumps(row), *lines[5:]]) + "\n")
-    with pytest.raises(UserError, match="line 5 is no measurement"):
+    with pytest.raises(UserError, match=message):
         read_dataset(path)
+
+
+def test_a_single_architecture_is_no_data_set(tmp_path):
     with pytest.raises(UserError, match="--samples is 1"):
         measure(tmp_path / "b.jsonl", samples=1)
+    assert not (tmp_path / "b.jsonl").exists()

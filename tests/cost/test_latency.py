@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
+import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
+from fairseq.models.transformer import TransformerModel, base_architecture
 
-from fairseq_mos.cost.latency import DRIFT, Latency, LatencyMeter, LatencySettings, prepared, trimmed
+from fairseq_mos.cost.latency import DRIFT, Latency, LatencyMeter, LatencySettings, trimmed
+from fairseq_mos.cost.precision import prepared
 from fairseq_mos.errors import UserError
 from tests import toy
 
@@ -19,6 +23,16 @@ FAST = {"threads": 1, "source_tokens": 6, "target_tokens": 5, "beam": 3, "warmup
 def subnet():
     model = toy.supernet()
     return model.extract(model.space.largest())
+
+
+@pytest.fixture(scope="module")
+def stock():
+    sizes = {"layers": 2, "embed_dim": 16, "ffn_embed_dim": 32, "attention_heads": 2}
+    args = SimpleNamespace(share_all_embeddings=True, dropout=0.0, encoder_layers_to_keep=None)
+    for side in ("encoder", "decoder"):
+        vars(args).update({f"{side}_{name}": value for name, value in sizes.items()})
+    base_architecture(args)
+    return TransformerModel.build_model(args, toy.task()).eval()
 
 
 def test_a_summary_by_hand():
@@ -38,15 +52,20 @@ def test_halves_that_differ_and_a_trend_widen_the_interval():
     apart = Latency.of_runs([0.010, 0.012] * 20, 0.1)
     assert apart.drift == pytest.approx(0.2)
     assert (apart.low_ms, apart.high_ms) == pytest.approx((10.0, 12.0))
-    rising = Latency.of_runs([0.010] * 30 + [0.0101] * 50 + [0.015] * 10 + [0.015] * 20, 0.1)
-    assert rising.trend == pytest.approx(0.5, abs=0.5) and rising.high_ms >= 15.0 - 1e-9
+    rising = Latency.of_runs([0.010] * 80 + [0.015] * 20, 0.1)
+    assert rising.drift == 0 and rising.trend == pytest.approx(0.5)
+    # The upper quartile of all runs is 10 ms: only the last third makes it 15.
+    assert (rising.low_ms, rising.high_ms) == pytest.approx((10.0, 15.0))
+    falling = Latency.of_runs([0.015] * 20 + [0.010] * 80, 0.1)
+    assert falling.trend == pytest.approx(-1 / 3)
+    assert (falling.low_ms, falling.high_ms) == pytest.approx((10.0, 15.0))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_hat_runs_the_encoder_once_and_the_decoder_in_steps(subnet, precision):
     calls = {"encoder": [], "decoder": []}
     meter = LatencyMeter(LatencySettings(precision=precision, **FAST))
-    model = prepared(subnet, meter.settings)
+    model = prepared(subnet, "cpu", precision)
     for name in calls:
         getattr(model, name).register_forward_pre_hook(
             lambda module, args, name=name: calls[name].append(
@@ -78,12 +97,28 @@ def test_generate_is_fairseqs_beam_search(subnet):
     sentences = [torch.tensor([5, 6, 7, 2]), torch.tensor([8, 9, 2])]
     meter = LatencyMeter(settings, sentences)
     with torch.inference_mode():
-        (translate,) = meter._generate(prepared(subnet, settings))
+        (translate,) = meter._generate(prepared(subnet, "cpu", "fp32"))
         first, second = translate()
     assert len(first) == 1 and len(first[0]) == 3 and first[0][0]["tokens"][-1] == 2
     assert LatencyMeter(settings, sentences).measure(subnet).median_ms > 0
     with pytest.raises(UserError, match="--protocol generate needs sentences"):
         LatencyMeter(settings)
+
+
+@pytest.mark.parametrize("protocol", ["hat", "generate"])
+def test_int8_of_a_stock_transformer(stock, protocol):
+    """Its attention reads the weights of its linear layers, which quantised ones do not have."""
+    settings = LatencySettings(protocol=protocol, precision="int8", **FAST)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = LatencyMeter(settings, [torch.tensor([5, 6, 7, 2])]).measure(stock)
+    assert found.runs == 4 and found.median_ms > 0
+    with torch.inference_mode():
+        logits = stock(**toy.batch()["net_input"])[0]
+        quantised = prepared(stock, "cpu", "int8")(**toy.batch()["net_input"])[0]
+        assert torch.equal(stock(**toy.batch()["net_input"])[0], logits)
+    # Eight bits keep about two digits.
+    assert 0 < (quantised - logits).abs().max() < 0.05 * logits.abs().max()
 
 
 def test_signatures_say_what_the_number_depends_on():

@@ -14,6 +14,7 @@ from fairseq_mos.cost.fitting import fit_file, held_out_errors, read_hat_csv
 from fairseq_mos.cost.predictor import LatencyPredictor, Measurements
 from fairseq_mos.cost.regression import MODELS, Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.errors import UserError
+from tests.arch.samples import changed
 
 SIGNATURE = {"protocol": "hat", "device": "test", "threads": 1}
 
@@ -125,7 +126,7 @@ def test_a_csv_file(tmp_path):
     path.write_text("\n".join(lines) + "\n")
     report = fit_file(str(path), str(tmp_path / "p.json"), "linear", 1, "wmt", "some GPU")
     assert report.errors.mape < 1.0 and report.noise != report.noise
-    assert {file.name for file in report.files} == {"p.json", "p.heldout.csv", "p.png"}
+    assert {file.name for file in report.files} == {"p.json", "p.errors.json", "p.heldout.csv", "p.png"}
     found = LatencyPredictor.load(tmp_path / "p.json").predict([space.largest(), space.smallest()])
     assert found == pytest.approx([185.0, 35.0], rel=0.02)
     assert json.loads((tmp_path / "p.json").read_text())["signature"]["device"] == "some GPU"
@@ -135,8 +136,57 @@ def test_a_csv_file(tmp_path):
     path.write_text("\n".join([lines[0], lines[1].replace("5.0", "fast")]))
     with pytest.raises(UserError, match="line 2 holds something that is no number"):
         read_hat_csv(str(path), space, "x")
+    for value in ("nan", "inf"):
+        path.write_text("\n".join([lines[0], lines[1], ",".join([value, *lines[2].split(",")[1:]])]))
+        with pytest.raises(UserError, match=f"line 3: encoder_embed_dim is {value}, expected a finite number"):
+            read_hat_csv(str(path), space, "x")
     with pytest.raises(UserError, match="give --search-space"):
         fit_file(str(path), str(tmp_path / "p.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows.3": [1.0, 2.0]}, r"rows\[3\] has 2 values, expected 43 finite numbers: fit it anew"),
+        ({"rows.3": None}, r"rows\[3\] is null, expected 43 finite numbers"),
+        ({"rows.3": ["wide"] * 43}, r"rows\[3\] holds something else, expected 43 finite numbers"),
+        ({"rows.3": [float("nan")] * 43}, r"rows\[3\] holds something else, expected 43 finite numbers"),
+        ({"rows": []}, "rows and milliseconds have 0 and 150 entries, expected as many, and 2 or more"),
+        ({"rows": 7}, "a field is missing or malformed"),
+        ({"milliseconds.3": None}, r"milliseconds\[3\] is null, expected a number above 0"),
+        ({"milliseconds.3": -1.0}, r"milliseconds\[3\] is -1.0, expected a number above 0"),
+        ({"milliseconds": [1.0]}, "rows and milliseconds have 150 and 1 entries"),
+        ({"signature": [1]}, r"signature is \[1\], expected a mapping"),
+        ({"features": "deep"}, "features are 'deep', allowed: layers, mean"),
+        ({"errors.mape": None}, "errors.mape is null, expected a number"),
+        ({"errors": {}}, "a field is missing or malformed"),
+    ],
+)
+def test_malformed_fields_of_a_predictor_are_one_line(data, tmp_path, change, message):
+    path = tmp_path / "p.json"
+    LatencyPredictor(data[1], "linear", Errors(10, 90, 1, 1.0, 1.0, 0.9, -2.0, 2.0)).save(path)
+    ((field, value),) = change.items()
+    path.write_text(json.dumps(changed(json.loads(path.read_text()), field, value)))
+    with pytest.raises(UserError, match=message) as caught:
+        LatencyPredictor.load(path)
+    assert str(path) in str(caught.value) or field == "features"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "output", "message"),
+    [
+        ("a.csv", "a.csv", "--output is .*a.csv, allowed: a file that ends in .json"),
+        ("a.csv", "p.png", "--output is .*p.png, allowed: a file that ends in .json"),
+        ("a.json", "a.json", "--output .*a.json would overwrite --dataset"),
+        ("p.heldout.csv", "p.json", "--output .*p.json would overwrite --dataset"),
+    ],
+)
+def test_an_input_is_never_overwritten(tmp_path, dataset, output, message):
+    (tmp_path / dataset).write_text("measured\n")
+    with pytest.raises(UserError, match=message):
+        fit_file(str(tmp_path / dataset), str(tmp_path / "." / output), "linear", 1, "wmt")
+    assert [file.name for file in tmp_path.iterdir()] == [dataset]
+    assert (tmp_path / dataset).read_text() == "measured\n"
 
 
 @pytest.mark.parametrize(
@@ -151,5 +201,5 @@ def test_published_data(shared_data, name, space, bar):
     """Held-out error on HAT's data sets, at most that of HAT's own predictor (a network of five layers)."""
     data = read_hat_csv(str(shared_data(f"latency_hat/{name}")), SearchSpace.load(space), name)
     assert len(data.rows) == 2000
-    found, *_ = held_out_errors(data, "both", 1)
+    found, *_ = held_out_errors(data, "auto", 1)
     assert found.architectures == 200 and found.mape <= bar
