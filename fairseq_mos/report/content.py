@@ -83,7 +83,7 @@ def _facts(run: RunFolder, space: SearchSpace | None, pair: tuple | None) -> dic
     facts = {}
     if space is not None:
         facts["search space"] = f"{space.name}: {space.size():,} architectures"
-    supernet = next((log for name, log in run.training.items() if "supernet" in name), None)
+    supernet = next((log for log in run.training.values() if log.is_supernet), None)
     if supernet is not None:
         facts["supernet's updates"] = f"{supernet.updates:,}"
         seconds = supernet.seconds_at(supernet.updates)
@@ -203,12 +203,11 @@ def _retraining(pair: tuple | None) -> Section | None:
 def _training(run: RunFolder) -> Section:
     section = Section("Training")
     rows = []
-    logs = sorted(run.training.values(), key=lambda log: ("supernet" not in log.name, log.name))
+    logs = sorted(run.training.values(), key=lambda log: (not log.is_supernet, log.name))
     for log in logs:
         seconds = log.seconds_at(log.updates)
-        roles = [role for role in ("largest", "smallest", "random", "random2", "") if role in log.valid]
-        last = {role: log.valid[role][max(log.valid[role])] for role in roles}
-        shown = ", ".join(f"{role or 'mean' if len(roles) > 1 else 'loss'} {value:.3f}" for role, value in last.items())
+        last = {role: log.valid[role][max(log.valid[role])] for role in log.roles}
+        shown = ", ".join(f"{role or 'mean' if len(last) > 1 else 'loss'} {value:.3f}" for role, value in last.items())
         rows.append(
             [log.name, f"{log.updates:,}", "-" if seconds is None else f"{seconds / 60:,.1f} min", shown or "-"]
         )
@@ -216,10 +215,8 @@ def _training(run: RunFolder) -> Section:
         caption = "Training time is without validation. Losses: bits per token, label-smoothed."
         section.blocks.append(Table(["run", "updates", "training time", "last valid losses"], rows, caption))
     for log in logs:
-        roles = [role for role in ("largest", "smallest", "random", "random2", "") if role in log.valid]
-        if roles or log.train:
-            caption = f"Training of {log.name}" + (": each representative architecture." if len(roles) > 1 else ".")
-            section.blocks.append(Figure(f"training-{_slug(log.name)}", figures.training_curves(log, roles), caption))
+        caption = f"Training of {log.name}" + (": each representative architecture." if len(log.roles) > 1 else ".")
+        section.blocks.append(Figure(f"training-{_slug(log.name)}", figures.training_curves(log), caption))
     return section
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -63,17 +64,20 @@ def _own_names(svg: str) -> str:
     return re.sub(r"url\(#", f"url(#{prefix}", svg)
 
 
-def training_curves(log: TrainingLog, roles: Sequence[str]) -> str:
-    """Valid losses of the given roles over updates; the training loss, thin, where there is one."""
+def training_curves(log: TrainingLog) -> str:
+    """Valid losses of all roles over updates; the training loss, thin, where there is one."""
+    roles = log.roles
     with _drawn((9, 4.2)) as (axes, drawing):
         if log.train:
             updates = sorted(log.train)
             axes.plot(updates, [log.train[u] for u in updates], color="#bbbbbb", linewidth=1, label="training")
-        for role, colour in zip(roles, COLOURS):
+        for role, colour in zip(roles, itertools.cycle(COLOURS)):
             curve = log.valid[role]
             updates = sorted(curve)
             label = f"valid, {role}" if role else "valid" if len(roles) == 1 else "valid, mean of these"
+            # Epochs of a short run: a line of one point is none.
             style = {"linestyle": "--"} if not role and len(roles) > 1 else {}
+            style["marker"] = "." if len(curve) < 20 else ""
             axes.plot(updates, [curve[u] for u in updates], color=colour, label=label, **style)
         axes.set_xlabel("updates")
         axes.set_ylabel("loss (bits per token, label-smoothed)")
