@@ -8,14 +8,15 @@ from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.cost.closed_form import flops
-from fairseq_mos.errors import UserError
 from fairseq_mos.metrics.tables import TITLES
 from fairseq_mos.report import figures
 from fairseq_mos.report.architecture_picture import architecture_svg
+from fairseq_mos.report.commands import run_commands, wrapped
 from fairseq_mos.report.discover import RunFolder, Search
-from fairseq_mos.report.document import Code, Document, Examples, Figure, Section, Table, Text
+from fairseq_mos.report.document import Code, Document, Examples, Facts, Figure, Section, Table, Text
 from fairseq_mos.report.mixes import expert_mixes
 from fairseq_mos.report.retraining import Saving, compare
+from fairseq_mos.report.trained import Trained, load_trained
 
 _RANDOM = 4
 """Random architectures in the map of mixes."""
@@ -29,14 +30,16 @@ def build(run: RunFolder, title: str | None = None, saving: tuple | None = None)
         title: of the page.
         saving: logs of training from scratch and of retraining, where they are not found by their names.
     """
-    space, supernet = _load_supernet(run)
+    trained = load_trained(run)
+    space = trained.space
     pair = saving or find_pair(run)
     sections = [
+        _trained(trained),
         _scores(run),
         *(_search(search, space) for search in run.searches),
         _retraining(pair),
         _training(run),
-        _experts(run, supernet),
+        _experts(run, trained.model),
         _examples(run),
         _commands(run),
     ]
@@ -60,25 +63,6 @@ def find_pair(run: RunFolder) -> tuple | None:
     return pair if all(pair) and all(log.valid.get("") for log in pair) else None
 
 
-def _load_supernet(run: RunFolder):
-    if run.supernet is None:
-        return None, None
-    from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_state, load_supernet, space_of
-
-    path = str(run.supernet)
-    state = load_state(path)
-    if not is_supernet(state):
-        return None, None
-    space = space_of(state, path)
-    data = next((search.about.get("data") for search in run.searches if search.about.get("data")), None)
-    try:
-        folder = (data or "").split(":")[0] or None
-        dictionaries = find_dictionaries(state, path, folder if folder and Path(folder).is_dir() else None)
-    except UserError:
-        return space, None  # the mixes cannot be shown, all else can
-    return space, load_supernet(state, path, dictionaries)
-
-
 def _facts(run: RunFolder, space: SearchSpace | None, pair: tuple | None) -> dict[str, str]:
     facts = {}
     if space is not None:
@@ -98,6 +82,15 @@ def _facts(run: RunFolder, space: SearchSpace | None, pair: tuple | None) -> dic
         if saved is not None:
             facts["retraining saves"] = f"{saved:.0%} of the updates"
     return facts
+
+
+def _trained(trained: Trained) -> Section:
+    section = Section("What was trained")
+    if trained.facts:
+        section.blocks.append(Facts(trained.facts))
+    if trained.trouble:
+        section.blocks.append(Text(trained.trouble))
+    return section
 
 
 def _scores(run: RunFolder) -> Section | None:
@@ -277,14 +270,10 @@ def _evaluated_examples(folder: str, test_set: str, systems: Sequence[str], numb
 
 def _commands(run: RunFolder) -> Section:
     section = Section("Commands")
-    commands = []
-    for file in sorted(run.path.rglob("*.log"), key=lambda file: (file.stat().st_mtime, file.name)):
-        with file.open(encoding="utf-8", errors="replace") as stream:
-            commands += [line[2:].strip() for line in stream if line.startswith("$ ")]
+    commands = run_commands(run.path)
     if commands:
-        folder = str(run.path.resolve())
         section.blocks.append(Text("As the run's logs tell; RUN is the run's folder."))
-        section.blocks.append(Code("\n\n".join(dict.fromkeys(line.replace(folder, "RUN") for line in commands))))
+        section.blocks.append(Code("\n\n".join(map(wrapped, commands))))
     return section
 
 

@@ -46,6 +46,7 @@ class RunFolder:
         scores: rows of `scores.json` (fairseq-mos evaluate), each with its file.
         results: what an example's `results.json` holds, or None.
         supernet: the supernet's checkpoint, or None.
+        supernet_is_given: the user named it.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class RunFolder:
     scores: list[dict] = field(default_factory=list)
     results: dict | None = None
     supernet: Path | None = None
+    supernet_is_given: bool = False
 
 
 def discover(path: str | Path, supernet: str | None = None) -> RunFolder:
@@ -80,7 +82,7 @@ def discover(path: str | Path, supernet: str | None = None) -> RunFolder:
         run.scores += [{**row, "folder": str(file.parent)} for row in _read_json(file, list)]
     if (path / "results.json").is_file():
         run.results = _read_json(path / "results.json", dict)
-    run.supernet = _find_supernet(run, supernet)
+    run.supernet, run.supernet_is_given = _find_supernet(run, supernet), supernet is not None
     if not (run.training or run.searches or run.scores or run.results):
         raise UserError(
             f"{path} holds nothing to report on: no log of fairseq-train, search, scores.json or results.json"

@@ -44,6 +44,13 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """Names and values, as small cards."""
+
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Examples:
     """Translations of one sentence: what it is -> text."""
 
@@ -86,6 +93,8 @@ header p { margin:0; color:var(--soft); max-width:75ch }
 nav { margin-top:16px; display:flex; flex-wrap:wrap; gap:6px 16px; font-size:14px }
 a { color:var(--accent); text-decoration:none } a:hover { text-decoration:underline }
 .facts { display:grid; grid-template-columns:repeat(auto-fit,minmax(180px,1fr)); gap:12px; margin:24px 0 0 }
+section .facts { gap:8px; margin-top:8px } section .facts div { padding:7px 12px }
+section .facts dd { font-size:14px; overflow-wrap:anywhere }
 .facts div { border:1px solid var(--line); border-radius:8px; padding:10px 14px; background:var(--page) }
 .facts dt { font-size:12px; color:var(--soft) } .facts dd { margin:2px 0 0; font-size:18px; font-weight:600 }
 .scroll { overflow-x:auto } table { border-collapse:collapse; font-size:14px; margin:12px 0; width:100% }
@@ -97,7 +106,7 @@ figure { margin:16px 0; border:1px solid var(--line); border-radius:8px; padding
 figure svg { display:block; max-width:100%; height:auto; margin:0 auto }
 figcaption { color:var(--soft); font-size:14px; margin-top:8px }
 pre { background:var(--band); border:1px solid var(--line); border-radius:8px; padding:14px;
- white-space:pre-wrap; overflow-wrap:anywhere;
+ white-space:pre; overflow-x:auto;
  font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,monospace }
 .example { display:grid; grid-template-columns:max-content 1fr; gap:2px 16px; border-left:3px solid var(--line);
  padding:6px 0 6px 16px; margin:16px 0; font-size:15px }
@@ -111,7 +120,6 @@ def as_html(document: Document) -> str:
     """Returns one page that needs no other file and no network."""
     e = html.escape
     links = "".join(f'<a href="#{section.anchor}">{e(section.title)}</a>' for section in document.sections)
-    facts = "".join(f"<div><dt>{e(name)}</dt><dd>{e(value)}</dd></div>" for name, value in document.facts.items())
     body = "".join(
         f'<section id="{section.anchor}"><h2>{e(section.title)}</h2>'
         f"{''.join(map(_block_html, section.blocks))}</section>"
@@ -122,7 +130,7 @@ def as_html(document: Document) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{e(document.title)}</title><style>{_STYLE}</style></head><body>"
         f"<header><div><h1>{e(document.title)}</h1><p>{e(document.summary)}</p><nav>{links}</nav></div></header>"
-        f'<main><dl class="facts">{facts}</dl>{body}</main></body></html>\n'
+        f"<main>{_block_html(Facts(document.facts))}{body}</main></body></html>\n"
     )
 
 
@@ -137,6 +145,9 @@ def _block_html(block) -> str:
         return table + (f'<p class="caption">{e(block.caption)}</p>' if block.caption else "")
     if isinstance(block, Figure):
         return f"<figure>{block.svg}<figcaption>{e(block.caption)}</figcaption></figure>"
+    if isinstance(block, Facts):
+        cards = "".join(f"<div><dt>{e(name)}</dt><dd>{e(value)}</dd></div>" for name, value in block.values.items())
+        return f'<dl class="facts">{cards}</dl>'
     if isinstance(block, Code):
         return f"<pre>{e(block.text)}</pre>"
     return '<dl class="example">' + "".join(f"<dt>{e(k)}</dt><dd>{e(v)}</dd>" for k, v in block.lines.items()) + "</dl>"
@@ -168,6 +179,8 @@ def _block_markdown(block, pictures: str) -> list[str]:
         return [f"![{escape(block.caption)}]({pictures}/{block.name}.svg)", "", escape(block.caption)]
     if isinstance(block, Code):
         return ["```", block.text, "```"]
+    if isinstance(block, Facts):
+        return [f"- {name}: {escape(value)}" for name, value in block.values.items()]
     if isinstance(block, Examples):
         return [f"- {name}: {escape(text)}" for name, text in block.lines.items()]
     lines = ["| " + " | ".join(block.headers) + " |", "|---|" + "---:|" * (len(block.headers) - 1)]

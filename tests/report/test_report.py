@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
@@ -15,6 +16,7 @@ from fairseq_mos.arch import Architecture
 from fairseq_mos.cli import main
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
 from fairseq_mos.report.architecture_picture import architecture_svg
+from fairseq_mos.report.commands import wrapped
 from fairseq_mos.report.mixes import expert_mixes
 from tests import toy
 from tests.arch.samples import ARCHITECTURE
@@ -52,6 +54,7 @@ def run(tmp_path_factory):
         for number, loss in enumerate(losses, 1):
             lines += [INNER % (loss, 100 * number), VALID % (loss, 100 * number)]
         (logs / f"train-{name}.log").write_text("\n".join(lines) + "\n")
+    (logs / "run.log").write_text(f"$ bash examples/multi30k/run.sh --output {folder}\n" * 2)
     arguments = ["evaluate", "--path", path, "--architecture", "smallest", "--test-set", str(folder / "supernet/test")]
     assert main([*arguments, "--cpu", "--beam", "1", "--bootstrap", "0", "--output", str(folder / "scores")]) == 0
     return folder
@@ -89,8 +92,16 @@ def test_one_page_with_everything_and_no_network(run, tmp_path, capsys):
     assert "url(http" not in page and "@import" not in page
     assert "<title>A &lt;run&gt;</title>" in page and "&lt;supernet&gt;" in page
     titles = re.findall(r"<h2>(.*?)</h2>", page)
-    assert titles == ["Scores", "Search", "Retraining", "Training", "Experts", "Example translations", "Commands"]
+    assert titles[:4] == ["What was trained", "Scores", "Search", "Retraining"]
+    assert titles[4:] == ["Training", "Experts", "Example translations", "Commands"]
     for text in (
+        "<dt>languages</dt><dd>en to de</dd>",
+        "<dt>dictionaries</dt><dd>55 and 55 entries</dd>",
+        "<dt>routing</dt><dd>neuron</dd>",
+        "<dt>experts</dt><dd>2</dd>",
+        "<dt>embeddings</dt><dd>one table for encoder, decoder and output</dd>",
+        "<dt>data</dt><dd>RUN/supernet</dd>",
+        "<dt>seed</dt><dd>1</dd>",
         "supernet:smallest",
         "nrefs:1|case:mixed",
         "13.50 ms",
@@ -99,7 +110,9 @@ def test_one_page_with_everything_and_no_network(run, tmp_path, capsys):
         "4 architectures evaluated",
     ):
         assert text in page, text
-    assert str(run) not in page[page.index("<h2>Commands") :] and "fairseq-train RUN/data" in page
+    commands = page[page.index("<h2>Commands") :]
+    assert str(run) not in commands and "fairseq-train RUN/data" in commands
+    assert "<pre>bash examples/multi30k/run.sh --output RUN\n\n" in commands and commands.count("run.sh") == 1
     markdown = (tmp_path / "page.md").read_text("utf-8")
     pictures = re.findall(r"\]\((page-pictures/[^)]+)\)", markdown)
     assert len(pictures) == page.count("<figure>") >= 7
@@ -143,6 +156,14 @@ def test_bad_input_is_one_line(run, tmp_path, capsys, arguments, message):
     assert main(["report", *(argument.format(**places) for argument in arguments)]) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_long_commands_break_before_flags_and_can_be_pasted():
+    command = "fairseq-train " + " ".join(f"--flag-{n} 'a --b' {n} \"x  y\" -1" for n in range(9)) + " > out.txt"
+    text = wrapped(command)
+    assert all(len(line) <= 106 for line in text.split("\n")) and text.count(" \\\n    --flag-") == 2
+    assert shlex.split(text.replace("\\\n", "")) == shlex.split(command)
+    assert wrapped("fairseq-mos user-dir") == "fairseq-mos user-dir"
 
 
 def test_mixes_are_the_routers(run):
