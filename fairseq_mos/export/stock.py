@@ -35,12 +35,17 @@ def to_stock(bundle: Bundle) -> Bundle:
     require_last_memory(architecture, "stock")
     encoder, decoder = architecture.encoder, architecture.decoder
     heads = {
-        "encoder": _heads("encoder", encoder.embed_dim, architecture.encoder_qkv_dim(), encoder.self_attention_heads),
+        "encoder": _heads(
+            "encoder",
+            encoder.embed_dim,
+            architecture.encoder_qkv_dim(),
+            {"self-attention": encoder.self_attention_heads},
+        ),
         "decoder": _heads(
             "decoder",
             decoder.embed_dim,
             architecture.decoder_qkv_dim(),
-            (*decoder.self_attention_heads, *decoder.cross_attention_heads),
+            {"self-attention": decoder.self_attention_heads, "cross-attention": decoder.cross_attention_heads},
         ),
     }
     options = bundle.config["model"]
@@ -111,16 +116,29 @@ def _complete(config: dict) -> dict:
     return {**flat, **config}
 
 
-def _heads(side: str, embed_dim: int, qkv_dim: int, counts: tuple[int, ...]) -> int:
-    """Returns a head count whose heads hold those of every layer."""
-    most, widest = max(counts), qkv_dim // min(counts)
+def _heads(side: str, embed_dim: int, qkv_dim: int, counts: dict[str, tuple[int, ...]]) -> int:
+    """Returns a head count whose heads hold those of every layer; `counts` is attention -> heads of each layer."""
+    every = [count for layers in counts.values() for count in layers]
+    most, widest = max(every), qkv_dim // min(every)
     for heads in range(most, embed_dim + 1):
         if embed_dim % heads == 0 and embed_dim // heads >= widest:
             return heads
-    found = ", ".join(f"{count} heads of {qkv_dim // count}" for count in sorted(set(counts)))
+    if qkv_dim > embed_dim:
+        advice = f"choose an architecture whose {side} is at least {qkv_dim} wide"
+    else:
+        advice = f"choose an architecture whose {side} layers have equal heads (a space with one head count a side)"
+    found = []
+    for count in sorted(set(every)):
+        places = [
+            f"{attention} of layer{'s' if layers.count(count) > 1 else ''} "
+            + ", ".join(str(index) for index, own in enumerate(layers) if own == count)
+            for attention, layers in counts.items()
+            if count in layers
+        ]
+        found.append(f"{count} heads of {qkv_dim // count} ({side} {'; '.join(places)})")
     raise UserError(
-        f"--format stock has one head count and queries as wide as the embedding: {found} of the {side}'s layers do "
-        f"not fit into {embed_dim} channels; choose an architecture whose {side} layers have equal heads"
+        f"--format stock has one head count a side and queries as wide as the embedding: {', '.join(found)} do not fit "
+        f"into {embed_dim} channels; {advice}"
     )
 
 
