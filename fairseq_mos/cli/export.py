@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", help="of a supernet: YAML file, largest, smallest or random:SEED")
     parser.add_argument("--data", help="folder with dictionaries and subword model (default: beside the checkpoint)")
     parser.add_argument(
+        "--tokenizer", metavar="NAME", help="fairseq's name of the tokenizer before the subwords, such as moses; kept"
+    )
+    parser.add_argument(
         "--format",
         required=True,
         choices=list(FORMATS),
@@ -48,10 +51,12 @@ def run(args: argparse.Namespace) -> int:
     fairseq_mos.register()
     # What fairseq tells about loading data would stand between our lines.
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    from fairseq_mos import verify
+    from fairseq_mos import hub, verify
     from fairseq_mos.export.source import load_bundle
 
     bundle = load_bundle(args.path, args.architecture, args.data)
+    if args.tokenizer:
+        bundle = bundle.with_tokenizer(hub.check_tokenizer(args.tokenizer))
     sentences = [] if args.no_check else verify.read_sentences(bundle, args.test, args.sentences)
     wrote = _write(args, bundle)
     print(f"wrote {', '.join(map(str, wrote))}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fairseq.data import Dictionary
@@ -40,6 +40,10 @@ class Bundle:
     def subword_kind(self) -> str | None:
         """fairseq's name of the subwords' kind, such as `sentencepiece`."""
         return SUBWORD_FILES[self.subwords.name] if self.subwords else None
+
+    def with_tokenizer(self, name: str) -> Bundle:
+        """Returns the same with a tokenizer, which exported configurations name as well."""
+        return replace(self, tokenizer=name, config={**self.config, "tokenizer": {"_name": name}})
 
     def files(self) -> list[Path]:
         """What lies beside the weights: dictionaries and subword model."""

@@ -47,6 +47,16 @@ class ProgramsModel(FairseqEncoderDecoderModel):
         )
         self.architecture = about.architecture
 
+    def _apply(self, fn, recurse: bool = True):
+        """Refuses what `half()`, `cuda()` and `to()` would change: constants of the programs would stay behind."""
+        try:
+            moved = fn(torch.zeros(1))
+        except (AssertionError, RuntimeError):  # no such device here
+            moved = None
+        if moved is None or moved.dtype != torch.float32 or moved.device.type != "cpu":
+            raise UserError("torch.export programs run in fp32 on the CPU: for others export with --format safetensors")
+        return super()._apply(fn, recurse)
+
     def train(self, mode: bool = True):
         """Stays in eval mode, which is what was exported."""
         return self

@@ -14,7 +14,7 @@ from fairseq_mos.export.checkpoint import find_subwords, subnet_config
 from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_model, load_state
 
 
-def load_bundle(path: str, architecture: str | None = None, data: str | None = None) -> Bundle:
+def load_bundle(path: str | Path, architecture: str | None = None, data: str | None = None) -> Bundle:
     """Loads a model to run or to export.
 
     Args:
@@ -27,9 +27,10 @@ def load_bundle(path: str, architecture: str | None = None, data: str | None = N
     Raises:
         UserError: unusable or missing files, or an architecture for a model that has one already.
     """
+    path = str(path)
     if Path(path).is_dir() or path.endswith(".safetensors"):
         if architecture is not None:
-            raise UserError(f"{path} is a dense model, which has one architecture: leave --architecture out")
+            raise UserError(f"{path} is a dense model, which has one architecture: give no other")
         folder = Path(path) if Path(path).is_dir() else Path(path).parent
         # Loading programs costs seconds; nothing else needs them.
         if (folder / "step.pt2").is_file():
@@ -44,17 +45,21 @@ def load_bundle(path: str, architecture: str | None = None, data: str | None = N
     model = load_model(state, path, dictionaries)
     if is_supernet(state):
         if architecture is None:
-            raise UserError(f"{path} is a supernet, which has many architectures: give --architecture")
+            raise UserError(
+                f"{path} is a supernet, which has many architectures: give --architecture (architecture= in Python)"
+            )
         chosen = resolve(model.space, architecture)
         config, model = subnet_config(state["cfg"], chosen, model.space), model.extract(chosen)
         name = f"{Path(path).stem}-{chosen.digest()}"
     elif architecture is not None:
-        raise UserError(f"{path} is a dense model, which has one architecture: leave --architecture out")
+        raise UserError(f"{path} is a dense model, which has one architecture: give no other")
     else:
         config, name = plain_config(state["cfg"]), Path(path).stem
     folders = [Path(data)] if data else [Path(path).parent, dictionaries[0].parent]
     subwords = next((file for folder in folders for file in find_subwords(folder)), None)
-    tokenizer = config["tokenizer"] if isinstance(config.get("tokenizer"), str) else None
+    tokenizer = config.get("tokenizer")
+    if isinstance(tokenizer, dict):
+        tokenizer = tokenizer.get("_name")
     return Bundle(model.eval(), config, dictionaries, subwords, tokenizer, name)
 
 

@@ -70,7 +70,7 @@ def find_dictionaries(state: dict, path: str, data: str | None = None) -> tuple[
             return files[0], files[1]
     raise UserError(
         f"dict.{languages[0]}.txt and dict.{languages[1]}.txt of {path} are not in "
-        f"{' or '.join(map(str, folders))}: give their folder with --data"
+        f"{' or '.join(map(str, folders))}: give their folder (--data, data= in Python)"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fairseq_mos import verify
+from fairseq_mos import hub, verify
 from fairseq_mos.cli import main
 from fairseq_mos.export.checkpoint import extract_checkpoint
 from fairseq_mos.export.source import load_bundle
@@ -48,6 +48,16 @@ def test_files_are_written_and_checked(small, export, tmp_path):
     one = load_bundle(str(tmp_path / "shared")).model.state_dict()
     two = load_bundle(str(tmp_path / "b" / "subnet.pt")).model.state_dict()
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(("form", "name"), [("safetensors", "out"), ("stock", "out/stock.pt")])
+def test_the_tokenizer_goes_along(export, tmp_path, form, name):
+    arguments = ("--architecture", "largest", "--format", form, "--no-check")
+    code, _, err = export(*arguments, "--tokenizer", "foo", output=tmp_path / name)
+    assert code == 2 and "tokenizer is 'foo', allowed: moses" in err and not (tmp_path / "out").exists()
+    assert export(*arguments, "--tokenizer", "moses", output=tmp_path / name)[0] == 0
+    bundle = load_bundle(tmp_path / name)
+    assert bundle.tokenizer == "moses" and hub.of_bundle(bundle).tokenize("a.") == "a ."
 
 
 def test_int8_may_differ_and_says_how_much(export):

@@ -110,7 +110,7 @@ def test_what_it_cannot_express_is_named(small, exportable, tmp_path):
             "encoder.self_attention_heads",
             [4, 2, 4],
             r"2 heads of 16 \(encoder self-attention of layer 1\), 4 heads of 8 "
-            r"\(encoder self-attention of layers 0, 2\) do not fit into 32 channels; .* whose encoder layers have equal heads",
+            r"\(encoder self-attention of layers 0, 2\) do not fit into 32 channels; .* layers have equal heads",
         ),
         (
             "decoder.cross_attention_heads",
