@@ -9,6 +9,7 @@ from fairseq.data import Dictionary
 from torch import nn
 
 from fairseq_mos.export.checkpoint import SUBWORD_FILES
+from fairseq_mos.models.loading import load_dictionary
 
 
 @dataclass(frozen=True)
@@ -51,5 +52,9 @@ class Bundle:
 
 
 def load_dictionaries(files: tuple[Path, Path]) -> tuple[Dictionary, Dictionary]:
-    """Loads the source and the target dictionary."""
-    return Dictionary.load(str(files[0])), Dictionary.load(str(files[1]))
+    """Loads the source and the target dictionary.
+
+    Raises:
+        UserError: one of them is missing or damaged.
+    """
+    return load_dictionary(files[0]), load_dictionary(files[1])

@@ -171,5 +171,5 @@ def write(bundle: Bundle, folder: str | Path) -> list[Path]:
             torch.export.save(program, buffer)
         with atomic_write(folder / name, "wb") as stream:
             stream.write(buffer.getbuffer())
-    write_about(bundle, folder)
+    write_about(bundle, folder, "torch-export")
     return [folder / name for name in (*programs, ABOUT, *(file.name for file in bundle.files()))]

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
 from fairseq_mos.export import shared_folder
+from fairseq_mos.export.about import read_about
 from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.export.checkpoint import find_subwords, subnet_config
 from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_model, load_state
@@ -32,14 +33,15 @@ def load_bundle(path: str | Path, architecture: str | None = None, data: str | N
         if architecture is not None:
             raise UserError(f"{path} is a dense model, which has one architecture: give no other")
         folder = Path(path) if Path(path).is_dir() else Path(path).parent
-        # Loading programs costs seconds; nothing else needs them.
-        if (folder / "step.pt2").is_file():
+        about = read_about(folder)
+        if about.form == "torch-export":
+            # Costs seconds; nothing else needs it.
             from fairseq_mos.export import programs_model
 
-            return programs_model.read(folder)
-        return shared_folder.read(folder)
+            return programs_model.read(about, folder)
+        return shared_folder.read(about, folder)
     state = load_state(path)
-    if not state.get("cfg") or "encoder.embed_tokens.weight" not in state.get("model", {}):
+    if not state.get("cfg"):
         raise UserError(f"{path} is no checkpoint of a translation model")
     dictionaries = find_dictionaries(state, path, data)
     model = load_model(state, path, dictionaries)
