@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
 from fairseq_mos.export import shared_folder
 from fairseq_mos.export.about import read_about
 from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import find_subwords, subnet_config
+from fairseq_mos.export.checkpoint import find_subwords, plain_config, subnet_config
 from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_model, load_state
 
 
@@ -63,12 +61,3 @@ def load_bundle(path: str | Path, architecture: str | None = None, data: str | N
     if isinstance(tokenizer, dict):
         tokenizer = tokenizer.get("_name")
     return Bundle(model.eval(), config, dictionaries, subwords, tokenizer, name)
-
-
-def plain_config(cfg) -> dict:
-    """Returns fairseq's configuration as plain values; options of legacy models, a namespace, included."""
-    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    for name, value in config.items():
-        if hasattr(value, "__dict__") and not isinstance(value, (dict, str)):
-            config[name] = dict(vars(value))
-    return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import copy_beside, write_checkpoint
+from fairseq_mos.export.checkpoint import publish
 from fairseq_mos.export.limits import require_last_memory, require_subnet
 from fairseq_mos.export.padding import padded_attention, padded_ffn
 
@@ -76,8 +77,15 @@ def to_stock(bundle: Bundle) -> Bundle:
     )
 
 
-def write(bundle: Bundle, output: str | Path) -> tuple[list[Path], int]:
+def write(
+    bundle: Bundle, output: str | Path, check: Callable[[Path], None] | None = None
+) -> tuple[list[Path], int]:
     """Writes a checkpoint of the stock `transformer`, dictionaries and subword model beside it.
+
+    Args:
+        bundle: the subnet.
+        output: the file.
+        check: see :func:`fairseq_mos.export.checkpoint.publish`.
 
     Returns:
         What was written, and the number of zeros that padding added.
@@ -87,9 +95,7 @@ def write(bundle: Bundle, output: str | Path) -> tuple[list[Path], int]:
     """
     stock = to_stock(bundle)
     added = sum(p.numel() for p in stock.model.parameters()) - sum(p.numel() for p in bundle.model.parameters())
-    write_checkpoint(output, stock.model, stock.config)
-    copy_beside(bundle.files(), Path(output).parent)
-    return [Path(output), *(Path(output).parent / file.name for file in bundle.files())], added
+    return publish(output, stock.model, stock.config, bundle.files(), check=check), added
 
 
 class _Task:

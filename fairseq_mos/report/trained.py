@@ -9,7 +9,7 @@ from torch import nn
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.source import plain_config
+from fairseq_mos.export.checkpoint import plain_config
 from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_state, load_supernet, space_of
 from fairseq_mos.report.discover import RunFolder
 
