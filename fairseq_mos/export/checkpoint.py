@@ -147,9 +147,11 @@ def publish(
         What was written.
 
     Raises:
-        UserError: files of that name, but with other content, are there already: they are another model's.
+        UserError: `output` cannot be written, or files of that name, but with other content, are there already: they are another model's.
     """
     output, files = Path(output), list(files)
+    if output.is_dir():
+        raise UserError(f"cannot write {output}: it is a folder")
     for file in files:
         there = output.parent / file.name
         if there.is_file() and not filecmp.cmp(file, there, shallow=False):
