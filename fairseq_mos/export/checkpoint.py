@@ -147,7 +147,8 @@ def publish(
         What was written.
 
     Raises:
-        UserError: `output` cannot be written, or files of that name, but with other content, are there already: they are another model's.
+        UserError: `output` cannot be written, or files of that name, but with other content, are there already:
+            they are another model's.
     """
     output, files = Path(output), list(files)
     if output.is_dir():

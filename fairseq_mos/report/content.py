@@ -45,7 +45,7 @@ def build(run: RunFolder, title: str | None = None, saving: tuple | None = None)
     ]
     facts = _facts(run, space, pair)
     return Document(
-        title or f"Run {run.path.resolve().name}",
+        title or f"Report on {run.path.resolve().name}",
         "A weight-sharing supernet, what a search found in it, and how good that is. Made by fairseq-mos report from "
         f"the files of {run.path.name or run.path.resolve().name}.",
         facts,
@@ -107,7 +107,7 @@ def _scores(run: RunFolder) -> Section | None:
             + [_score(row["scores"].get(name)) for name in metrics]
             for row in rows
         ]
-        signature = " ".join(dict.fromkeys(row["signature"] for row in rows if row["signature"]))
+        signature = " ".join(dict.fromkeys(row["signature"] for row in rows if row.get("signature")))
         caption = f"Test set {test_set}. " + "; ".join([*signatures, f"translations: {signature}"])
         section.blocks.append(
             Table(headers, cells, caption + ". In brackets: 95 % confidence interval; p: against the first system.")
@@ -151,13 +151,10 @@ def _search(search: Search, space: SearchSpace | None) -> Section:
             f"{raced:,} of them stopped early."
         )
     )
-    section.blocks.append(
-        Figure(
-            f"{name}-front",
-            figures.pareto_front(search),
-            "What the search evaluated, its Pareto front, and what was picked.",
-        )
-    )
+    front = figures.pareto_front(search)
+    if front is not None:
+        caption = "What the search evaluated, its Pareto front, and what was picked."
+        section.blocks.append(Figure(f"{name}-front", front, caption))
     section.blocks.append(Figure(f"{name}-progress", figures.search_progress(search), "Progress of the search."))
     largest = space.largest() if space is not None and space.name == search.architecture.space else None
     section.blocks.append(

@@ -160,8 +160,8 @@ def _cell_html(cell: str) -> str:
 
 def as_markdown(document: Document, pictures: str) -> str:
     """Returns Markdown; `pictures` is the folder of the figures, relative to it."""
-    lines = [f"# {document.title}", "", document.summary, ""]
-    lines += [f"- {name}: {value}" for name, value in document.facts.items()]
+    lines = [f"# {_escape(document.title)}", "", _escape(document.summary)]
+    lines += ["", *_block_markdown(Facts(document.facts), pictures)]
     for section in document.sections:
         lines += ["", f"## {section.title}"]
         for block in section.blocks:
@@ -169,34 +169,36 @@ def as_markdown(document: Document, pictures: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _block_markdown(block, pictures: str) -> list[str]:
-    def escape(text: str) -> str:
-        return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
+
+def _block_markdown(block, pictures: str) -> list[str]:
     if isinstance(block, Text):
-        return [escape(block.text)]
+        return [_escape(block.text)]
     if isinstance(block, Figure):
-        return [f"![{escape(block.caption)}]({pictures}/{block.name}.svg)", "", escape(block.caption)]
+        return [f"![{_escape(block.caption)}]({pictures}/{block.name}.svg)", "", _escape(block.caption)]
     if isinstance(block, Code):
         return ["```", block.text, "```"]
     if isinstance(block, Facts):
-        return [f"- {name}: {escape(value)}" for name, value in block.values.items()]
+        return [f"- {name}: {_escape(value)}" for name, value in block.values.items()]
     if isinstance(block, Examples):
-        return [f"- {name}: {escape(text)}" for name, text in block.lines.items()]
-    lines = ["| " + " | ".join(block.headers) + " |", "|---|" + "---:|" * (len(block.headers) - 1)]
-    lines += ["| " + " | ".join(escape(cell).replace("\n", "<br>") for cell in row) + " |" for row in block.rows]
-    return [*lines, *(["", escape(block.caption)] if block.caption else [])]
+        return [f"- {name}: {_escape(text)}" for name, text in block.lines.items()]
+    lines = ["| " + " | ".join(map(_escape, block.headers)) + " |", "|---|" + "---:|" * (len(block.headers) - 1)]
+    lines += ["| " + " | ".join(_escape(cell).replace("\n", "<br>") for cell in row) + " |" for row in block.rows]
+    return [*lines, *(["", _escape(block.caption)] if block.caption else [])]
 
 
 def write(document: Document, output: Path) -> list[Path]:
     """Writes OUTPUT.html, OUTPUT.md and the folder of its pictures; `output` is a path without ending."""
-    files = [output.with_suffix(".html"), output.with_suffix(".md")]
+    files = [output.with_name(f"{output.name}{ending}") for ending in (".html", ".md")]
     folder = output.with_name(f"{output.name}-pictures")
+    # The pages first: if one cannot be written, that is the file to name.
+    for file, text in zip(files, (as_html(document), as_markdown(document, folder.name))):
+        with atomic_write(file) as stream:
+            stream.write(text)
     for block in (block for section in document.sections for block in section.blocks):
         if isinstance(block, Figure):
             with atomic_write(folder / f"{block.name}.svg") as stream:
                 stream.write(block.svg)
-    for file, text in zip(files, (as_html(document), as_markdown(document, folder.name))):
-        with atomic_write(file) as stream:
-            stream.write(text)
     return files
