@@ -173,7 +173,13 @@ def _search(search: Search, space: SearchSpace | None) -> Section:
             for m in measured
         ]  # fmt: skip
         section.blocks.append(Table(["candidate", "predicted", "measured", "quartiles", "keeps the limit"], rows))
-    section.blocks.append(Text("Signature: " + "|".join(f"{k}:{v}" for k, v in signature.items() if k != "settings")))
+    values = {
+        name: ",".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in signature.items()
+        if name != "settings"
+    }
+    text = "Signature: " + "|".join(f"{name}:{value}" for name, value in values.items())
+    section.blocks.append(Text(text, small=True))
     return section
 
 

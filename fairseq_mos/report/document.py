@@ -13,9 +13,10 @@ from fairseq_mos.files import atomic_write
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph."""
+    """A paragraph, in small print if it is a signature or the like."""
 
     text: str
+    small: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,9 @@ p { overflow-wrap:anywhere }
 """
 
 
+_CAPTION = ' class="caption"'
+
+
 def as_html(document: Document) -> str:
     """Returns one page that needs no other file and no network."""
     e = html.escape
@@ -137,12 +141,12 @@ def as_html(document: Document) -> str:
 def _block_html(block) -> str:
     e = html.escape
     if isinstance(block, Text):
-        return f"<p>{e(block.text)}</p>"
+        return f"<p{_CAPTION if block.small else ''}>{e(block.text)}</p>"
     if isinstance(block, Table):
         head = "".join(f"<th>{e(cell)}</th>" for cell in block.headers)
         rows = "".join("<tr>" + "".join(f"<td>{_cell_html(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
         table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-        return table + (f'<p class="caption">{e(block.caption)}</p>' if block.caption else "")
+        return table + (f'<p{_CAPTION}>{e(block.caption)}</p>' if block.caption else "")
     if isinstance(block, Figure):
         return f"<figure>{block.svg}<figcaption>{e(block.caption)}</figcaption></figure>"
     if isinstance(block, Facts):

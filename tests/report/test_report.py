@@ -113,6 +113,7 @@ def test_one_page_with_everything_and_no_network(run, tmp_path, capsys):
         "retraining saves",
         "50%",
         "4 architectures evaluated",
+        '<p class="caption">Signature: algorithm:evolution|objectives:loss|seed:1',
     ):
         assert text in page, text
     commands = page[page.index("<h2>Commands") :]
@@ -281,6 +282,10 @@ def test_the_picture_of_an_architecture():
     text = architecture_svg(architecture)
     ElementTree.fromstring(text)
     assert "encoder: width 96 of 96, 3 of 3 layers" in text and "cross 4, last 3" in text
+    # The longest label ends before the picture does.
+    width = float(re.search(r'viewBox="0 0 (\d+)', text).group(1))
+    labels = re.findall(r'<text x="([\d.]+)"[^>]*>(\d heads, cross[^<]*)', text)
+    assert all(float(place) + 6.7 * len(label) < width for place, label in labels) and len(labels) == 2
     # Layer by layer a frame and a bar, and a square for each head.
     bars = 2 * (3 + 2)
     heads = sum(architecture.encoder.self_attention_heads) + sum(architecture.decoder.self_attention_heads)
