@@ -11,7 +11,7 @@ def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenize
     """A translation model: a subnet, a supernet with one architecture, or fairseq's stock `transformer`.
 
     The result has `translate(text, beam=5)`, `sample(text, beam=1, sampling=True)`, `score(sources, targets)`,
-    `.cuda()` and `.half()`; texts are raw strings or lists of them.
+    `.cuda()` and `.half()` (exported programs stay in fp32 on the CPU); texts are raw strings or lists of them.
 
     Args:
         checkpoint (str): a checkpoint file (.pt), a folder that `fairseq-mos export` wrote, the http(s) or file URL
@@ -21,13 +21,19 @@ def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenize
         bpe (str): 'none' for text that is segmented already; by default sentencepiece.bpe.model or bpecodes beside
             the checkpoint.
         tokenizer (str): fairseq's name of the tokenizer that comes first, such as 'moses'.
-        max_tokens (int): source tokens of a batch.
+        max_tokens (int): tokens of a batch, at least those of the longest sentence.
         progress (bool): show a bar while downloading.
     """
+    import os
+
     import fairseq_mos
 
     fairseq_mos.register()
     from fairseq_mos import hub
     from fairseq_mos.download import fetch_model
 
+    # A pathlib.Path is as good as a string.
+    checkpoint, architecture, data = (
+        None if value is None else os.fspath(value) for value in (checkpoint, architecture, data)
+    )
     return hub.load(fetch_model(checkpoint, progress), architecture, data, bpe, tokenizer, max_tokens)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
-from fairseq.data import LanguagePairDataset
+from fairseq.data import LanguagePairDataset, encoders
 from fairseq.hub_utils import GeneratorHubInterface
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
@@ -41,12 +42,16 @@ class TranslationHub(GeneratorHubInterface):
         Raises:
             UserError: not as many sources as targets.
         """
+        if isinstance(sources, str) != isinstance(targets, str):
+            raise UserError("score() takes one source and one target, or a list of each")
         if isinstance(sources, str):
             return self.score([sources], [targets])[0]
         if len(sources) != len(targets):
             raise UserError(f"{len(sources)} sources, but {len(targets)} targets to score")
         pairs = [(self.encode(source), self._encode_target(target)) for source, target in zip(sources, targets)]
         texts, references = [source for source, _ in pairs], [target for _, target in pairs]
+        self._check_lengths(texts, self.max_positions[0], "source")
+        self._check_lengths(references, self.max_positions[1], "target")
         dataset = LanguagePairDataset(
             texts, [len(t) for t in texts], self.src_dict, references, [len(t) for t in references], self.tgt_dict,
             shuffle=False,
@@ -63,13 +68,25 @@ class TranslationHub(GeneratorHubInterface):
                 found[index] = {"score": float(best["score"]), "positional_scores": best["positional_scores"]}
         return [found[index] for index in range(len(texts))]
 
+    def _build_batches(self, tokens, skip_invalid_size_inputs: bool):
+        positions = float("inf") if skip_invalid_size_inputs else self.max_positions[0]
+        self._check_lengths(tokens, positions, "source")
+        return super()._build_batches(tokens, skip_invalid_size_inputs)
+
+    def _check_lengths(self, sentences: Sequence[torch.Tensor], positions: float, side: str) -> None:
+        limits = ((positions, "the model's positions"), (self.cfg.dataset.max_tokens, "max_tokens"))
+        for number, tokens in enumerate(sentences, 1):
+            for limit, name in limits:
+                if len(tokens) > limit:
+                    raise UserError(f"{side} {number} has {len(tokens)} tokens, allowed: {limit} ({name})")
+
     def _encode_target(self, sentence: str) -> torch.Tensor:
         text = self.apply_bpe(self.tokenize(sentence))
         return self.tgt_dict.encode_line(text, add_if_not_exist=False, append_eos=True).long()
 
 
 def load(
-    checkpoint: str,
+    checkpoint: str | Path,
     architecture: str | None = None,
     data: str | None = None,
     bpe: str | None = None,
@@ -98,6 +115,8 @@ def of_bundle(
     """Like :func:`load`, for a model that is loaded already."""
     if bpe is not None and bpe not in KINDS:
         raise UserError(f"bpe is {bpe!r}, allowed: {', '.join(KINDS)}")
+    if bpe not in (None, "none", bundle.subword_kind) and bundle.subwords is not None:
+        raise UserError(f"bpe is {bpe!r}, but {bundle.subwords} is for {bundle.subword_kind}")
     if max_tokens < 1:
         raise UserError(f"max_tokens is {max_tokens}, allowed: 1 or more")
     kind = bpe or bundle.subword_kind
@@ -105,16 +124,20 @@ def of_bundle(
         folder = bundle.dictionaries[0].parent
         raise UserError(
             f"there is no subword model beside {bundle.name}: put sentencepiece.bpe.model (or bpecodes) into {folder}, "
-            "or give bpe none for text that is segmented already"
+            "or say that the text is segmented already (--bpe none of evaluate, bpe='none' in Python)"
         )
     config = copy.deepcopy(bundle.config)
     config["bpe"] = None
     if kind != "none":
         option = "sentencepiece_model" if kind == "sentencepiece" else "bpe_codes"
         config["bpe"] = {"_name": kind, option: str(bundle.subwords)}
+        _try(encoders.build_bpe, config["bpe"], f"{bundle.subwords} cannot be read as a model of {kind}")
     name = tokenizer or bundle.tokenizer
     source, target = bundle.languages
-    config["tokenizer"] = {"_name": name, "source_lang": source, "target_lang": target} if name else None
+    config["tokenizer"] = None
+    if name:
+        config["tokenizer"] = {"_name": check_tokenizer(name), "source_lang": source, "target_lang": target}
+        _try(encoders.build_tokenizer, config["tokenizer"], f"tokenizer {name} does not start")
     config["dataset"]["max_tokens"], config["dataset"]["batch_size"] = max_tokens, None
     # Every sentence of a batch, whatever their number (fairseq drops what does not fill a multiple).
     config["dataset"]["required_batch_size_multiple"] = 1
@@ -124,3 +147,24 @@ def of_bundle(
     task = TranslationTask(task_config, *load_dictionaries(bundle.dictionaries))
     cfg = OmegaConf.create({**config, "model": None})
     return TranslationHub(cfg, task, [bundle.model]).eval()
+
+
+def check_tokenizer(name: str) -> str:
+    """Returns the name of a tokenizer.
+
+    Raises:
+        UserError: fairseq knows none of that name.
+    """
+    if name not in encoders.TOKENIZER_REGISTRY:
+        raise UserError(f"tokenizer is {name!r}, allowed: {', '.join(sorted(encoders.TOKENIZER_REGISTRY))}")
+    return name
+
+
+def _try(build: Callable, config: dict, complaint: str) -> None:
+    """Builds something of fairseq's, so that what is missing or damaged shows in one line."""
+    try:
+        build(OmegaConf.create(config))
+    except ImportError as error:
+        raise UserError(str(error)) from error  # it says what to install
+    except (Exception, SystemExit) as error:  # of any library
+        raise UserError(f"{complaint}: {' '.join(str(error).split())[:160]}") from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,6 +75,25 @@ def test_scores_are_log_probabilities(model, small):
     assert alone["score"] == pytest.approx(scores[0]["score"], abs=1e-6)
     with pytest.raises(UserError, match="2 sources, but 1 targets"):
         model.score(sources[:2], targets[:1])
+    for one, other in ((sources[0], targets[:1]), (sources[:1], targets[0])):
+        with pytest.raises(UserError, match="takes one source and one target, or a list of each"):
+            model.score(one, other)
+
+
+def test_sentences_that_are_too_long_are_named(small):
+    interface = hub.load(small.path, "smallest", max_tokens=20)
+    words = [small.sources[0], " ".join(small.sources)]
+    long = len(interface.encode(words[1]))
+    for call in (interface.translate, lambda words: interface.score(words, words)):
+        with pytest.raises(UserError, match=rf"source 2 has {long} tokens, allowed: 20 \(max_tokens\)"):
+            call(words)
+    with pytest.raises(UserError, match=rf"target 1 has {long} tokens, allowed: 20 \(max_tokens\)"):
+        interface.score(*words)
+    interface.cfg.dataset.max_tokens = 5000
+    with pytest.raises(UserError, match=r"source 1 has 1201 tokens, allowed: 1024 \(the model's positions\)"):
+        interface.translate("Hund " * 1200)
+    short = interface.generate([interface.encode(words[0])], skip_invalid_size_inputs=True, **SHORT)
+    assert len(short) == 1
 
 
 def test_a_batch_of_any_size_loses_no_sentence(small):
@@ -86,6 +107,18 @@ def test_segmented_text(small, model):
     expected = model.generate([model.encode(small.sources[0])], beam=2, **SHORT)[0][0]["tokens"]
     found = interface.generate([interface.encode(pieces)], beam=2, **SHORT)[0][0]["tokens"]
     assert torch.equal(found, expected)
+
+
+def test_half_precision_on_the_cpu(small, tmp_path):
+    bundle = load_bundle(small.path, "random:1")
+    shared_folder.write(bundle, tmp_path / "shared")
+    for model in (hub.of_bundle(bundle), hub.load(tmp_path / "shared")):
+        full = model.score(small.sources, small.sources)
+        half = model.half().score(small.sources, small.sources)
+        assert next(model.models[0].parameters()).dtype == torch.float16
+        for one, other in zip(full, half):
+            assert other["score"] == pytest.approx(one["score"], abs=0.02)
+        assert len(model.translate(small.sources, beam=2, **SHORT)) == 12
 
 
 def test_half_precision_on_the_gpu(small):
@@ -112,6 +145,32 @@ def test_without_a_subword_model(moved):
     hub.load(str(moved / "supernet.pt"), "largest", bpe="none")
     with pytest.raises(UserError, match="bpe is 'bpe', allowed: sentencepiece, subword_nmt, none"):
         hub.load(str(moved / "supernet.pt"), "largest", bpe="bpe")
+    (moved / "sentencepiece.bpe.model").write_bytes(b"no model")
+    with pytest.raises(UserError, match="sentencepiece.bpe.model cannot be read as a model of sentencepiece: "):
+        hub.load(str(moved / "supernet.pt"), "largest")
+
+
+def test_other_kinds_of_subwords_and_tokenizers(small, moved, monkeypatch):
+    with pytest.raises(UserError, match="bpe is 'subword_nmt', but .*sentencepiece.bpe.model is for sentencepiece"):
+        hub.load(small.path, "largest", bpe="subword_nmt")
+    (moved / "bpecodes").write_text("#version: 0.2\n")
+    monkeypatch.setitem(sys.modules, "subword_nmt", None)
+    with pytest.raises(UserError, match="pip install subword-nmt"):
+        hub.load(str(moved / "supernet.pt"), "largest")
+    with pytest.raises(UserError, match="tokenizer is 'foo', allowed: moses, nltk, space"):
+        hub.load(small.path, "largest", tokenizer="foo")
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    with pytest.raises(UserError, match="pip install sacremoses"):
+        hub.load(small.path, "largest", tokenizer="moses")
+
+
+def test_paths_may_be_paths(small):
+    folder = Path(small.folder)
+    found = torch.hub.load(
+        str(ROOT), "mos_subnet", source="local", checkpoint=folder / "supernet.pt", architecture="smallest",
+        data=folder, trust_repo=True,
+    )  # fmt: skip
+    assert found.cfg.dataset.max_tokens == 4096
 
 
 def test_an_archive_by_url_and_by_name(small, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -151,6 +152,7 @@ def parse(config: Config, argv: list[str]) -> argparse.Namespace:
         named = config.builtin_targets and args.data is not None
         args.output = config.folder / "work" / (f"{args.data.resolve().name}-{pair}" if named else pair)
     args.output = args.output.absolute()
+    args.command = shlex.join(["bash", f"examples/{config.name}/run.sh", *argv])
     return args
 
 

@@ -21,6 +21,9 @@ def run_stages(config: Config, args: argparse.Namespace) -> Run:
     """
     run = Run(config, args)
     work, about = run.work, config.about.get
+    with work.log("run").open("a", encoding="utf-8") as log:
+        # What a report tells its readers to type.
+        log.write(f"$ {args.command}\n")
     print(f"{config.title}\nWorking in {run.folder}", flush=True)
     with work.stage("check and normalise the corpus" if args.data else "compose the corpus"):
         building.prepare_corpus(run)

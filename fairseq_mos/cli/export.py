@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 FORMATS = {
@@ -20,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", required=True, help="extracted subnet, supernet, or a folder that export wrote")
     parser.add_argument("--architecture", help="of a supernet: YAML file, largest, smallest or random:SEED")
     parser.add_argument("--data", help="folder with dictionaries and subword model (default: beside the checkpoint)")
+    parser.add_argument(
+        "--tokenizer", metavar="NAME", help="fairseq's name of the tokenizer before the subwords, such as moses; kept"
+    )
     parser.add_argument(
         "--format",
         required=True,
@@ -48,51 +52,60 @@ def run(args: argparse.Namespace) -> int:
     fairseq_mos.register()
     # What fairseq tells about loading data would stand between our lines.
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    from fairseq_mos import verify
+    from fairseq_mos import hub, verify
     from fairseq_mos.export.source import load_bundle
 
     bundle = load_bundle(args.path, args.architecture, args.data)
-    sentences = [] if args.no_check else verify.read_sentences(bundle, args.test, args.sentences)
-    wrote = _write(args, bundle)
-    print(f"wrote {', '.join(map(str, wrote))}")
-    if args.no_check:
-        return 0
-    expected = verify.with_fairseq(bundle, sentences)
-    if args.format == "ctranslate2":
-        found = verify.with_ctranslate2(args.output, sentences)
-    else:
-        found = verify.with_fairseq(load_bundle(args.output), sentences)
-    verdict = verify.compare(expected, found)
-    print(f"checked: {verdict}")
-    if verdict.differing and args.quantization == "float32":
-        print(f"sentence {verdict.differing[0] + 1} is the first that differs: do not use this export")
+    if args.tokenizer:
+        bundle = bundle.with_tokenizer(hub.check_tokenizer(args.tokenizer))
+    check = None
+    if not args.no_check:
+        sentences = verify.read_sentences(bundle, args.test, args.sentences)
+        expected = verify.with_fairseq(bundle, sentences)
+
+        def check(new: Path) -> None:
+            if args.format == "ctranslate2":
+                found = verify.with_ctranslate2(new, sentences)
+            else:
+                found = verify.with_fairseq(load_bundle(new), sentences)
+            verdict = verify.compare(expected, found)
+            print(f"checked: {verdict}")
+            if verdict.differing and args.quantization == "float32":
+                raise _DiffersError(f"sentence {verdict.differing[0] + 1} is the first that differs")
+
+    try:
+        wrote = _write(args, bundle, check)
+    except _DiffersError as error:
+        print(f"{error}: nothing was written")
         return 1
+    print(f"wrote {', '.join(map(str, wrote))}")
     return 0
 
 
-def _write(args: argparse.Namespace, bundle) -> list[Path]:
+class _DiffersError(Exception):
+    """The export does not translate as the original does."""
+
+
+def _write(args: argparse.Namespace, bundle, check: Callable[[Path], None] | None) -> list[Path]:
     if args.format == "safetensors":
         from fairseq_mos.export import shared_folder
 
-        return shared_folder.write(bundle, args.output)
+        return shared_folder.write(bundle, args.output, check)
     if args.format == "torch-export":
         from fairseq_mos.export import programs
 
-        return programs.write(bundle, args.output)
+        return programs.write(bundle, args.output, check)
     if args.format == "ctranslate2":
         from fairseq_mos.export import ct2
 
-        return ct2.write(bundle, args.output, args.quantization)
+        return ct2.write(bundle, args.output, args.quantization, check)
     if args.format == "stock":
         from fairseq_mos.export import stock
 
-        wrote, added = stock.write(bundle, args.output)
+        wrote, added = stock.write(bundle, args.output, check)
         if added > 0:
             print(f"the stock model has one size for all layers: padding added {added:,} zeros")
         return wrote
     from fairseq_mos.export import checkpoint
 
-    checkpoint.write_checkpoint(args.output, bundle.model, bundle.config)
-    folder = Path(args.output).parent
-    checkpoint.copy_beside(bundle.files(), folder)
-    return [Path(args.output), *(folder / file.name for file in bundle.files())]
+    return checkpoint.publish(args.output, bundle.model, bundle.config, bundle.files(), check=check)

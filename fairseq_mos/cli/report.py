@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> None:
     if bool(args.scratch) != bool(args.retrained):
         raise UserError("--scratch and --retrained belong together")
     output = Path(args.output or Path(args.folder) / ("retraining.json" if args.retrain else "report.html"))
-    if output.suffix not in (".html", ".json"):
-        raise UserError(f"--output {output}: expected a file that ends in .html (with --retrain: .json)")
-    output = output.with_suffix("")
+    ending, mode = (".json", "with") if args.retrain else (".html", "without")
+    if output.suffix != ending:
+        raise UserError(f"--output {output}: {mode} --retrain, expected a file that ends in {ending}")
     given = (read_log(args.scratch, "from scratch"), read_log(args.retrained, "retrained")) if args.scratch else None
     fairseq_mos.register()
     # Importing fairseq lets the debug messages of every library through.
@@ -62,13 +62,13 @@ def run(args: argparse.Namespace) -> None:
             raise UserError(f"{args.folder} has no logs named *scratch* and *retrain*: give --scratch and --retrained")
         found = compare(*pair)
         print("\n".join(found.sentences()))
-        with atomic_write(f"{output}.json") as stream:
+        with atomic_write(output) as stream:
             json.dump(found.to_dict(), stream, indent=2)
             stream.write("\n")
-        print(f"wrote {output}.json")
+        print(f"wrote {output}")
         return
     try:
         document = build(discover(args.folder, args.supernet), args.title, given)
     except ImportError as error:
         raise UserError('the report needs matplotlib: pip install "fairseq-mos[plot]"') from error
-    print(f"wrote {', '.join(map(str, write(document, output)))}")
+    print(f"wrote {', '.join(map(str, write(document, output.with_suffix(''))))}")

@@ -6,14 +6,28 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairseq.data import encoders
+from fairseq.dataclass.configs import DatasetConfig, GenerationConfig
+from fairseq.tasks.translation import TranslationConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.export.checkpoint import SUBWORD_FILES
 from fairseq_mos.files import atomic_write
+from fairseq_mos.models.config import MosSubnetConfig
 
 ABOUT = "arch.json"
+FORMS = ("safetensors", "torch-export")
 _FORMAT = 1
+_GROUPS = {
+    "model": MosSubnetConfig,
+    "task": TranslationConfig,
+    "dataset": DatasetConfig,
+    "generation": GenerationConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -22,16 +36,20 @@ class About:
 
     Attributes:
         name: what to call it.
+        form: the format of its weights: `safetensors` or `torch-export`.
         architecture: its sizes.
         config: fairseq's whole configuration, plain.
+        model_config: of a `mos_subnet`.
         dictionaries: files of the source and of the target dictionary.
         subwords: the subword model's file, or None.
         tokenizer: fairseq's name of the tokenizer, or None.
     """
 
     name: str
+    form: str
     architecture: Architecture
     config: dict
+    model_config: DictConfig
     dictionaries: tuple[Path, Path]
     subwords: Path | None
     tokenizer: str | None
@@ -41,11 +59,12 @@ class About:
         return Bundle(model.eval(), self.config, self.dictionaries, self.subwords, self.tokenizer, self.name)
 
 
-def write_about(bundle: Bundle, folder: Path) -> None:
+def write_about(bundle: Bundle, folder: Path, form: str) -> None:
     """Writes the description; do that last: a folder without it is not taken for a model."""
     source, target = bundle.languages
     about = {
         "fairseq_mos": _FORMAT,
+        "format": form,
         "name": bundle.name,
         "source_lang": source,
         "target_lang": target,
@@ -67,28 +86,57 @@ def read_about(folder: Path) -> About:
     """
     path = folder / ABOUT
     values = _parse(path)
-    try:
-        source, target, subwords = values["source_lang"], values["target_lang"], values["subwords"]
-        config = {**values["config"], "model": dict(values["config"]["model"]), "task": dict(values["config"]["task"])}
-        architecture = Architecture.from_dict(values["architecture"], str(path))
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: {error} is missing or of the wrong kind: export the model anew") from error
-    if subwords is not None and subwords not in SUBWORD_FILES:
-        raise UserError(f"{path}: subwords is {subwords!r}, allowed: {', '.join(SUBWORD_FILES)} or null")
-    dictionaries = (folder / f"dict.{source}.txt", folder / f"dict.{target}.txt")
+    languages = _get(path, values, "source_lang", str), _get(path, values, "target_lang", str)
+    subwords, tokenizer = values.get("subwords"), values.get("tokenizer")
+    for name, value, allowed in (
+        ("format", values.get("format", "safetensors"), FORMS),
+        ("subwords", subwords, (None, *SUBWORD_FILES)),
+        ("tokenizer", tokenizer, (None, *encoders.TOKENIZER_REGISTRY)),
+    ):
+        if value not in allowed:
+            raise UserError(f"{path}: {name} is {value!r}, allowed: {', '.join(map(_json, allowed))}")
+    config = _get(path, values, "config", dict)
+    groups = {name: _group(path, config, name, kind) for name, kind in _GROUPS.items()}
+    for name in ("dataset", "generation"):
+        config[name] = {**OmegaConf.to_container(groups[name], enum_to_str=True), **config[name]}
+    dictionaries = tuple(folder / f"dict.{language}.txt" for language in languages)
     for file in (*dictionaries, *([folder / subwords] if subwords else [])):
         if not file.is_file():
             raise UserError(f"{file} is missing: {folder} is incomplete")
     return About(
         name=str(values.get("name", folder.name)),
-        architecture=architecture,
+        # Folders of the first versions do not say it.
+        form=values.get("format", "torch-export" if (folder / "step.pt2").is_file() else "safetensors"),
+        architecture=Architecture.from_dict(_get(path, values, "architecture", dict), f"{path}: architecture"),
         config=config,
+        model_config=groups["model"],
         dictionaries=dictionaries,
         subwords=folder / subwords if subwords else None,
-        tokenizer=values.get("tokenizer"),
+        tokenizer=tokenizer,
     )
+
+
+def _json(value) -> str:
+    return "null" if value is None else str(value)
+
+
+def _get(path: Path, values: dict, name: str, kind: type, place: str = ""):
+    value = values.get(name)
+    if not isinstance(value, kind):
+        found = f"is {value!r}"[:60] if name in values else "is missing"
+        what = {str: "text", dict: "an object"}[kind]
+        raise UserError(f"{path}: {place}{name} {found}, expected {what}: export the model anew")
+    return value
+
+
+def _group(path: Path, config: dict, name: str, kind: type) -> DictConfig:
+    """Returns a group of fairseq's configuration, checked, its missing options filled in."""
+    given = _get(path, config, name, dict, "config.")
+    known = OmegaConf.structured(kind)
+    try:
+        return OmegaConf.merge(known, {key: value for key, value in given.items() if key in known})
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: config.{name}.{error.full_key}: {str(error).splitlines()[0]}") from error
 
 
 def _parse(path: Path) -> dict:

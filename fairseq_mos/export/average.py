@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.files import atomic_write
+from fairseq_mos.export.checkpoint import plain_config, save_state
 from fairseq_mos.models.loading import load_state
 
 
@@ -49,15 +49,8 @@ def average_checkpoints(paths: list[str | Path], output: str | Path) -> None:
         averaged[name] = by_storage[storage]
     state["model"] = averaged
     state["last_optimizer_state"] = None
-    with atomic_write(output, "wb") as stream:
-        torch.save(_plain(state), stream)
-
-
-def _plain(state: dict) -> dict:
-    from omegaconf import OmegaConf
-
     cfg = state.get("cfg")
-    return {**state, "cfg": OmegaConf.to_container(cfg, enum_to_str=True) if cfg is not None else None}
+    save_state({**state, "cfg": None if cfg is None else plain_config(cfg)}, output)
 
 
 def last_checkpoints(folder: str, number: int, by_update: bool, upper_bound: int | None = None) -> list[Path]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fairseq.data import Dictionary
 from torch import nn
 
 from fairseq_mos.export.checkpoint import SUBWORD_FILES
+from fairseq_mos.models.loading import load_dictionary
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,19 @@ class Bundle:
         """fairseq's name of the subwords' kind, such as `sentencepiece`."""
         return SUBWORD_FILES[self.subwords.name] if self.subwords else None
 
+    def with_tokenizer(self, name: str) -> Bundle:
+        """Returns the same with a tokenizer, which exported configurations name as well."""
+        return replace(self, tokenizer=name, config={**self.config, "tokenizer": {"_name": name}})
+
     def files(self) -> list[Path]:
         """What lies beside the weights: dictionaries and subword model."""
         return [*self.dictionaries, *([self.subwords] if self.subwords else [])]
 
 
 def load_dictionaries(files: tuple[Path, Path]) -> tuple[Dictionary, Dictionary]:
-    """Loads the source and the target dictionary."""
-    return Dictionary.load(str(files[0])), Dictionary.load(str(files[1]))
+    """Loads the source and the target dictionary.
+
+    Raises:
+        UserError: one of them is missing or damaged.
+    """
+    return load_dictionary(files[0]), load_dictionary(files[1])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,12 +17,17 @@ from torch import nn
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.select import resolve
-from fairseq_mos.files import atomic_write
+from fairseq_mos.errors import UserError
+from fairseq_mos.files import atomic_write, staging
 from fairseq_mos.models.config import MosSubnetConfig
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
 
 SUBWORD_FILES = {"sentencepiece.bpe.model": "sentencepiece", "bpecodes": "subword_nmt", "code": "subword_nmt"}
 """Name of a subword model's file beside a checkpoint -> fairseq's name of its kind."""
+
+
+BESIDE = ("dict.*.txt", *SUBWORD_FILES)
+"""Patterns of the names of what lies beside weights."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,8 @@ def extract_checkpoint(path: str, architecture: str, output: str, data: str | No
         tables.add(id(subnet.decoder.output_projection.weight))
 
     config = subnet_config(state["cfg"], chosen, supernet.space)
-    write_checkpoint(output, subnet, config, (state.get("optimizer_history") or [{}])[-1])
-    copy_beside([*dictionaries, *find_subwords(dictionaries[0].parent)], Path(output).parent)
+    files = [*dictionaries, *find_subwords(dictionaries[0].parent)]
+    publish(output, subnet, config, files, (state.get("optimizer_history") or [{}])[-1])
     return Extracted(
         supernet_params=sum(p.numel() for p in supernet.parameters()),
         subnet_params=sum(p.numel() for p in subnet.parameters()),
@@ -102,8 +109,63 @@ def write_checkpoint(output: str | Path, model: nn.Module, config: dict, history
         "last_optimizer_state": None,
         "task_state": {},
     }
+    save_state(state, output)
+
+
+def save_state(state: dict, output: str | Path) -> None:
+    """Writes a checkpoint's content.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     with atomic_write(output, "wb") as stream:
-        torch.save(state, stream)
+        try:
+            torch.save(state, stream)
+        except RuntimeError as error:  # torch's own way to say that the disk is full
+            raise UserError(f"cannot write {output}: {' '.join(str(error).split())[:160]}") from error
+
+
+def publish(
+    output: str | Path,
+    model: nn.Module,
+    config: dict,
+    files: Iterable[Path],
+    history: dict | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> list[Path]:
+    """Writes a checkpoint, and dictionaries and subword model beside it.
+
+    Args:
+        output: the file.
+        model: a dense model.
+        config: fairseq's whole configuration, plain.
+        files: what belongs beside it.
+        history: see :func:`write_checkpoint`.
+        check: called with the checkpoint before it is put in its place; an error leaves all as it was.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: `output` cannot be written, or files of that name, but with other content, are there already:
+            they are another model's.
+    """
+    output, files = Path(output), list(files)
+    if output.is_dir():
+        raise UserError(f"cannot write {output}: it is a folder")
+    for file in files:
+        there = output.parent / file.name
+        if there.is_file() and not filecmp.cmp(file, there, shallow=False):
+            raise UserError(f"{there} exists and differs from {file}: give an --output in another folder")
+    with staging(output) as stage:
+        write_checkpoint(stage / output.name, model, config, history)
+        copy_beside(files, stage)
+        if check is not None:
+            check(stage / output.name)
+        names = [*(file.name for file in files), output.name]
+        for name in names:
+            os.replace(stage / name, output.parent / name)
+    return [output, *(output.parent / file.name for file in files)]
 
 
 def copy_beside(files: Iterable[Path], folder: Path) -> None:
@@ -113,15 +175,22 @@ def copy_beside(files: Iterable[Path], folder: Path) -> None:
         UserError: it cannot be written to.
     """
     for file in files:
-        copy = folder / file.name
-        if file.resolve() != copy.resolve():
-            with atomic_write(copy, "wb") as stream, open(file, "rb") as source:
-                shutil.copyfileobj(source, stream)
+        with open(file, "rb") as source, atomic_write(folder / file.name, "wb") as stream:
+            shutil.copyfileobj(source, stream)
 
 
 def find_subwords(folder: Path) -> list[Path]:
     """Returns the subword model in a folder, under the names that fairseq's hub interface knows; or nothing."""
     return [folder / name for name in SUBWORD_FILES if (folder / name).is_file()]
+
+
+def plain_config(cfg) -> dict:
+    """Returns fairseq's configuration as plain values; options of legacy models, a namespace, included."""
+    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    for name, value in config.items():
+        if hasattr(value, "__dict__") and not isinstance(value, (dict, str)):
+            config[name] = dict(vars(value))
+    return config
 
 
 def subnet_config(cfg: DictConfig, architecture: Architecture, space: SearchSpace) -> dict:

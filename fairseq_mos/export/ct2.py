@@ -6,12 +6,8 @@ padded with zero heads, feed-forward widths are free.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from fairseq.modules import SinusoidalPositionalEmbedding
@@ -19,23 +15,31 @@ from torch import Tensor, nn
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.export.checkpoint import BESIDE, copy_beside
 from fairseq_mos.export.limits import require_last_memory, require_subnet
 from fairseq_mos.export.padding import padded_attention
+from fairseq_mos.files import replaced_folder
 
 QUANTIZATIONS = ("float32", "int8", "int8_float32", "int16", "float16", "bfloat16")
+_FILES = ("model.bin", "config.json", "about.json", "*vocabulary.*")
 _ACTIVATIONS = {
     "relu": "RELU", "gelu": "GELU", "gelu_accurate": "GELUTanh", "gelu_fast": "GELUTanh", "swish": "SWISH",
 }  # fmt: skip
 
 
-def write(bundle: Bundle, folder: str | Path, quantization: str = "float32") -> list[Path]:
+def write(
+    bundle: Bundle,
+    folder: str | Path,
+    quantization: str = "float32",
+    check: Callable[[Path], None] | None = None,
+) -> list[Path]:
     """Writes a folder for `ctranslate2.Translator`, the subword model in it.
 
     Args:
         bundle: the subnet.
-        folder: to write; replaced if it holds a CTranslate2 model.
+        folder: to write; replaced if it is such a folder already.
         quantization: one of :data:`QUANTIZATIONS`.
+        check: called with the new folder before it is put in its place; an error leaves all as it was.
 
     Returns:
         What was written.
@@ -50,7 +54,7 @@ def write(bundle: Bundle, folder: str | Path, quantization: str = "float32") -> 
     spec.validate()
     spec.optimize(quantization=None if quantization == "float32" else quantization)
     folder = Path(folder)
-    with _replaced(folder) as new:
+    with replaced_folder(folder, (*_FILES, *BESIDE), kept=["README.md"]) as new:
         spec.save(str(new))
         if bundle.subwords:
             copy_beside([bundle.subwords], new)
@@ -59,28 +63,9 @@ def write(bundle: Bundle, folder: str | Path, quantization: str = "float32") -> 
         if bundle.subwords:
             about["subwords"] = bundle.subwords.name
         (new / "about.json").write_text(json.dumps({**about, "quantization": quantization}, indent=2) + "\n", "utf-8")
+        if check is not None:
+            check(new)
     return sorted(folder.iterdir())
-
-
-@contextlib.contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """Gives a new folder that takes the place of `folder` when the block succeeds."""
-    if folder.exists() and not (folder / "model.bin").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is no CTranslate2 model: give another --output")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
-    try:
-        new.chmod(0o755)
-        yield new
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(new, folder)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
 
 
 def _spec(bundle: Bundle):

@@ -11,6 +11,7 @@ import contextlib
 import io
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,9 +23,9 @@ from torch.nn import functional as F
 
 from fairseq_mos.export.about import ABOUT, write_about
 from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.export.checkpoint import BESIDE, copy_beside
 from fairseq_mos.export.limits import require_subnet
-from fairseq_mos.files import atomic_write
+from fairseq_mos.files import replaced_folder
 
 ENCODE, MEMORY, STEP = "encode.pt2", "memory.pt2", "step.pt2"
 
@@ -156,20 +157,27 @@ def export(bundle: Bundle) -> dict[str, torch.export.ExportedProgram]:
         }
 
 
-def write(bundle: Bundle, folder: str | Path) -> list[Path]:
+def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | None = None) -> list[Path]:
     """Writes the programs, `arch.json`, dictionaries and subword model.
+
+    Args:
+        bundle: the subnet.
+        folder: to write; replaced if it is such a folder already.
+        check: called with the new folder before it is put in its place; an error leaves all as it was.
 
     Raises:
         UserError: not a `mos_subnet`, or a folder that cannot be written to.
     """
     folder = Path(folder)
     programs = export(bundle)
-    copy_beside(bundle.files(), folder)
-    for name, program in programs.items():
-        buffer = io.BytesIO()
-        with contextlib.redirect_stdout(io.StringIO()):
-            torch.export.save(program, buffer)
-        with atomic_write(folder / name, "wb") as stream:
-            stream.write(buffer.getbuffer())
-    write_about(bundle, folder)
+    with replaced_folder(folder, (*programs, ABOUT, *BESIDE), kept=["README.md"]) as new:
+        copy_beside(bundle.files(), new)
+        for name, program in programs.items():
+            buffer = io.BytesIO()
+            with contextlib.redirect_stdout(io.StringIO()):
+                torch.export.save(program, buffer)
+            (new / name).write_bytes(buffer.getbuffer())
+        write_about(bundle, new, "torch-export")
+        if check is not None:
+            check(new)
     return [folder / name for name in (*programs, ABOUT, *(file.name for file in bundle.files()))]

@@ -10,18 +10,18 @@ from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIn
 from torch import Tensor
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.about import About, read_about
-from fairseq_mos.export.bundle import Bundle, load_dictionaries
+from fairseq_mos.export.about import About
+from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.export.programs import ENCODE, MEMORY, STEP
+from fairseq_mos.models.loading import load_dictionary
 
 
-def read(folder: Path) -> Bundle:
-    """Reads a folder of programs.
+def read(about: About, folder: Path) -> Bundle:
+    """Reads a folder of programs, given its description.
 
     Raises:
         UserError: a file that is missing or damaged.
     """
-    about = read_about(folder)
     programs = []
     for name in (ENCODE, MEMORY, STEP):
         try:
@@ -39,13 +39,26 @@ class ProgramsModel(FairseqEncoderDecoderModel):
     """Encoder and decoder that call the programs; on the CPU, in fp32."""
 
     def __init__(self, about: About, encode, memory, step):
-        source, target = load_dictionaries(about.dictionaries)
-        options = about.config["model"]
+        source, target = (
+            load_dictionary(file, program.state_dict(), "embed.tokens.weight")
+            for file, program in zip(about.dictionaries, (encode, step))
+        )
+        options = about.model_config
         super().__init__(
-            _Encoder(source, encode, int(options["max_source_positions"])),
-            _Decoder(target, memory, step, about.architecture, int(options["max_target_positions"])),
+            _Encoder(source, encode, options.max_source_positions),
+            _Decoder(target, memory, step, about.architecture, options.max_target_positions),
         )
         self.architecture = about.architecture
+
+    def _apply(self, fn, recurse: bool = True):
+        """Refuses what `half()`, `cuda()` and `to()` would change: constants of the programs would stay behind."""
+        try:
+            moved = fn(torch.zeros(1))
+        except (AssertionError, RuntimeError):  # no such device here
+            moved = None
+        if moved is None or moved.dtype != torch.float32 or moved.device.type != "cpu":
+            raise UserError("torch.export programs run in fp32 on the CPU: for others export with --format safetensors")
+        return super()._apply(fn, recurse)
 
     def train(self, mode: bool = True):
         """Stays in eval mode, which is what was exported."""

@@ -5,26 +5,31 @@ Nothing in it can run code when it is loaded, unlike a pickled checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.about import ABOUT, read_about, write_about
-from fairseq_mos.export.bundle import Bundle, load_dictionaries
+from fairseq_mos.export.about import ABOUT, About, write_about
+from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.export.card import model_card
-from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.export.checkpoint import BESIDE, copy_beside
 from fairseq_mos.export.limits import require_subnet
-from fairseq_mos.files import atomic_write
-from fairseq_mos.models.config import MosSubnetConfig
+from fairseq_mos.files import replaced_folder
+from fairseq_mos.models.loading import load_dictionary
 from fairseq_mos.models.mos_subnet import MosSubnet
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
 
 
-def write(bundle: Bundle, folder: str | Path) -> list[Path]:
+def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | None = None) -> list[Path]:
     """Writes the folder; a model card that is there already is kept.
+
+    Args:
+        bundle: the subnet.
+        folder: to write; replaced if it is such a folder already.
+        check: called with the new folder before it is put in its place; an error leaves all as it was.
 
     Returns:
         What was written.
@@ -36,27 +41,22 @@ def write(bundle: Bundle, folder: str | Path) -> list[Path]:
     save = _safetensors().save
     folder = Path(folder)
     tensors = {name: tensor.contiguous() for name, tensor in bundle.model.state_dict().items()}
-    copy_beside(bundle.files(), folder)
-    with atomic_write(folder / WEIGHTS, "wb") as stream:
-        stream.write(save(_without_aliases(tensors), metadata={"format": "pt"}))
-    if not (folder / CARD).exists():
-        with atomic_write(folder / CARD) as stream:
-            stream.write(model_card(bundle))
-    write_about(bundle, folder)
+    with replaced_folder(folder, (WEIGHTS, ABOUT, *BESIDE), kept=[CARD]) as new:
+        copy_beside(bundle.files(), new)
+        (new / WEIGHTS).write_bytes(save(_without_aliases(tensors), metadata={"format": "pt"}))
+        (new / CARD).write_text(model_card(bundle), "utf-8")
+        write_about(bundle, new, "safetensors")
+        if check is not None:
+            check(new)
     return [folder / name for name in (WEIGHTS, ABOUT, CARD, *(file.name for file in bundle.files()))]
 
 
-def read(folder: Path) -> Bundle:
-    """Reads such a folder.
+def read(about: About, folder: Path) -> Bundle:
+    """Reads such a folder, given its description.
 
     Raises:
         UserError: a file that is missing or damaged, or files that do not fit each other.
     """
-    about = read_about(folder)
-    known = MosSubnetConfig.__dataclass_fields__
-    options = {name: value for name, value in about.config["model"].items() if name in known}
-    cfg = OmegaConf.merge(OmegaConf.structured(MosSubnetConfig), options)
-    model = MosSubnet.from_dictionaries(cfg, *load_dictionaries(about.dictionaries), about.architecture)
     file = folder / WEIGHTS
     library = _safetensors()
     try:
@@ -65,6 +65,13 @@ def read(folder: Path) -> Bundle:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
     except Exception as error:  # safetensors' own type of error derives from Exception alone
         raise UserError(f"{file} is damaged: {str(error)[:200]}") from error
+    # Embeddings that the stacks share are stored once.
+    tables = [f"{side}.embed_tokens.weight" for side in ("encoder", "decoder")]
+    dictionaries = [
+        load_dictionary(dictionary, tensors if name in tensors else None, name)
+        for dictionary, name in zip(about.dictionaries, [tables[0], tables[1] if tables[1] in tensors else tables[0]])
+    ]
+    model = MosSubnet.from_dictionaries(about.model_config, *dictionaries, about.architecture)
     _restore_aliases(tensors, model.state_dict())
     try:
         model.load_state_dict(tensors)

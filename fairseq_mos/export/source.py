@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
 from fairseq_mos.export import shared_folder
+from fairseq_mos.export.about import read_about
 from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import find_subwords, subnet_config
+from fairseq_mos.export.checkpoint import find_subwords, plain_config, subnet_config
 from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_model, load_state
 
 
-def load_bundle(path: str, architecture: str | None = None, data: str | None = None) -> Bundle:
+def load_bundle(path: str | Path, architecture: str | None = None, data: str | None = None) -> Bundle:
     """Loads a model to run or to export.
 
     Args:
@@ -27,41 +26,38 @@ def load_bundle(path: str, architecture: str | None = None, data: str | None = N
     Raises:
         UserError: unusable or missing files, or an architecture for a model that has one already.
     """
+    path = str(path)
     if Path(path).is_dir() or path.endswith(".safetensors"):
         if architecture is not None:
-            raise UserError(f"{path} is a dense model, which has one architecture: leave --architecture out")
+            raise UserError(f"{path} is a dense model, which has one architecture: give no other")
         folder = Path(path) if Path(path).is_dir() else Path(path).parent
-        # Loading programs costs seconds; nothing else needs them.
-        if (folder / "step.pt2").is_file():
+        about = read_about(folder)
+        if about.form == "torch-export":
+            # Costs seconds; nothing else needs it.
             from fairseq_mos.export import programs_model
 
-            return programs_model.read(folder)
-        return shared_folder.read(folder)
+            return programs_model.read(about, folder)
+        return shared_folder.read(about, folder)
     state = load_state(path)
-    if not state.get("cfg") or "encoder.embed_tokens.weight" not in state.get("model", {}):
+    if not state.get("cfg"):
         raise UserError(f"{path} is no checkpoint of a translation model")
     dictionaries = find_dictionaries(state, path, data)
     model = load_model(state, path, dictionaries)
     if is_supernet(state):
         if architecture is None:
-            raise UserError(f"{path} is a supernet, which has many architectures: give --architecture")
+            raise UserError(
+                f"{path} is a supernet, which has many architectures: give --architecture (architecture= in Python)"
+            )
         chosen = resolve(model.space, architecture)
         config, model = subnet_config(state["cfg"], chosen, model.space), model.extract(chosen)
         name = f"{Path(path).stem}-{chosen.digest()}"
     elif architecture is not None:
-        raise UserError(f"{path} is a dense model, which has one architecture: leave --architecture out")
+        raise UserError(f"{path} is a dense model, which has one architecture: give no other")
     else:
         config, name = plain_config(state["cfg"]), Path(path).stem
     folders = [Path(data)] if data else [Path(path).parent, dictionaries[0].parent]
     subwords = next((file for folder in folders for file in find_subwords(folder)), None)
-    tokenizer = config["tokenizer"] if isinstance(config.get("tokenizer"), str) else None
+    tokenizer = config.get("tokenizer")
+    if isinstance(tokenizer, dict):
+        tokenizer = tokenizer.get("_name")
     return Bundle(model.eval(), config, dictionaries, subwords, tokenizer, name)
-
-
-def plain_config(cfg) -> dict:
-    """Returns fairseq's configuration as plain values; options of legacy models, a namespace, included."""
-    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    for name, value in config.items():
-        if hasattr(value, "__dict__") and not isinstance(value, (dict, str)):
-            config[name] = dict(vars(value))
-    return config

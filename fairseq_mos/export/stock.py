@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import copy_beside, write_checkpoint
+from fairseq_mos.export.checkpoint import publish
 from fairseq_mos.export.limits import require_last_memory, require_subnet
 from fairseq_mos.export.padding import padded_attention, padded_ffn
 
@@ -35,12 +36,17 @@ def to_stock(bundle: Bundle) -> Bundle:
     require_last_memory(architecture, "stock")
     encoder, decoder = architecture.encoder, architecture.decoder
     heads = {
-        "encoder": _heads("encoder", encoder.embed_dim, architecture.encoder_qkv_dim(), encoder.self_attention_heads),
+        "encoder": _heads(
+            "encoder",
+            encoder.embed_dim,
+            architecture.encoder_qkv_dim(),
+            {"self-attention": encoder.self_attention_heads},
+        ),
         "decoder": _heads(
             "decoder",
             decoder.embed_dim,
             architecture.decoder_qkv_dim(),
-            (*decoder.self_attention_heads, *decoder.cross_attention_heads),
+            {"self-attention": decoder.self_attention_heads, "cross-attention": decoder.cross_attention_heads},
         ),
     }
     options = bundle.config["model"]
@@ -71,8 +77,15 @@ def to_stock(bundle: Bundle) -> Bundle:
     )
 
 
-def write(bundle: Bundle, output: str | Path) -> tuple[list[Path], int]:
+def write(
+    bundle: Bundle, output: str | Path, check: Callable[[Path], None] | None = None
+) -> tuple[list[Path], int]:
     """Writes a checkpoint of the stock `transformer`, dictionaries and subword model beside it.
+
+    Args:
+        bundle: the subnet.
+        output: the file.
+        check: see :func:`fairseq_mos.export.checkpoint.publish`.
 
     Returns:
         What was written, and the number of zeros that padding added.
@@ -82,9 +95,7 @@ def write(bundle: Bundle, output: str | Path) -> tuple[list[Path], int]:
     """
     stock = to_stock(bundle)
     added = sum(p.numel() for p in stock.model.parameters()) - sum(p.numel() for p in bundle.model.parameters())
-    write_checkpoint(output, stock.model, stock.config)
-    copy_beside(bundle.files(), Path(output).parent)
-    return [Path(output), *(Path(output).parent / file.name for file in bundle.files())], added
+    return publish(output, stock.model, stock.config, bundle.files(), check=check), added
 
 
 class _Task:
@@ -111,16 +122,29 @@ def _complete(config: dict) -> dict:
     return {**flat, **config}
 
 
-def _heads(side: str, embed_dim: int, qkv_dim: int, counts: tuple[int, ...]) -> int:
-    """Returns a head count whose heads hold those of every layer."""
-    most, widest = max(counts), qkv_dim // min(counts)
+def _heads(side: str, embed_dim: int, qkv_dim: int, counts: dict[str, tuple[int, ...]]) -> int:
+    """Returns a head count whose heads hold those of every layer; `counts` is attention -> heads of each layer."""
+    every = [count for layers in counts.values() for count in layers]
+    most, widest = max(every), qkv_dim // min(every)
     for heads in range(most, embed_dim + 1):
         if embed_dim % heads == 0 and embed_dim // heads >= widest:
             return heads
-    found = ", ".join(f"{count} heads of {qkv_dim // count}" for count in sorted(set(counts)))
+    if qkv_dim > embed_dim:
+        advice = f"choose an architecture whose {side} is at least {qkv_dim} wide"
+    else:
+        advice = f"choose an architecture whose {side} layers have equal heads (a space with one head count a side)"
+    found = []
+    for count in sorted(set(every)):
+        places = [
+            f"{attention} of layer{'s' if layers.count(count) > 1 else ''} "
+            + ", ".join(str(index) for index, own in enumerate(layers) if own == count)
+            for attention, layers in counts.items()
+            if count in layers
+        ]
+        found.append(f"{count} heads of {qkv_dim // count} ({side} {'; '.join(places)})")
     raise UserError(
-        f"--format stock has one head count and queries as wide as the embedding: {found} of the {side}'s layers do "
-        f"not fit into {embed_dim} channels; choose an architecture whose {side} layers have equal heads"
+        f"--format stock has one head count a side and queries as wide as the embedding: {', '.join(found)} do not fit "
+        f"into {embed_dim} channels; {advice}"
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
 from fairseq import checkpoint_utils
 from fairseq import models as fairseq_models
 from fairseq.data import Dictionary, data_utils
+from torch import Tensor
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
@@ -21,7 +24,37 @@ def load_state(path: str) -> dict:
     """
     if not Path(path).is_file():
         raise UserError(f"checkpoint {path} does not exist")
-    return checkpoint_utils.load_checkpoint_to_cpu(path)
+    try:
+        return checkpoint_utils.load_checkpoint_to_cpu(path)
+    except UserError as error:
+        # What the system says of seeking in a file that is cut off.
+        if getattr(error.__cause__, "errno", None) == errno.EINVAL:
+            raise UserError(f"checkpoint {path} is damaged or truncated") from error
+        raise
+
+
+def load_dictionary(file: str | Path, weights: Mapping[str, Tensor] | None = None, name: str = "") -> Dictionary:
+    """Loads a dictionary.
+
+    Args:
+        file: the dictionary.
+        weights: of a model, whose embedding must have a row for each entry.
+        name: of that embedding, such as `encoder.embed_tokens.weight`.
+
+    Raises:
+        UserError: it is missing or damaged, or has another number of entries than the embedding.
+    """
+    try:
+        dictionary = Dictionary.load(str(file))
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+    except Exception as error:  # fairseq raises bare ones
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file} is damaged, expected lines of word and count: {reason[:160]}") from error
+    rows = len(dictionary) if weights is None else len(weights[name])
+    if rows != len(dictionary):
+        raise UserError(f"{file} has {len(dictionary)} entries, but the model was trained with {rows}")
+    return dictionary
 
 
 def space_of(state: dict, path: str) -> SearchSpace:
@@ -75,8 +108,8 @@ def find_dictionaries(state: dict, path: str, data: str | None = None) -> tuple[
             "give it with --data"
         )
     raise UserError(
-        f"dict.{languages[0]}.txt and dict.{languages[1]}.txt of {path} are not in {looked}: give their folder with "
-        "--data"
+        f"dict.{languages[0]}.txt and dict.{languages[1]}.txt of {path} are not in {looked}: give their folder "
+        "(--data, data= in Python)"
     )
 
 
@@ -96,12 +129,10 @@ def load_model(state: dict, path: str, dictionaries: tuple[Path, Path]):
     Raises:
         UserError: the dictionaries do not fit the checkpoint, or its weights its configuration.
     """
-    source, target = (Dictionary.load(str(file)) for file in dictionaries)
-    sides = (("encoder", source, dictionaries[0]), ("decoder", target, dictionaries[1]))
-    for side, dictionary, file in sides:
-        rows = state["model"][f"{side}.embed_tokens.weight"].shape[0]
-        if rows != len(dictionary):
-            raise UserError(f"{file} has {len(dictionary)} entries, but {path} was trained with {rows}")
+    tables = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+    if not state.get("cfg") or any(name not in state.get("model", {}) for name in tables):
+        raise UserError(f"{path} is no checkpoint of a translation model")
+    source, target = (load_dictionary(file, state["model"], name) for file, name in zip(dictionaries, tables))
     task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
     model = fairseq_models.build_model(state["cfg"].model, task, from_checkpoint=True)
     try:

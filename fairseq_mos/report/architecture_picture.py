@@ -7,6 +7,8 @@ from html import escape
 from fairseq_mos.arch import Architecture, memory_states
 
 _ROW, _WIDTH, _BAR = 46, 430, 250
+# The decoder's words are longer: "8 heads, cross 8, last 3".
+_TOTAL = 2 * _WIDTH + 50
 _INK, _SOFT, _FFN, _ATTENTION, _GHOST = "#1b1f24", "#57606a", "#0072b2", "#e69f00", "#e6eaee"
 
 
@@ -23,7 +25,7 @@ def architecture_svg(architecture: Architecture, largest: Architecture | None = 
     rows = max(largest.encoder.layers, largest.decoder.layers)
     height = rows * _ROW + 96
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * _WIDTH} {height}" width="{2 * _WIDTH}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_TOTAL} {height}" width="{_TOTAL}" '
         f'height="{height}" role="img" font-family="system-ui,sans-serif" font-size="13" fill="{_INK}">',
         f"<title>Layers of architecture {escape(architecture.digest())}</title>",
     ]

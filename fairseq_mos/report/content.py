@@ -8,14 +8,15 @@ from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.cost.closed_form import flops
-from fairseq_mos.errors import UserError
 from fairseq_mos.metrics.tables import TITLES
 from fairseq_mos.report import figures
 from fairseq_mos.report.architecture_picture import architecture_svg
+from fairseq_mos.report.commands import run_commands, wrapped
 from fairseq_mos.report.discover import RunFolder, Search
-from fairseq_mos.report.document import Code, Document, Examples, Figure, Section, Table, Text
+from fairseq_mos.report.document import Code, Document, Examples, Facts, Figure, Section, Table, Text
 from fairseq_mos.report.mixes import expert_mixes
 from fairseq_mos.report.retraining import Saving, compare
+from fairseq_mos.report.trained import Trained, load_trained
 
 _RANDOM = 4
 """Random architectures in the map of mixes."""
@@ -29,20 +30,22 @@ def build(run: RunFolder, title: str | None = None, saving: tuple | None = None)
         title: of the page.
         saving: logs of training from scratch and of retraining, where they are not found by their names.
     """
-    space, supernet = _load_supernet(run)
+    trained = load_trained(run)
+    space = trained.space
     pair = saving or find_pair(run)
     sections = [
+        _trained(trained),
         _scores(run),
         *(_search(search, space) for search in run.searches),
         _retraining(pair),
         _training(run),
-        _experts(run, supernet),
+        _experts(run, trained.model),
         _examples(run),
         _commands(run),
     ]
     facts = _facts(run, space, pair)
     return Document(
-        title or f"Run {run.path.resolve().name}",
+        title or f"Report on {run.path.resolve().name}",
         "A weight-sharing supernet, what a search found in it, and how good that is. Made by fairseq-mos report from "
         f"the files of {run.path.name or run.path.resolve().name}.",
         facts,
@@ -60,30 +63,11 @@ def find_pair(run: RunFolder) -> tuple | None:
     return pair if all(pair) and all(log.valid.get("") for log in pair) else None
 
 
-def _load_supernet(run: RunFolder):
-    if run.supernet is None:
-        return None, None
-    from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_state, load_supernet, space_of
-
-    path = str(run.supernet)
-    state = load_state(path)
-    if not is_supernet(state):
-        return None, None
-    space = space_of(state, path)
-    data = next((search.about.get("data") for search in run.searches if search.about.get("data")), None)
-    try:
-        folder = (data or "").split(":")[0] or None
-        dictionaries = find_dictionaries(state, path, folder if folder and Path(folder).is_dir() else None)
-    except UserError:
-        return space, None  # the mixes cannot be shown, all else can
-    return space, load_supernet(state, path, dictionaries)
-
-
 def _facts(run: RunFolder, space: SearchSpace | None, pair: tuple | None) -> dict[str, str]:
     facts = {}
     if space is not None:
         facts["search space"] = f"{space.name}: {space.size():,} architectures"
-    supernet = next((log for name, log in run.training.items() if "supernet" in name), None)
+    supernet = next((log for log in run.training.values() if log.is_supernet), None)
     if supernet is not None:
         facts["supernet's updates"] = f"{supernet.updates:,}"
         seconds = supernet.seconds_at(supernet.updates)
@@ -100,6 +84,15 @@ def _facts(run: RunFolder, space: SearchSpace | None, pair: tuple | None) -> dic
     return facts
 
 
+def _trained(trained: Trained) -> Section:
+    section = Section("What was trained")
+    if trained.facts:
+        section.blocks.append(Facts(trained.facts))
+    if trained.trouble:
+        section.blocks.append(Text(trained.trouble))
+    return section
+
+
 def _scores(run: RunFolder) -> Section | None:
     section = Section("Scores")
     for test_set in dict.fromkeys(row["test_set"] for row in run.scores):
@@ -114,7 +107,7 @@ def _scores(run: RunFolder) -> Section | None:
             + [_score(row["scores"].get(name)) for name in metrics]
             for row in rows
         ]
-        signature = " ".join(dict.fromkeys(row["signature"] for row in rows if row["signature"]))
+        signature = " ".join(dict.fromkeys(row["signature"] for row in rows if row.get("signature")))
         caption = f"Test set {test_set}. " + "; ".join([*signatures, f"translations: {signature}"])
         section.blocks.append(
             Table(headers, cells, caption + ". In brackets: 95 % confidence interval; p: against the first system.")
@@ -158,13 +151,10 @@ def _search(search: Search, space: SearchSpace | None) -> Section:
             f"{raced:,} of them stopped early."
         )
     )
-    section.blocks.append(
-        Figure(
-            f"{name}-front",
-            figures.pareto_front(search),
-            "What the search evaluated, its Pareto front, and what was picked.",
-        )
-    )
+    front = figures.pareto_front(search)
+    if front is not None:
+        caption = "What the search evaluated, its Pareto front, and what was picked."
+        section.blocks.append(Figure(f"{name}-front", front, caption))
     section.blocks.append(Figure(f"{name}-progress", figures.search_progress(search), "Progress of the search."))
     largest = space.largest() if space is not None and space.name == search.architecture.space else None
     section.blocks.append(
@@ -183,7 +173,13 @@ def _search(search: Search, space: SearchSpace | None) -> Section:
             for m in measured
         ]  # fmt: skip
         section.blocks.append(Table(["candidate", "predicted", "measured", "quartiles", "keeps the limit"], rows))
-    section.blocks.append(Text("Signature: " + "|".join(f"{k}:{v}" for k, v in signature.items() if k != "settings")))
+    values = {
+        name: ",".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in signature.items()
+        if name != "settings"
+    }
+    text = "Signature: " + "|".join(f"{name}:{value}" for name, value in values.items())
+    section.blocks.append(Text(text, small=True))
     return section
 
 
@@ -203,12 +199,11 @@ def _retraining(pair: tuple | None) -> Section | None:
 def _training(run: RunFolder) -> Section:
     section = Section("Training")
     rows = []
-    logs = sorted(run.training.values(), key=lambda log: ("supernet" not in log.name, log.name))
+    logs = sorted(run.training.values(), key=lambda log: (not log.is_supernet, log.name))
     for log in logs:
         seconds = log.seconds_at(log.updates)
-        roles = [role for role in ("largest", "smallest", "random", "random2", "") if role in log.valid]
-        last = {role: log.valid[role][max(log.valid[role])] for role in roles}
-        shown = ", ".join(f"{role or 'mean' if len(roles) > 1 else 'loss'} {value:.3f}" for role, value in last.items())
+        last = {role: log.valid[role][max(log.valid[role])] for role in log.roles}
+        shown = ", ".join(f"{role or 'mean' if len(last) > 1 else 'loss'} {value:.3f}" for role, value in last.items())
         rows.append(
             [log.name, f"{log.updates:,}", "-" if seconds is None else f"{seconds / 60:,.1f} min", shown or "-"]
         )
@@ -216,10 +211,8 @@ def _training(run: RunFolder) -> Section:
         caption = "Training time is without validation. Losses: bits per token, label-smoothed."
         section.blocks.append(Table(["run", "updates", "training time", "last valid losses"], rows, caption))
     for log in logs:
-        roles = [role for role in ("largest", "smallest", "random", "random2", "") if role in log.valid]
-        if roles or log.train:
-            caption = f"Training of {log.name}" + (": each representative architecture." if len(roles) > 1 else ".")
-            section.blocks.append(Figure(f"training-{_slug(log.name)}", figures.training_curves(log, roles), caption))
+        caption = f"Training of {log.name}" + (": each representative architecture." if len(log.roles) > 1 else ".")
+        section.blocks.append(Figure(f"training-{_slug(log.name)}", figures.training_curves(log), caption))
     return section
 
 
@@ -280,14 +273,10 @@ def _evaluated_examples(folder: str, test_set: str, systems: Sequence[str], numb
 
 def _commands(run: RunFolder) -> Section:
     section = Section("Commands")
-    commands = []
-    for file in sorted(run.path.rglob("*.log"), key=lambda file: (file.stat().st_mtime, file.name)):
-        with file.open(encoding="utf-8", errors="replace") as stream:
-            commands += [line[2:].strip() for line in stream if line.startswith("$ ")]
+    commands = run_commands(run.path)
     if commands:
-        folder = str(run.path.resolve())
         section.blocks.append(Text("As the run's logs tell; RUN is the run's folder."))
-        section.blocks.append(Code("\n\n".join(dict.fromkeys(line.replace(folder, "RUN") for line in commands))))
+        section.blocks.append(Code("\n\n".join(map(wrapped, commands))))
     return section
 
 

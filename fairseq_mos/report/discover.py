@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import parse_lines
+from fairseq_mos.report.checks import check_results, check_scores, check_search, read_json
 from fairseq_mos.report.logs import TrainingLog, read_log
 
 _LARGEST_LOG = 200 * 2**20
@@ -46,6 +46,7 @@ class RunFolder:
         scores: rows of `scores.json` (fairseq-mos evaluate), each with its file.
         results: what an example's `results.json` holds, or None.
         supernet: the supernet's checkpoint, or None.
+        supernet_is_given: the user named it.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class RunFolder:
     scores: list[dict] = field(default_factory=list)
     results: dict | None = None
     supernet: Path | None = None
+    supernet_is_given: bool = False
 
 
 def discover(path: str | Path, supernet: str | None = None) -> RunFolder:
@@ -77,10 +79,13 @@ def discover(path: str | Path, supernet: str | None = None) -> RunFolder:
         if file.with_name("best.json").is_file():
             run.searches.append(_read_search(file))
     for file in sorted(path.rglob("scores.json")):
-        run.scores += [{**row, "folder": str(file.parent)} for row in _read_json(file, list)]
+        rows = read_json(file, list)
+        check_scores(rows, file)
+        run.scores += [{**row, "folder": str(file.parent)} for row in rows]
     if (path / "results.json").is_file():
-        run.results = _read_json(path / "results.json", dict)
-    run.supernet = _find_supernet(run, supernet)
+        run.results = read_json(path / "results.json", dict)
+        check_results(run.results, path / "results.json")
+    run.supernet, run.supernet_is_given = _find_supernet(run, supernet), supernet is not None
     if not (run.training or run.searches or run.scores or run.results):
         raise UserError(
             f"{path} holds nothing to report on: no log of fairseq-train, search, scores.json or results.json"
@@ -104,30 +109,13 @@ def _add_training(run: RunFolder, file: Path) -> None:
 
 def _read_search(file: Path) -> Search:
     content = file.read_bytes()
-    rows = parse_lines(content[: content.rfind(b"\n") + 1], file)
+    header, *evaluations = parse_lines(content[: content.rfind(b"\n") + 1], file) or [None]
     folder = file.parent
-    best = _read_json(folder / "best.json", dict)
-    try:
-        header, *evaluations = rows
-        about = {key: value for key, value in header.items() if key != "signature"}
-        architecture = Architecture.from_dict(best["architecture"], str(folder / "best.json"))
-        return Search(folder, header["signature"], about, evaluations, best, architecture)
-    except (KeyError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{file} is not the log of a search that ended ({error})") from error
-
-
-def _read_json(file: Path, kind: type):
-    try:
-        value = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UserError(f"{file} is no JSON: {error}") from error
-    if not isinstance(value, kind):
-        raise UserError(f"{file}: expected a JSON {kind.__name__}")
-    return value
+    best = read_json(folder / "best.json", dict)
+    check_search(header, evaluations, best, folder)
+    about = {key: value for key, value in header.items() if key != "signature"}
+    architecture = Architecture.from_dict(best["architecture"], f"{folder / 'best.json'}: architecture")
+    return Search(folder, header["signature"], about, evaluations, best, architecture)
 
 
 def _find_supernet(run: RunFolder, given: str | None) -> Path | None:

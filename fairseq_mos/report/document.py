@@ -13,9 +13,10 @@ from fairseq_mos.files import atomic_write
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph."""
+    """A paragraph, in small print if it is a signature or the like."""
 
     text: str
+    small: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class Code:
     """Commands."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values, as small cards."""
+
+    values: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,8 @@ header p { margin:0; color:var(--soft); max-width:75ch }
 nav { margin-top:16px; display:flex; flex-wrap:wrap; gap:6px 16px; font-size:14px }
 a { color:var(--accent); text-decoration:none } a:hover { text-decoration:underline }
 .facts { display:grid; grid-template-columns:repeat(auto-fit,minmax(180px,1fr)); gap:12px; margin:24px 0 0 }
+section .facts { gap:8px; margin-top:8px } section .facts div { padding:7px 12px }
+section .facts dd { font-size:14px; overflow-wrap:anywhere }
 .facts div { border:1px solid var(--line); border-radius:8px; padding:10px 14px; background:var(--page) }
 .facts dt { font-size:12px; color:var(--soft) } .facts dd { margin:2px 0 0; font-size:18px; font-weight:600 }
 .scroll { overflow-x:auto } table { border-collapse:collapse; font-size:14px; margin:12px 0; width:100% }
@@ -97,7 +107,7 @@ figure { margin:16px 0; border:1px solid var(--line); border-radius:8px; padding
 figure svg { display:block; max-width:100%; height:auto; margin:0 auto }
 figcaption { color:var(--soft); font-size:14px; margin-top:8px }
 pre { background:var(--band); border:1px solid var(--line); border-radius:8px; padding:14px;
- white-space:pre-wrap; overflow-wrap:anywhere;
+ white-space:pre; overflow-x:auto;
  font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,monospace }
 .example { display:grid; grid-template-columns:max-content 1fr; gap:2px 16px; border-left:3px solid var(--line);
  padding:6px 0 6px 16px; margin:16px 0; font-size:15px }
@@ -107,11 +117,13 @@ p { overflow-wrap:anywhere }
 """
 
 
+_CAPTION = ' class="caption"'
+
+
 def as_html(document: Document) -> str:
     """Returns one page that needs no other file and no network."""
     e = html.escape
     links = "".join(f'<a href="#{section.anchor}">{e(section.title)}</a>' for section in document.sections)
-    facts = "".join(f"<div><dt>{e(name)}</dt><dd>{e(value)}</dd></div>" for name, value in document.facts.items())
     body = "".join(
         f'<section id="{section.anchor}"><h2>{e(section.title)}</h2>'
         f"{''.join(map(_block_html, section.blocks))}</section>"
@@ -122,21 +134,24 @@ def as_html(document: Document) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{e(document.title)}</title><style>{_STYLE}</style></head><body>"
         f"<header><div><h1>{e(document.title)}</h1><p>{e(document.summary)}</p><nav>{links}</nav></div></header>"
-        f'<main><dl class="facts">{facts}</dl>{body}</main></body></html>\n'
+        f"<main>{_block_html(Facts(document.facts))}{body}</main></body></html>\n"
     )
 
 
 def _block_html(block) -> str:
     e = html.escape
     if isinstance(block, Text):
-        return f"<p>{e(block.text)}</p>"
+        return f"<p{_CAPTION if block.small else ''}>{e(block.text)}</p>"
     if isinstance(block, Table):
         head = "".join(f"<th>{e(cell)}</th>" for cell in block.headers)
         rows = "".join("<tr>" + "".join(f"<td>{_cell_html(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
         table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-        return table + (f'<p class="caption">{e(block.caption)}</p>' if block.caption else "")
+        return table + (f'<p{_CAPTION}>{e(block.caption)}</p>' if block.caption else "")
     if isinstance(block, Figure):
         return f"<figure>{block.svg}<figcaption>{e(block.caption)}</figcaption></figure>"
+    if isinstance(block, Facts):
+        cards = "".join(f"<div><dt>{e(name)}</dt><dd>{e(value)}</dd></div>" for name, value in block.values.items())
+        return f'<dl class="facts">{cards}</dl>'
     if isinstance(block, Code):
         return f"<pre>{e(block.text)}</pre>"
     return '<dl class="example">' + "".join(f"<dt>{e(k)}</dt><dd>{e(v)}</dd>" for k, v in block.lines.items()) + "</dl>"
@@ -149,8 +164,8 @@ def _cell_html(cell: str) -> str:
 
 def as_markdown(document: Document, pictures: str) -> str:
     """Returns Markdown; `pictures` is the folder of the figures, relative to it."""
-    lines = [f"# {document.title}", "", document.summary, ""]
-    lines += [f"- {name}: {value}" for name, value in document.facts.items()]
+    lines = [f"# {_escape(document.title)}", "", _escape(document.summary)]
+    lines += ["", *_block_markdown(Facts(document.facts), pictures)]
     for section in document.sections:
         lines += ["", f"## {section.title}"]
         for block in section.blocks:
@@ -158,32 +173,36 @@ def as_markdown(document: Document, pictures: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _block_markdown(block, pictures: str) -> list[str]:
-    def escape(text: str) -> str:
-        return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
+
+def _block_markdown(block, pictures: str) -> list[str]:
     if isinstance(block, Text):
-        return [escape(block.text)]
+        return [_escape(block.text)]
     if isinstance(block, Figure):
-        return [f"![{escape(block.caption)}]({pictures}/{block.name}.svg)", "", escape(block.caption)]
+        return [f"![{_escape(block.caption)}]({pictures}/{block.name}.svg)", "", _escape(block.caption)]
     if isinstance(block, Code):
         return ["```", block.text, "```"]
+    if isinstance(block, Facts):
+        return [f"- {name}: {_escape(value)}" for name, value in block.values.items()]
     if isinstance(block, Examples):
-        return [f"- {name}: {escape(text)}" for name, text in block.lines.items()]
-    lines = ["| " + " | ".join(block.headers) + " |", "|---|" + "---:|" * (len(block.headers) - 1)]
-    lines += ["| " + " | ".join(escape(cell).replace("\n", "<br>") for cell in row) + " |" for row in block.rows]
-    return [*lines, *(["", escape(block.caption)] if block.caption else [])]
+        return [f"- {name}: {_escape(text)}" for name, text in block.lines.items()]
+    lines = ["| " + " | ".join(map(_escape, block.headers)) + " |", "|---|" + "---:|" * (len(block.headers) - 1)]
+    lines += ["| " + " | ".join(_escape(cell).replace("\n", "<br>") for cell in row) + " |" for row in block.rows]
+    return [*lines, *(["", _escape(block.caption)] if block.caption else [])]
 
 
 def write(document: Document, output: Path) -> list[Path]:
     """Writes OUTPUT.html, OUTPUT.md and the folder of its pictures; `output` is a path without ending."""
-    files = [output.with_suffix(".html"), output.with_suffix(".md")]
+    files = [output.with_name(f"{output.name}{ending}") for ending in (".html", ".md")]
     folder = output.with_name(f"{output.name}-pictures")
+    # The pages first: if one cannot be written, that is the file to name.
+    for file, text in zip(files, (as_html(document), as_markdown(document, folder.name))):
+        with atomic_write(file) as stream:
+            stream.write(text)
     for block in (block for section in document.sections for block in section.blocks):
         if isinstance(block, Figure):
             with atomic_write(folder / f"{block.name}.svg") as stream:
                 stream.write(block.svg)
-    for file, text in zip(files, (as_html(document), as_markdown(document, folder.name))):
-        with atomic_write(file) as stream:
-            stream.write(text)
     return files

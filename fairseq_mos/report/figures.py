@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from fairseq_mos.search.objectives import OBJECTIVES
 
 # Colours that stay apart for colour-blind readers and in grey.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
-_COSTS = ("latency_ms", "flops", "params")
+_COSTS = ("latency_ms", "flops", "params", "params_no_embed")
 
 
 class _Drawing:
@@ -63,17 +64,20 @@ def _own_names(svg: str) -> str:
     return re.sub(r"url\(#", f"url(#{prefix}", svg)
 
 
-def training_curves(log: TrainingLog, roles: Sequence[str]) -> str:
-    """Valid losses of the given roles over updates; the training loss, thin, where there is one."""
+def training_curves(log: TrainingLog) -> str:
+    """Valid losses of all roles over updates; the training loss, thin, where there is one."""
+    roles = log.roles
     with _drawn((9, 4.2)) as (axes, drawing):
         if log.train:
             updates = sorted(log.train)
             axes.plot(updates, [log.train[u] for u in updates], color="#bbbbbb", linewidth=1, label="training")
-        for role, colour in zip(roles, COLOURS):
+        for role, colour in zip(roles, itertools.cycle(COLOURS)):
             curve = log.valid[role]
             updates = sorted(curve)
             label = f"valid, {role}" if role else "valid" if len(roles) == 1 else "valid, mean of these"
+            # Epochs of a short run: a line of one point is none.
             style = {"linestyle": "--"} if not role and len(roles) > 1 else {}
+            style["marker"] = "." if len(curve) < 20 else ""
             axes.plot(updates, [curve[u] for u in updates], color=colour, label=label, **style)
         axes.set_xlabel("updates")
         axes.set_ylabel("loss (bits per token, label-smoothed)")
@@ -112,7 +116,7 @@ def search_progress(search: Search) -> str:
     numbers = [row["index"] + 1 for row in rows]
     with _drawn((9, 3.8)) as (axes, drawing):
         axes.scatter(numbers, [row[objective.name] for row in rows], s=16, color="#999999", label="evaluated in full")
-        axes.plot(numbers, steps, color=COLOURS[1], label="best so far")
+        axes.plot(numbers, steps, color=COLOURS[1], drawstyle="steps-post", label="best so far")
         axes.set_xlabel("evaluations")
         axes.set_ylabel(objective.meaning)
         axes.grid(alpha=0.25)
@@ -120,17 +124,25 @@ def search_progress(search: Search) -> str:
     return drawing.svg
 
 
-def cost_of(search: Search) -> str:
-    """The cost to draw the first objective against: another objective, a limited one, or the first that is known."""
+def axes_of(search: Search) -> tuple[str, str | None]:
+    """The objective and the cost to draw it against.
+
+    The objective is the first that is no cost, if there is one. The cost is another objective, a limited one, or the
+    first that is known of the winner; None if none is.
+    """
+    objectives = search.signature["objectives"]
+    objective = next((name for name in objectives if name not in _COSTS), objectives[0])
     limited = [text.split("<")[0].split(">")[0].strip() for text in search.signature.get("constraints", [])]
-    known = set().union(*(row.keys() for row in search.evaluations))
-    named = [*search.signature["objectives"][1:], *limited, *_COSTS]
-    return next(name for name in named if name in _COSTS and name in known)
+    named = [name for name in (*objectives, *limited, *_COSTS) if name in _COSTS and name != objective]
+    return objective, next((name for name in named if search.best.get(name) is not None), None)
 
 
-def pareto_front(search: Search) -> str:
-    """The first objective against a cost; the front and the winner stand out."""
-    objective, cost = OBJECTIVES[search.signature["objectives"][0]], cost_of(search)
+def pareto_front(search: Search) -> str | None:
+    """An objective against a cost; the front and the winner stand out. None where no cost is known."""
+    name, cost = axes_of(search)
+    if cost is None or search.best.get(name) is None:
+        return None
+    objective = OBJECTIVES[name]
     rows = [row for row in search.evaluations if row.get(objective.name) is not None and row.get(cost) is not None]
     full = [row for row in rows if not row.get("raced")]
     raced = [row for row in rows if row.get("raced")]
@@ -176,8 +188,7 @@ def mix_map(mixes: Mixes) -> str:
     import numpy
 
     values = numpy.array([[numpy.nan if cell is None else cell for cell in row] for row in mixes.mean], dtype=float)
-    colours = matplotlib.colormaps["RdBu_r"].copy()
-    colours.set_bad("#f0f0f0")
+    colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#f0f0f0")
     share = 1 / mixes.experts
     reach = max(0.02, float(numpy.nanmax(numpy.abs(values - share))))
     size = (2.6 + 1.0 * len(mixes.architectures), 1.2 + 0.32 * len(mixes.places))

@@ -9,8 +9,12 @@ from pathlib import Path
 
 from fairseq_mos.errors import UserError
 
-_LINE = re.compile(r"\| (train_inner|train|valid|[\w.-]*valid[\w.-]*) \| (.*)$")
-_ROLE = re.compile(r"valid_(?:(\w+?)_)?loss$")
+# A dictionary of the json format, or an entry of the simple one, whatever the logger put before it: nothing for
+# --log-file, `date | INFO | train_inner | ` on the terminal, `[date][train_inner][INFO] - ` from fairseq-hydra-train.
+_ENTRY = re.compile(r'(\{".*\})\s*$|\bepoch \d+(?::| \|)(.*)$')
+_SIMPLE_SUBSET = re.compile(r"valid on '([^']*)' subset")
+_ROLE = re.compile(r"(?:(\w+)_)?loss$")
+_NAMELESS = ("hydra_train", "train", "log")
 
 
 @dataclass
@@ -23,7 +27,6 @@ class TrainingLog:
         train: update -> training loss since the entry before (base 2, label-smoothed).
         valid: role -> update -> loss on the valid set; the role of a subnet or stock model's own loss is ``.
         seconds: update -> seconds of training up to it, without validation and interruptions.
-        command: the command line, where the log tells.
     """
 
     name: str
@@ -31,7 +34,17 @@ class TrainingLog:
     train: dict[int, float] = field(default_factory=dict)
     valid: dict[str, dict[int, float]] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
-    command: str = ""
+
+    @property
+    def is_supernet(self) -> bool:
+        """Whether a supernet was trained: one that validates several architectures, or is called so."""
+        return any(self.valid) or "supernet" in self.name
+
+    @property
+    def roles(self) -> list[str]:
+        """The roles with a valid loss: the extremes, then the others; the mean last."""
+        order = ("largest", "smallest")
+        return sorted(self.valid, key=lambda role: (not role, order.index(role) if role in order else 2, role))
 
     @property
     def updates(self) -> int:
@@ -45,9 +58,13 @@ class TrainingLog:
 
 
 def read_log(path: str | Path, name: str | None = None) -> TrainingLog:
-    """Reads a log.
+    """Reads a log: what fairseq-train printed, its `--log-file`, or the log of fairseq-hydra-train.
 
-    A resumed run logs some updates twice: the last entry counts.
+    A resumed run logs some updates twice: the last entry counts. Epochs' means count where nothing finer is logged.
+
+    Args:
+        path: the log.
+        name: what to call it; by default its file's name, or its folder's where that says nothing.
 
     Raises:
         UserError: unreadable, or nothing that fairseq-train prints.
@@ -57,55 +74,65 @@ def read_log(path: str | Path, name: str | None = None) -> TrainingLog:
         text = path.read_text("utf-8", errors="replace")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    log = TrainingLog(name or path.stem.removeprefix("train-"), path)
-    spent: dict[int, float] = {}
+    log = TrainingLog(name or _name(path), path)
+    inner, epochs, subsets = {}, {}, []
     for line in re.split(r"[\r\n]+", text):
-        if line.startswith("$ "):
-            log.command = line[2:].strip()
-        match = _LINE.search(line)
-        values = _values(match.group(2)) if match else {}
-        if not values:
+        match = _ENTRY.search(line)
+        kind, values = _values(*match.groups()) if match else ("", {})
+        update = int(values.get("num_updates", 0))
+        if update < 1 or "loss" not in values:
             continue
-        if match.group(1) == "train_inner":
-            update = int(values.get("num_updates", 0))
-            if "loss" in values:
-                log.train[update] = values["loss"]
-            spent[update] = values.get("train_wall", 0.0)
-        elif match.group(1) != "train":
-            update = int(values.get("valid_num_updates", values.get("num_updates", 0)))
+        if kind in ("inner", "train"):
+            entries = inner if kind == "inner" else epochs
+            entries[update] = values["loss"], values.get("train_wall", 0.0)
+            continue
+        subsets.append(kind)
+        if kind == subsets[0]:
             _add_losses(log, update, values)
-    if not log.train and not log.valid:
-        raise UserError(f"{path} is no log of fairseq-train: expected lines with | train_inner | or | valid |")
     total = 0.0
-    for update in sorted(spent):
-        total += spent[update]
-        log.seconds[update] = total
+    for update, (loss, seconds) in sorted((inner or epochs).items()):
+        total += seconds
+        log.train[update], log.seconds[update] = loss, total
+    if not log.train and not log.valid:
+        raise UserError(f"{path} is no log of fairseq-train: expected its lines with losses and num_updates")
     return log
 
 
-def _values(text: str) -> dict[str, float]:
-    """Returns the numbers of one entry, JSON or `key=value, key value` pairs."""
-    text = text.strip()
-    if text.startswith("{"):
+def _name(path: Path) -> str:
+    if path.stem not in _NAMELESS:
+        return path.stem.removeprefix("train-")
+    # Hydra's own folders are a date and a time.
+    folders = (folder.name for folder in path.resolve().parents)
+    return next((name for name in folders if not re.fullmatch(r"[\d_-]+|outputs|multirun|logs|", name)), path.stem)
+
+
+def _values(dictionary: str | None, simple: str | None) -> tuple[str, dict[str, float]]:
+    """Returns an entry's kind (`inner`, `train` or the valid set's name) and its numbers, names without prefix."""
+    if dictionary:
         try:
-            pairs = json.loads(text).items()
+            pairs = json.loads(dictionary).items()
         except ValueError:
-            return {}
+            return "", {}
     else:
-        pairs = [(key, value) for key, value in re.findall(r"([a-zA-Z_]\w*)[ =](-?\d[\w.+-]*)", text)]
+        pairs = re.findall(r"([a-zA-Z_]\w*)[ =](-?\d[\w.+-]*)", simple)
     found = {}
     for key, value in pairs:
         try:
             found[key] = float(value)
         except (TypeError, ValueError):
             continue
-    return found
+    if not dictionary:
+        subset = _SIMPLE_SUBSET.search(simple)
+        return (subset.group(1) if subset else "train" if simple.startswith(" loss") else "inner"), found
+    if "num_updates" in found:
+        return "inner", found
+    prefix = next((key.removesuffix("num_updates") for key in found if key.endswith("_num_updates")), "")
+    return prefix[:-1], {key.removeprefix(prefix): value for key, value in found.items()}
 
 
 def _add_losses(log: TrainingLog, update: int, values: dict[str, float]) -> None:
     for key, value in values.items():
-        # The simple format leaves the prefix out.
-        full = key if key.startswith("valid_") else f"valid_{key}"
-        match = _ROLE.match(full)
-        if match and match.group(1) not in ("best", "nll") and not (match.group(1) or "").endswith("nll"):
-            log.valid.setdefault(match.group(1) or "", {})[update] = value
+        match = _ROLE.match(key)
+        role = match.group(1) or "" if match else "best"
+        if role not in ("best", "nll") and not role.endswith("_nll"):
+            log.valid.setdefault(role, {})[update] = value

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+from contextlib import contextmanager
+
 import pytest
 import torch
 
-from fairseq_mos import verify
+from fairseq_mos import hub, verify
 from fairseq_mos.cli import main
+from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import extract_checkpoint
 from fairseq_mos.export.source import load_bundle
 from tests import toy
@@ -50,15 +54,66 @@ def test_files_are_written_and_checked(small, export, tmp_path):
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.parametrize(("form", "name"), [("safetensors", "out"), ("stock", "out/stock.pt")])
+def test_the_tokenizer_goes_along(export, tmp_path, form, name):
+    arguments = ("--architecture", "largest", "--format", form, "--no-check")
+    code, _, err = export(*arguments, "--tokenizer", "foo", output=tmp_path / name)
+    assert code == 2 and "tokenizer is 'foo', allowed: moses" in err and not (tmp_path / "out").exists()
+    assert export(*arguments, "--tokenizer", "moses", output=tmp_path / name)[0] == 0
+    bundle = load_bundle(tmp_path / name)
+    assert bundle.tokenizer == "moses" and hub.of_bundle(bundle).tokenize("a.") == "a ."
+
+
 def test_int8_may_differ_and_says_how_much(export):
     code, out, _ = export("--architecture", "largest", "--format", "ctranslate2", "--quantization", "int8")
     assert code == 0 and " 100 greedy translations have the original's tokens; their scores differ by at most" in out
 
 
-def test_an_export_that_differs_is_an_error(export, monkeypatch):
-    monkeypatch.setattr(verify, "with_ctranslate2", lambda folder, lines: [verify.Translation(["x"], 0.0)] * len(lines))
+def test_an_export_that_differs_is_an_error_and_leaves_nothing(export, tmp_path, monkeypatch):
+    wrong = [verify.Translation(["x"], 0.0)] * 3
+    monkeypatch.setattr(verify, "with_ctranslate2", lambda folder, lines: wrong)
     code, out, _ = export("--architecture", "largest", "--format", "ctranslate2", "--sentences", "3")
-    assert code == 1 and "sentence 1 is the first that differs: do not use this export" in out
+    assert code == 1 and "sentence 1 is the first that differs: nothing was written" in out
+    answers = iter([[verify.Translation(["y"], 0.0)] * 3, wrong] * 2)
+    monkeypatch.setattr(verify, "with_fairseq", lambda bundle, lines: next(answers))
+    for form in ("safetensors", "stock"):
+        arguments = ("--architecture", "largest", "--format", form, "--sentences", "3")
+        assert export(*arguments, output=tmp_path / f"{form}.pt")[0] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_files_are_kept(small, export, tmp_path):
+    """Another format's folder, and another model's dictionaries, are not overwritten."""
+    arguments = ("--architecture", "largest", "--no-check", "--format")
+    assert export(*arguments, "safetensors")[0] == 0
+    for form in ("torch-export", "ctranslate2"):
+        code, _, err = export(*arguments, form)
+        assert code == 2 and "out holds " in err and "which is not of this format: give another --output" in err
+    (tmp_path / "dict.de.txt").write_text("mine 1\n")
+    code, _, err = export(*arguments, "stock", output=tmp_path / "stock.pt")
+    assert code == 2 and "dict.de.txt exists and differs from " in err and err.count("\n") == 1
+    with pytest.raises(UserError, match="dict.de.txt exists and differs from "):
+        extract_checkpoint(small.path, "largest", str(tmp_path / "subnet.pt"))
+    assert (tmp_path / "dict.de.txt").read_text() == "mine 1\n"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["dict.de.txt", "out"]
+
+
+@contextmanager
+def _files_of_at_most(size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "ctranslate2", "stock", "fairseq"])
+def test_a_full_disk(export, tmp_path, form):
+    with _files_of_at_most(20_000):
+        code, _, err = export("--architecture", "largest", "--format", form, "--no-check")
+    assert code == 2 and "cannot write " in err and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_extraction_takes_the_subword_model_along(small, tmp_path):

@@ -448,6 +448,9 @@ def test_second_run_skips_every_stage(corpus, tmp_path, commands, capsys):
     commands.called.clear()
     second = run_all(corpus, tmp_path)
     assert second.work.executed == commands.called == []
+    typed = (second.folder / "logs" / "run.log").read_text()
+    typed_flags = f"--corpus {corpus} --output {second.folder} --vocabulary 40 --threads 1"
+    assert typed == 2 * f"$ bash examples/quickstart/run.sh {typed_flags}\n"
     shown = capsys.readouterr().out
     assert shown.count("done before") == 10
     assert "[11/11] score" in shown and "elapsed: " in shown

@@ -76,7 +76,7 @@ def test_what_it_cannot_express_is_named(small, exportable, tmp_path):
 def test_a_folder_with_something_else_is_kept(exportable, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="exists and is no CTranslate2 model"):
+    with pytest.raises(UserError, match="out holds thesis.txt, which is not of this format: give another --output"):
         ct2.write(load_bundle(exportable.path, "largest"), tmp_path / "out")
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

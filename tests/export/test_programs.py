@@ -59,6 +59,14 @@ def test_an_incomplete_or_damaged_folder(pair, tmp_path):
         load_bundle(str(folder))
 
 
+def test_they_stay_in_fp32_on_the_cpu(pair):
+    interface = hub.of_bundle(pair[1])
+    for convert in (interface.half, interface.bfloat16, interface.cuda, lambda: interface.to("meta")):
+        with pytest.raises(UserError, match="programs run in fp32 on the CPU: for others export with --format safe"):
+            convert()
+    assert len(interface.float().cpu().translate(["Hund"], beam=1, max_len_a=0, max_len_b=4)) == 1
+
+
 def test_only_subnets(pair):
     with pytest.raises(UserError, match="--format torch-export is for mos_subnet"):
         programs.export(pair[1])

@@ -8,10 +8,13 @@ import shutil
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from fairseq_mos import hub
 from fairseq_mos.errors import UserError
 from fairseq_mos.export import shared_folder
 from fairseq_mos.export.source import load_bundle
+from fairseq_mos.models.loading import load_state
 from tests import toy
 from tests.small import small_supernet
 
@@ -68,16 +71,54 @@ def _foreign(folder):
     (folder / "arch.json").write_text(json.dumps(about))
 
 
+def _edited(*places_and_value):
+    """Changes (or with no value left, removes) one field of arch.json."""
+
+    def spoil(folder):
+        about = json.loads((folder / "arch.json").read_text())
+        *places, name, value = places_and_value
+        inner = about
+        for place in places:
+            inner = inner[place]
+        inner[name] = value
+        if value is _GONE:
+            del inner[name]
+        (folder / "arch.json").write_text(json.dumps(about))
+
+    return spoil
+
+
+_GONE = object()
+
+
+def _dictionary(content: bytes):
+    return lambda folder: (folder / "dict.de.txt").write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (_dictionary(b"one\n"), "dict.de.txt is damaged, expected lines of word and count: Incorrect dictionary"),
+        (_dictionary(b"\xff\xfe 1\n"), "dict.de.txt is damaged, .*: Incorrect encoding"),
+        (_dictionary(b"a 1\na 1\n"), "dict.de.txt is damaged, .*: Duplicate word"),
+        (_dictionary(b"a 1\n"), "dict.de.txt has 5 entries, but the model was trained with 55"),
+        (_edited("config", "model", "dropout", "abc"), "arch.json: config.model.dropout: Value 'abc'"),
+        (_edited("config", "model", "activation_fn", "sin"), "config.model.activation_fn: Invalid value 'sin'"),
+        (_edited("config", "dataset", _GONE), "arch.json: config.dataset is missing, expected an object"),
+        (_edited("config", "generation", 3), "arch.json: config.generation is 3, expected an object"),
+        (_edited("config", "generation", {"beam": "x"}), "arch.json: config.generation.beam: Value 'x'"),
+        (_edited("tokenizer", "foo"), "arch.json: tokenizer is 'foo', allowed: null, moses"),
+        (_edited("subwords", ["a"]), r"arch.json: subwords is \['a'\], allowed: null, sentencepiece.bpe.model"),
+        (_edited("format", "onnx"), "arch.json: format is 'onnx', allowed: safetensors, torch-export"),
+        (_edited("architecture", None), "arch.json: architecture is None, expected an object"),
+        (_edited("architecture", "encoder", "layers", 0), "arch.json: architecture: encoder.layers"),
         (_truncate, "model.safetensors is damaged"),
         (_foreign, "model.safetensors does not fit .*arch.json"),
         (lambda folder: (folder / "model.safetensors").unlink(), "cannot read .*model.safetensors: No such file"),
         (lambda folder: (folder / "arch.json").unlink(), "cannot read .*arch.json: No such file"),
         (lambda folder: (folder / "arch.json").write_text("{"), "arch.json is no JSON"),
         (lambda folder: (folder / "arch.json").write_text("[]"), "fairseq_mos is None, allowed: 1"),
-        (lambda folder: (folder / "arch.json").write_text('{"fairseq_mos": 1}'), "'source_lang' is missing"),
+        (lambda folder: (folder / "arch.json").write_text('{"fairseq_mos": 1}'), "source_lang is missing, expect"),
         (lambda folder: (folder / "dict.de.txt").unlink(), "dict.de.txt is missing: .* is incomplete"),
         (lambda folder: (folder / "sentencepiece.bpe.model").unlink(), "sentencepiece.bpe.model is missing"),
     ],
@@ -87,6 +128,27 @@ def test_what_is_wrong_with_a_folder(shared, tmp_path, spoil, message):
     spoil(folder)
     with pytest.raises(UserError, match=message):
         load_bundle(str(folder))
+
+
+def test_options_that_are_not_there_have_fairseqs_defaults(shared, tmp_path):
+    folder = shutil.copytree(shared, tmp_path / "copy")
+    _edited("config", "generation", {})(folder)
+    interface = hub.load(folder)
+    assert interface.cfg.generation.lenpen == 1 and len(interface.translate(["Hund"], max_len_b=5)) == 1
+
+
+def test_a_checkpoint_that_is_cut_off(small, tmp_path):
+    for name in ("dict.en.txt", "dict.de.txt"):
+        shutil.copy(small.folder / name, tmp_path)
+    content = (small.folder / "supernet.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="cut.pt is (damaged or )?truncated"):
+        load_bundle(tmp_path / "cut.pt", "largest")
+    state = load_state(small.path)
+    del state["model"]["encoder.embed_tokens.weight"]
+    torch.save({**state, "cfg": OmegaConf.to_container(state["cfg"])}, tmp_path / "part.pt")
+    with pytest.raises(UserError, match="part.pt is no checkpoint of a translation model"):
+        load_bundle(tmp_path / "part.pt", "largest")
 
 
 def test_an_architecture_belongs_to_supernets(small, shared):

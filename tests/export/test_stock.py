@@ -105,6 +105,25 @@ def test_what_it_cannot_express_is_named(small, exportable, tmp_path):
     with pytest.raises(UserError, match=r"decoder layer 0 attends the last 3; decoder layer 1 attends the last 2"):
         data = changed(changed(UNIFORM, "decoder.arbitrary_attention", [2, 1]), "qkv_dim", 16)
         stock.to_stock(load_bundle(small.path, _file(tmp_path, data)))
-    with pytest.raises(UserError, match="2 heads of 16, 4 heads of 8 of the encoder's layers do not fit into 32"):
-        data = changed(UNIFORM, "encoder.self_attention_heads", [4, 2, 4])
-        stock.to_stock(load_bundle(exportable.path, _file(tmp_path, data)))
+    for path, heads, message in (
+        (
+            "encoder.self_attention_heads",
+            [4, 2, 4],
+            r"2 heads of 16 \(encoder self-attention of layer 1\), 4 heads of 8 "
+            r"\(encoder self-attention of layers 0, 2\) do not fit into 32 channels; .* layers have equal heads",
+        ),
+        (
+            "decoder.cross_attention_heads",
+            [2, 4],
+            r"2 heads of 16 \(decoder self-attention of layers 0, 1; cross-attention of layer 0\), 4 heads of 8 "
+            r"\(decoder cross-attention of layer 1\)",
+        ),
+    ):
+        with pytest.raises(UserError, match=message):
+            stock.to_stock(load_bundle(exportable.path, _file(tmp_path, changed(UNIFORM, path, heads))))
+
+
+def test_advice_where_queries_are_wider_than_the_embedding(tmp_path):
+    small = small_supernet(tmp_path, toy.space(40, arbitrary_attention=[-1]))
+    with pytest.raises(UserError, match="do not fit into 32 channels; .* whose encoder is at least 40 wide"):
+        stock.to_stock(load_bundle(small.path, _file(tmp_path, changed(UNIFORM, "qkv_dim", 40))))

@@ -18,7 +18,7 @@ def printed(tmp_path_factory):
     found = {}
     for form in ("json", "simple"):
         flags = [*TRAIN, "--log-format", form, "--save-dir", form, "--max-update", "4", "--save-interval-updates", "2"]
-        done = commands.run_steps([flags], folder)
+        done = commands.run_steps([[*flags, "--log-file", f"file-{form}.log"]], folder)
         found[form] = folder / f"train-{form}.log"
         found[form].write_text(f"$ fairseq-train bin --log-format {form}\n" + done.stdout + done.stderr)
     return found
@@ -27,7 +27,8 @@ def printed(tmp_path_factory):
 @pytest.mark.parametrize("form", ["json", "simple"])
 def test_both_formats_of_fairseq(printed, form):
     log = read_log(printed[form])
-    assert log.name == form and log.command == f"fairseq-train bin --log-format {form}" and log.updates == 4
+    assert log.name == form and log.updates == 4 and log.is_supernet
+    assert log.roles == ["largest", "smallest", "random", "random2", ""]
     assert sorted(log.train) == [1, 2, 3, 4] and all(4 < loss < 12 for loss in log.train.values())
     assert {2, 4} <= set(log.valid[""]) and {"", "largest", "smallest", "random"} <= set(log.valid)
     assert not any("nll" in role or "best" in role for role in log.valid)
@@ -39,6 +40,39 @@ def test_both_formats_tell_the_same(printed):
     one, two = (read_log(path) for path in printed.values())
     assert one.valid.keys() == two.valid.keys()
     assert one.valid["largest"] == pytest.approx(two.valid["largest"])
+
+
+@pytest.mark.parametrize("form", ["json", "simple"])
+def test_log_file_and_hydra_tell_what_the_terminal_does(printed, form):
+    """--log-file holds bare messages, fairseq-hydra-train puts other words before them."""
+    expected = read_log(printed[form])
+    bare = printed[form].with_name(f"file-{form}.log")
+    hydra = bare.parent / "my-supernet" / "outputs" / "2026-11-25" / "18-52-52" / "hydra_train.log"
+    hydra.parent.mkdir(parents=True, exist_ok=True)
+    hydra.write_text("".join(f"[2026-11-25 18:52:55,836][valid][INFO] - {line}\n" for line in bare.open()))
+    for file, name in ((bare, f"file-{form}"), (hydra, "my-supernet")):
+        found = read_log(file)
+        assert (found.train, found.valid, found.seconds) == (expected.train, expected.valid, expected.seconds)
+        assert found.name == name
+
+
+def test_means_of_epochs_count_where_nothing_finer_is_logged(printed):
+    def fine(line):
+        return '"update": ' in line or "epoch 001:" in line
+
+    for form, file in printed.items():
+        short = file.with_name("short.log")
+        short.write_text("".join(line for line in file.open() if not fine(line)))
+        log = read_log(short)
+        assert list(log.train) == [4] and sorted(log.valid[""]) == [2, 4], form
+
+
+def test_the_first_valid_set_counts(tmp_path):
+    lines = [f'| INFO | {name} | {{"{name}_loss": "{loss}", "{name}_num_updates": "9"}}' for name, loss in
+             (("valid", 5), ("valid1", 6))]  # fmt: skip
+    (tmp_path / "x.log").write_text("\n".join(lines))
+    assert read_log(tmp_path / "x.log").valid == {"": {9: 5.0}}
+    assert not read_log(tmp_path / "x.log").is_supernet
 
 
 def test_a_resumed_run_logs_some_updates_twice(tmp_path):

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
+import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import torch
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.cli import main
+from fairseq_mos.export.checkpoint import extract_checkpoint
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
 from fairseq_mos.report.architecture_picture import architecture_svg
+from fairseq_mos.report.commands import wrapped
+from fairseq_mos.report.discover import Search
+from fairseq_mos.report.figures import axes_of
 from fairseq_mos.report.mixes import expert_mixes
 from tests import toy
 from tests.arch.samples import ARCHITECTURE
@@ -52,6 +59,7 @@ def run(tmp_path_factory):
         for number, loss in enumerate(losses, 1):
             lines += [INNER % (loss, 100 * number), VALID % (loss, 100 * number)]
         (logs / f"train-{name}.log").write_text("\n".join(lines) + "\n")
+    (logs / "run.log").write_text(f"$ bash examples/multi30k/run.sh --output {folder}\n" * 2)
     arguments = ["evaluate", "--path", path, "--architecture", "smallest", "--test-set", str(folder / "supernet/test")]
     assert main([*arguments, "--cpu", "--beam", "1", "--bootstrap", "0", "--output", str(folder / "scores")]) == 0
     return folder
@@ -89,17 +97,28 @@ def test_one_page_with_everything_and_no_network(run, tmp_path, capsys):
     assert "url(http" not in page and "@import" not in page
     assert "<title>A &lt;run&gt;</title>" in page and "&lt;supernet&gt;" in page
     titles = re.findall(r"<h2>(.*?)</h2>", page)
-    assert titles == ["Scores", "Search", "Retraining", "Training", "Experts", "Example translations", "Commands"]
+    assert titles[:4] == ["What was trained", "Scores", "Search", "Retraining"]
+    assert titles[4:] == ["Training", "Experts", "Example translations", "Commands"]
     for text in (
+        "<dt>languages</dt><dd>en to de</dd>",
+        "<dt>dictionaries</dt><dd>55 and 55 entries</dd>",
+        "<dt>routing</dt><dd>neuron</dd>",
+        "<dt>experts</dt><dd>2</dd>",
+        "<dt>embeddings</dt><dd>one table for encoder, decoder and output</dd>",
+        "<dt>data</dt><dd>RUN/supernet</dd>",
+        "<dt>seed</dt><dd>1</dd>",
         "supernet:smallest",
         "nrefs:1|case:mixed",
         "13.50 ms",
         "retraining saves",
         "50%",
         "4 architectures evaluated",
+        '<p class="caption">Signature: algorithm:evolution|objectives:loss|seed:1',
     ):
         assert text in page, text
-    assert str(run) not in page[page.index("<h2>Commands") :] and "fairseq-train RUN/data" in page
+    commands = page[page.index("<h2>Commands") :]
+    assert str(run) not in commands and "fairseq-train RUN/data" in commands
+    assert "<pre>bash examples/multi30k/run.sh --output RUN\n\n" in commands and commands.count("run.sh") == 1
     markdown = (tmp_path / "page.md").read_text("utf-8")
     pictures = re.findall(r"\]\((page-pictures/[^)]+)\)", markdown)
     assert len(pictures) == page.count("<figure>") >= 7
@@ -134,7 +153,10 @@ def test_a_part_of_a_run(run, tmp_path):
         (["{empty}"], "holds nothing to report on"),
         (["{run}", "--supernet", "nothing.pt"], "checkpoint nothing.pt does not exist"),
         (["{run}", "--scratch", "a.log"], "--scratch and --retrained belong together"),
-        (["{run}", "--output", "{empty}/x.pdf"], "expected a file that ends in .html"),
+        (["{run}", "--output", "{empty}/x.pdf"], "without --retrain, expected a file that ends in .html"),
+        (["{run}", "--output", "{empty}/x.json"], "without --retrain, expected a file that ends in .html"),
+        (["{run}", "--retrain", "--output", "{empty}/x.html"], "with --retrain, expected a file that ends in .json"),
+        (["{run}", "--output", "/dev/null/x.html"], "cannot write /dev/null/x.html: "),
         (["{empty}", "--retrain", "--scratch", "a.log", "--retrained", "b.log"], "cannot read a.log: No such file"),
     ],
 )
@@ -143,6 +165,98 @@ def test_bad_input_is_one_line(run, tmp_path, capsys, arguments, message):
     assert main(["report", *(argument.format(**places) for argument in arguments)]) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_long_commands_break_before_flags_and_can_be_pasted():
+    command = "fairseq-train " + " ".join(f"--flag-{n} 'a --b' {n} \"x  y\" -1" for n in range(9)) + " > out.txt"
+    text = wrapped(command)
+    assert all(len(line) <= 106 for line in text.split("\n")) and text.count(" \\\n    --flag-") == 2
+    assert shlex.split(text.replace("\\\n", "")) == shlex.split(command)
+    assert wrapped("fairseq-mos user-dir") == "fairseq-mos user-dir"
+
+
+@pytest.fixture
+def damaged(run, tmp_path):
+    """Returns a function that copies the run, writes a file of the copy anew and reports on it."""
+
+    def report(name, content, *arguments):
+        folder = shutil.copytree(run, tmp_path / "copy")
+        (folder / name).write_text(content)
+        return main(["report", str(folder), *arguments])
+
+    return report
+
+
+def _changed(run, name, **values):
+    """The first line of a JSON file with other values, or without a field whose value is None."""
+    lines = (run / name).read_text().splitlines()
+    found = {**json.loads(lines[0]), **values}
+    return "\n".join([json.dumps({key: v for key, v in found.items() if v is not None}), *lines[1:]]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("scores/scores.json", "[{}]", "scores.json: row 1: test_set is missing, expected text"),
+        ("scores/scores.json", "[1, 2]", "scores.json: row 1 is 1, expected an object"),
+        ("scores/scores.json", "{}", "scores.json is {}, expected a list"),
+        ("search/best.json", {"params": None}, "best.json: params is missing, expected a number"),
+        ("search/best.json", {"loss": "low"}, "best.json: loss is 'low', expected a number"),
+        ("search/best.json", {"measured": [{}]}, "best.json: measured: predicted is missing, expected a number"),
+        ("search/evaluations.jsonl", {"signature": {}}, "signature: algorithm is missing, expected text"),
+        ("search/evaluations.jsonl", {"signature": None}, "evaluations.jsonl: signature is missing, expected an obj"),
+        ("results.json", '{"rows": [{}]}', "results.json: signature is missing, expected an object"),
+    ],
+)
+def test_damaged_files_are_named(run, damaged, capsys, name, content, message):
+    assert damaged(name, content if isinstance(content, str) else _changed(run, name, **content)) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+def test_a_search_without_evaluations(run, damaged, capsys):
+    assert damaged("search/evaluations.jsonl", _changed(run, "search/evaluations.jsonl").splitlines()[0] + "\n") == 2
+    assert "evaluations.jsonl holds no evaluation, but " in capsys.readouterr().err
+
+
+def test_a_supernet_that_is_none(run, damaged, tmp_path, capsys):
+    path = str(run / "supernet" / "averaged.pt")
+    extract_checkpoint(path, "largest", str(tmp_path / "subnet.pt"))
+    output = ["--output", str(tmp_path / "x.html")]
+    assert main(["report", str(run), "--supernet", str(tmp_path / "subnet.pt"), *output]) == 2
+    assert "subnet.pt is no supernet: its model is mos_subnet" in capsys.readouterr().err
+    broken = tmp_path / "copy" / "supernet" / "averaged.pt"
+    header = _changed(run, "search/evaluations.jsonl", path=str(broken))
+    folder = shutil.copytree(run, tmp_path / "copy")
+    broken.write_bytes(b"nothing")
+    (folder / "search" / "evaluations.jsonl").write_text(header)
+    assert main(["report", str(folder)]) == 0
+    page = (folder / "report.html").read_text("utf-8")
+    assert "averaged.pt is truncated or not a checkpoint" in page and "<h2>Experts" not in page
+
+
+def test_names_with_dots_and_marks(tmp_path):
+    (tmp_path / "train-x.log").write_text(INNER % (5, 100))
+    assert main(["report", str(tmp_path), "--output", str(tmp_path / "v1.2.html"), "--title", "A <b> | c"]) == 0
+    assert {"v1.2.html", "v1.2.md", "v1.2-pictures"} <= {file.name for file in tmp_path.iterdir()}
+    assert (tmp_path / "v1.2.md").read_text().startswith("# A &lt;b> \\| c\n")
+
+
+@pytest.mark.parametrize(
+    ("objectives", "constraints", "expected"),
+    [
+        (["loss"], ["latency_ms<=20"], ("loss", "latency_ms")),
+        (["loss", "params"], [], ("loss", "params")),
+        (["params", "loss"], ["flops<=1"], ("loss", "params")),
+        (["params"], [], ("params", "latency_ms")),
+        (["bleu"], ["params_no_embed<=1"], ("bleu", "latency_ms")),
+    ],
+)
+def test_what_a_front_is_drawn_against(objectives, constraints, expected):
+    best = {"latency_ms": 1, "flops": 2, "params": 3, "loss": 4}
+    signature = {"objectives": objectives, "constraints": constraints}
+    assert axes_of(Search(Path(), signature, {}, [best], best, None)) == expected
+    assert axes_of(Search(Path(), {"objectives": ["params"]}, {}, [], {"params": 1}, None)) == ("params", None)
 
 
 def test_mixes_are_the_routers(run):
@@ -168,6 +282,10 @@ def test_the_picture_of_an_architecture():
     text = architecture_svg(architecture)
     ElementTree.fromstring(text)
     assert "encoder: width 96 of 96, 3 of 3 layers" in text and "cross 4, last 3" in text
+    # The longest label ends before the picture does.
+    width = float(re.search(r'viewBox="0 0 (\d+)', text).group(1))
+    labels = re.findall(r'<text x="([\d.]+)"[^>]*>(\d heads, cross[^<]*)', text)
+    assert all(float(place) + 6.7 * len(label) < width for place, label in labels) and len(labels) == 2
     # Layer by layer a frame and a bar, and a square for each head.
     bars = 2 * (3 + 2)
     heads = sum(architecture.encoder.self_attention_heads) + sum(architecture.decoder.self_attention_heads)

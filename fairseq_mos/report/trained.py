@@ -1,0 +1,110 @@
+"""What was trained, on what, and how, as the supernet's checkpoint tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from fairseq_mos.arch import SearchSpace
+from fairseq_mos.errors import UserError
+from fairseq_mos.export.checkpoint import plain_config
+from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_state, load_supernet, space_of
+from fairseq_mos.report.discover import RunFolder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's supernet.
+
+    Attributes:
+        space: its search space; None without a supernet.
+        facts: what was trained -> value.
+        model: the supernet in eval mode; None where it cannot be built.
+        trouble: why not, in a sentence; empty if nothing is wrong.
+    """
+
+    space: SearchSpace | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+    model: nn.Module | None = None
+    trouble: str = ""
+
+
+def load_trained(run: RunFolder) -> Trained:
+    """Loads a run's supernet.
+
+    Raises:
+        UserError: it was named by the user, and is damaged or no supernet.
+    """
+    if run.supernet is None:
+        return Trained()
+    path = str(run.supernet)
+    try:
+        state = load_state(path)
+        if not is_supernet(state) and not run.supernet_is_given:
+            return Trained()  # a subnet, say, in the folder of that name
+        space = space_of(state, path)
+    except UserError as error:
+        if run.supernet_is_given:
+            raise
+        return Trained(trouble=f"{error}.")
+    facts = _facts(state, run)
+    data = next((search.about.get("data") for search in run.searches if search.about.get("data")), None)
+    folder = str(data or "").split(":")[0] or None
+    try:
+        dictionaries = find_dictionaries(state, path, folder if folder and Path(folder).is_dir() else None)
+        return Trained(space, facts, load_supernet(state, path, dictionaries))
+    except UserError as error:
+        # Its dictionaries may be gone, or belong to another model now: all else can still be shown.
+        return Trained(space, facts, None, f"The experts cannot be shown: {error}.")
+
+
+def _facts(state: dict, run: RunFolder) -> dict[str, str]:
+    config = plain_config(state["cfg"])
+
+    def get(group: str, name: str, default=None):
+        values = config.get(group)
+        value = values.get(name) if isinstance(values, dict) else None
+        return default if value in (None, "???") else value
+
+    data = str(get("task", "data", "")).split(":")[0]
+    entries = [state["model"].get(f"{side}.embed_tokens.weight") for side in ("encoder", "decoder")]
+    shared = "one table for encoder, decoder and output" if get("model", "share_all_embeddings") else (
+        "decoder and output share a table" if get("model", "share_decoder_input_output_embed") else "separate tables"
+    )  # fmt: skip
+    rates = get("optimization", "lr", [])
+    rate = ", ".join(f"{value:g}" for value in (rates if isinstance(rates, list) else [rates]))
+    scheduler, warmup = get("lr_scheduler", "_name"), get("lr_scheduler", "warmup_updates")
+    history = state.get("optimizer_history") or [{}]
+    updates = history[-1].get("num_updates")
+    routing = str(get("model", "routing", ""))
+    facts = {
+        "languages": f"{get('task', 'source_lang', '?')} to {get('task', 'target_lang', '?')}",
+        "data": data.replace(str(run.path.resolve()), "RUN"),
+        "dictionaries": " and ".join(f"{len(table):,}" for table in entries if table is not None) + " entries",
+        "search space": str(space_of(state, str(run.supernet)).name),
+        "routing": routing,
+        "experts": "" if routing == "shared" else str(get("model", "num_experts", "")),
+        "embeddings": shared,
+        "architectures of an update": str(get("task", "arch_sampling", "")),
+        "optimizer": str(get("optimizer", "_name", "")),
+        "learning rate": rate + (f", {scheduler}" if scheduler else "") + (f", warm-up {warmup:,}" if warmup else ""),
+        "tokens a batch": _batch(get),
+        "updates": f"{updates:,}" if updates else "",
+        "dropout": str(get("model", "dropout", "")),
+        "label smoothing": str(get("criterion", "label_smoothing", "")),
+        "precision": next((name for name in ("fp16", "bf16", "amp") if get("common", name)), "fp32"),
+        "seed": str(get("common", "seed", "")),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _batch(get) -> str:
+    tokens, sentences = get("dataset", "max_tokens"), get("dataset", "batch_size")
+    accumulated = get("optimization", "update_freq", [1])
+    times = (accumulated[-1] if isinstance(accumulated, list) else accumulated) or 1
+    workers = get("distributed_training", "distributed_world_size", 1)
+    factors = [f"x {number} {word}" for number, word in ((workers, "processes"), (times, "accumulated")) if number > 1]
+    size = f"{tokens:,} at most" if tokens else f"{sentences:,} sentences" if sentences else ""
+    return " ".join([size, *factors]) if size else ""
