@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import shutil
 import tarfile
 import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 
 from fairseq_mos.errors import UserError
@@ -45,10 +47,12 @@ def download(url: str, target: str | Path, sha256: str | None = None, progress: 
             raise UserError(f"cannot download {url}: {error}") from error
         except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise UserError(f"cannot download {url}: {reason}; the same command continues it") from error
+            again = "; the same command continues it" if part.exists() else "; check the address and the network"
+            raise UserError(f"cannot download {url}: {reason}{again}") from error
         except OSError as error:
             raise UserError(f"cannot write {target}: {error.strerror or error}") from error
         os.replace(part, target)
+        _version_file(part).unlink(missing_ok=True)
     if sha256 is not None and file_digest(target) != sha256:
         bad = target.with_name(target.name + ".bad")
         os.replace(target, bad)
@@ -63,6 +67,9 @@ def _fetch(url: str, part: Path, progress: bool) -> None:
     request = urllib.request.Request(url, headers=dict(_AGENT))
     if begin:
         request.add_header("Range", f"bytes={begin}-")
+        if _version_file(part).exists():
+            # The server sends the whole file if it is another one by now.
+            request.add_header("If-Range", _version_file(part).read_text("utf-8"))
     try:
         answer = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
@@ -77,6 +84,8 @@ def _fetch(url: str, part: Path, progress: bool) -> None:
     with answer:
         if begin and getattr(answer, "status", None) != 206:
             begin = 0
+        if not begin:
+            _remember_version(part, answer.headers)
         length = answer.headers.get("Content-Length")
         total = begin + int(length) if length else None
         name = part.name.removesuffix(".part")
@@ -87,6 +96,21 @@ def _fetch(url: str, part: Path, progress: bool) -> None:
                 bar.update(len(chunk))
             if total is not None and stream.tell() < total:
                 raise ConnectionError(f"the connection ended after {stream.tell()} of {total} bytes")
+
+
+def _version_file(part: Path) -> Path:
+    return part.with_name(part.name + ".version")
+
+
+def _remember_version(part: Path, headers) -> None:
+    """Keeps what tells a server which version of the file was begun, if it gave anything that does."""
+    tag = headers.get("ETag")
+    # A weak tag may stand for files that differ in some bytes.
+    version = headers.get("Last-Modified") if tag is None or tag.startswith("W/") else tag
+    if version:
+        _version_file(part).write_text(version, "utf-8")
+    else:
+        _version_file(part).unlink(missing_ok=True)
 
 
 def file_digest(path: str | Path) -> str:
@@ -118,7 +142,10 @@ def fetch_model(source: str | None, progress: bool = True) -> str:
         if source not in known:
             names = ", ".join(known) or "none published yet"
             raise UserError(f"checkpoint {source}: no such file, and no model of that name (names: {names})")
-        source, digest = known[source]["url"], known[source].get("sha256")
+        entry = known[source]
+        if not isinstance(entry, dict) or not isinstance(entry.get("url"), str):
+            raise UserError(f"the list of published models, {_published_list()}: {source} has no url")
+        source, digest = entry["url"], entry.get("sha256")
     from torch import hub
 
     name = Path(urllib.parse.urlparse(source).path).name
@@ -132,19 +159,27 @@ def fetch_model(source: str | None, progress: bool = True) -> str:
 def _published() -> dict:
     import yaml
 
+    try:
+        known = yaml.safe_load(_published_list().read_text("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot read the list of published models, {_published_list()}: {reason}") from error
+    if not isinstance(known, dict):
+        raise UserError(f"the list of published models, {_published_list()}: expected NAME: {{url: URL}}")
+    return known
+
+
+def _published_list() -> Path:
     from fairseq_mos.arch.shipped import configs_folder
 
-    listed = os.environ.get("FAIRSEQ_MOS_HUB") or configs_folder() / "hub.yaml"
-    try:
-        return yaml.safe_load(Path(listed).read_text("utf-8")) or {}
-    except (OSError, yaml.YAMLError, TypeError) as error:
-        raise UserError(f"cannot read the list of published models, {listed}: {error}") from error
+    return Path(os.environ.get("FAIRSEQ_MOS_HUB") or configs_folder() / "hub.yaml")
 
 
 def _unpacked(archive: Path, folder: Path) -> Path:
     """Unpacks an archive once and returns the folder in it that holds the model."""
     if not folder.exists():
         new = folder.with_name(folder.name + ".new")
+        shutil.rmtree(new, ignore_errors=True)
         try:
             if archive.name.endswith(".zip"):
                 with zipfile.ZipFile(archive) as file:
@@ -153,8 +188,14 @@ def _unpacked(archive: Path, folder: Path) -> Path:
                 with tarfile.open(archive) as file:
                     # Nothing outside of the folder, no devices, no special permissions.
                     file.extractall(new, filter="data")
-        except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-            raise UserError(f"cannot unpack {archive}: {error}") from error
+        except (OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            # Neither half a model nor an archive that would fail again the next time.
+            shutil.rmtree(new, ignore_errors=True)
+            archive.unlink(missing_ok=True)
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"cannot unpack {archive}: {reason}; it was removed, the same call downloads it anew"
+            ) from error
         os.replace(new, folder)
     inner = sorted(folder.rglob("arch.json")) or sorted(folder.rglob("*.pt"))
     if not inner:

@@ -27,7 +27,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404, "Not Found")
             return
         begin = 0
-        if server.ranges and self.headers.get("Range"):
+        tag = self.headers.get("If-Range")
+        if server.ranges and self.headers.get("Range") and tag in (None, server.tag):
             begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
             if begin >= len(CONTENT):
                 self.send_response(416)
@@ -45,9 +46,12 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response(206 if begin else 200)
         self.send_header("Content-Length", str(len(CONTENT) - begin))
+        if server.tag:
+            self.send_header("ETag", server.tag)
         self.end_headers()
         end = server.cut_at.pop(0) if server.cut_at else len(CONTENT)
-        self.wfile.write(CONTENT[begin:end])
+        content = CONTENT if server.tag != '"new"' else CONTENT[::-1]
+        self.wfile.write(content[begin:end])
 
     def log_message(self, *arguments):
         pass
@@ -57,6 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 def server():
     instance = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     instance.ranges, instance.cut_at, instance.asked, instance.chunked = True, [], [], False
+    instance.tag = None
     instance.url = f"http://127.0.0.1:{instance.server_port}/file.bin"
     thread = threading.Thread(target=instance.serve_forever)
     thread.start()
@@ -104,7 +109,7 @@ def test_another_content_than_published(server, tmp_path):
 def test_no_such_file_and_no_network(server, tmp_path):
     with pytest.raises(UserError, match="the server says 404 Not Found"):
         fetch(server.url + "x", tmp_path / "file.bin", progress=False)
-    with pytest.raises(UserError, match="cannot download http://127.0.0.1:9/x: .*the same command continues it"):
+    with pytest.raises(UserError, match="cannot download http://127.0.0.1:9/x: .*check the address and the network"):
         fetch("http://127.0.0.1:9/x", tmp_path / "file.bin", progress=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
@@ -138,3 +143,58 @@ def test_archives(tmp_path, monkeypatch):
     (tmp_path / "three.zip").write_bytes(b"PK nothing")
     with pytest.raises(UserError, match="cannot unpack"):
         download.fetch_model((tmp_path / "three.zip").as_uri(), progress=False)
+
+
+@pytest.mark.parametrize("now", ['"old"', '"new"'], ids=["the same file", "another one by now"])
+def test_what_is_continued_is_the_same_version(server, tmp_path, now):
+    """Otherwise the halves of two versions would make one file."""
+    server.tag, server.cut_at = '"old"', [3000]
+    target = tmp_path / "file.bin"
+    with pytest.raises(UserError, match="the same command continues it"):
+        fetch(server.url, target, progress=False)
+    server.tag = now
+    assert fetch(server.url, target, progress=False).read_bytes() == (CONTENT if now == '"old"' else CONTENT[::-1])
+    assert server.asked == [None, "bytes=3000-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_nothing_to_continue_is_not_promised(tmp_path):
+    with pytest.raises(UserError) as error:
+        fetch((tmp_path / "absent.pt").as_uri(), tmp_path / "file.pt", progress=False)
+    assert "continues" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tgz"])
+def test_a_damaged_archive_is_fetched_anew_once_it_is_mended(tmp_path, monkeypatch, kind):
+    import tarfile
+
+    from torch import hub
+
+    monkeypatch.setattr(hub, "get_dir", lambda: str(tmp_path / "hub"))
+    (tmp_path / "model.pt").write_bytes(CONTENT)
+    archive = tmp_path / f"model.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+            file.write(tmp_path / "model.pt", "model.pt")
+    else:
+        with tarfile.open(archive, "w:gz") as file:
+            file.add(tmp_path / "model.pt", "model.pt")
+    good = archive.read_bytes()
+    middle = len(good) // 3
+    archive.write_bytes(good[:middle] + bytes(b ^ 255 for b in good[middle : middle + 20]) + good[middle + 20 :])
+    with pytest.raises(UserError, match="cannot unpack .*; it was removed, the same call downloads it anew") as error:
+        download.fetch_model(archive.as_uri(), progress=False)
+    assert "\n" not in str(error.value)
+    assert [path for path in (tmp_path / "hub").rglob("*") if not path.is_dir()] == []
+    archive.write_bytes(good)
+    assert Path(download.fetch_model(archive.as_uri(), progress=False)).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("- a\n", "expected NAME"), ("m: {}\n", "m has no url"), ("m: 3\n", "m has no url")]
+)
+def test_a_wrong_list_of_published_models(tmp_path, monkeypatch, text, message):
+    (tmp_path / "hub.yaml").write_text(text)
+    monkeypatch.setenv("FAIRSEQ_MOS_HUB", str(tmp_path / "hub.yaml"))
+    with pytest.raises(UserError, match=message):
+        download.fetch_model("m", progress=False)
