@@ -23,8 +23,8 @@ def check_ending(output: str | Path, ending: str) -> None:
 
 
 def signature_line(signature: Mapping[str, object]) -> str:
-    """Returns a signature as one short text."""
-    return "|".join(f"{name}:{value}" for name, value in signature.items())
+    """Returns a signature as one short text, for rows of tables."""
+    return "|".join(f"{name}:{_text(value)}" for name, value in signature.items())
 
 
 def write_json(path: str | Path, content: Mapping[str, object]) -> None:
@@ -48,3 +48,11 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(_text, value)) or "none"
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={_text(item)}" for name, item in value.items())
+    return str(value)

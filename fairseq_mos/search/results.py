@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fairseq_mos.cost.tables import signature_line
 from fairseq_mos.files import atomic_write
 from fairseq_mos.journal import finite
 from fairseq_mos.search.archive import Evaluation
@@ -30,11 +31,6 @@ _HEADERS = {
     "bleu": ("BLEU", "{:.2f}"),
     "chrf": ("chrF", "{:.2f}"),
 }
-
-
-def signature_line(signature: Mapping[str, object]) -> str:
-    """Returns the signature as one short text, for rows of tables."""
-    return "|".join(f"{name}:{_text(value)}" for name, value in signature.items())
 
 
 def fronts(
@@ -165,11 +161,3 @@ def _cell(name: str, values: Mapping[str, float]) -> str:
     if name not in values:
         return "-"
     return f"{values[name] / 1e6:,.1f}" if name == "flops" else _HEADERS[name][1].format(values[name])
-
-
-def _text(value: object) -> str:
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(_text, value)) or "none"
-    if isinstance(value, Mapping):
-        return ",".join(f"{name}={_text(item)}" for name, item in value.items())
-    return str(value)
