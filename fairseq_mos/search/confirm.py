@@ -17,6 +17,9 @@ from fairseq_mos.search.constraints import Constraint
 TRIES = 20
 """How many winners are measured before the search gives up."""
 
+CHECKS = 3
+"""How often one that seems to break the limits is measured at most: something else may have slowed the machine."""
+
 
 @dataclass(frozen=True)
 class Confirmation:
@@ -55,7 +58,8 @@ def confirm(
 ) -> list[Confirmation]:
     """Measures winners, best first, until one keeps the limits.
 
-    Once some have broken the limits, predictions are corrected by what was measured: the next one is the best
+    Of several measurements of one winner the lowest counts, as in `latency-dataset --passes`. Once some have
+    broken the limits, predictions are corrected by what was measured: the next one is the best
     that should keep them. Measurements are kept in a file, so that a search that is run again gives the same
     answer.
 
@@ -85,7 +89,7 @@ def confirm(
             continue
         digest = evaluation.architecture.digest()
         if digest not in known:
-            values = measure(evaluation.architecture)
+            values = _lowest(evaluation.architecture, measure, limits)
             known[digest] = {name: float(values[name]) for name in ("latency_ms", "low_ms", "high_ms")}
             _write(path, known)
         values = known[digest]
@@ -100,6 +104,15 @@ def confirm(
             )
         )
     return confirmations
+
+
+def _lowest(architecture: Architecture, measure, limits: Sequence[Constraint]) -> Mapping[str, float]:
+    values = measure(architecture)
+    for _ in range(CHECKS - 1):
+        if all(limit.met(values) for limit in limits):
+            break
+        values = min(values, measure(architecture), key=lambda found: found["latency_ms"])
+    return values
 
 
 def check_confirmed(confirmations: Sequence[Confirmation], limits: Sequence[Constraint]) -> None:
