@@ -87,9 +87,8 @@ def run(args: argparse.Namespace) -> None:
     if args.comet and not args.comet_python:
         raise UserError("--comet needs --comet-python: the interpreter of an environment with unbabel-comet")
     fairseq_mos.register()
-    # What fairseq and sacreBLEU tell about loading would stand between our lines.
-    for name in ("fairseq", "sacrebleu"):
-        logging.getLogger(name).setLevel(logging.WARNING if name == "fairseq" else logging.ERROR)
+    # What sacreBLEU warns of would stand between our lines.
+    logging.getLogger("sacrebleu").setLevel(logging.ERROR)
     from fairseq_mos.metrics.evaluation import evaluate
     from fairseq_mos.metrics.tables import as_text, write_tables
 

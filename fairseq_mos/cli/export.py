@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
     if args.quantization != "float32" and args.format != "ctranslate2":
         raise UserError(f"--quantization {args.quantization} is for --format ctranslate2")
     fairseq_mos.register()
-    # What fairseq tells about loading data would stand between our lines.
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
     from fairseq_mos import hub, verify
     from fairseq_mos.export.source import load_bundle
 

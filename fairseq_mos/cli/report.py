@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 from pathlib import Path
 
 
@@ -48,9 +47,6 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--output {output}: {mode} --retrain, expected a file that ends in {ending}")
     given = (read_log(args.scratch, "from scratch"), read_log(args.retrained, "retrained")) if args.scratch else None
     fairseq_mos.register()
-    # Importing fairseq lets the debug messages of every library through.
-    for name in ("fairseq", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     from fairseq_mos.report.content import build, find_pair
     from fairseq_mos.report.discover import discover
     from fairseq_mos.report.document import write

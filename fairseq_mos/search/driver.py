@@ -187,8 +187,6 @@ def _ranked(plan: Plan, archive: Archive) -> list[Evaluation]:
 
 def _nothing(plan: Plan) -> str:
     """Says why nothing was evaluated; describes the architecture that misses the limits least, as far as found."""
-    if not plan.constraints:
-        return f"--minutes {plan.minutes:g} were over before the first evaluation: give more"
     rng = random.Random("nearest")
     candidates = [plan.space.smallest(), plan.space.largest()]
     candidates += [plan.space.sample(rng) for _ in range(1000)]
@@ -197,13 +195,14 @@ def _nothing(plan: Plan) -> str:
         return plan.violation(plan.space.from_genes(genes))
 
     genes = descend(plan.space, plan.space.to_genes(min(candidates, key=plan.violation)), value)
+    if plan.minutes is not None and value(genes) == 0:
+        # There was something to evaluate, but no time.
+        return f"--minutes {plan.minutes:g} were over before the first evaluation: give more"
     nearest = plan.space.from_genes(genes)
     costs = plan.costs(nearest)
     names = dict.fromkeys(constraint.name for constraint in plan.constraints)
     values = " and ".join(f"{name} {costs[name]}" for name in names)
     limits = ", ".join(map(str, plan.constraints))
-    if value(genes) == 0:
-        return f"--minutes {plan.minutes:g} were over before the first evaluation: give more"
     return (
         f"no architecture of search space {plan.space.name!r} within the limits {limits} was found: nearest is "
         f"architecture {nearest.digest()} with {values}: {nearest.to_json()}"

@@ -17,6 +17,7 @@ from fairseq_mos.search.budget import Budget
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.pareto import pareto_front
 from fairseq_mos.search.plan import recorded_budget
+from fairseq_mos.search.proposals import Proposals
 from fairseq_mos.search.settings import Settings
 from tests.arch.samples import mini
 from tests.search.synthetic import COSTS, Counter, everything, loss_of, search
@@ -157,6 +158,13 @@ def test_limits_that_exclude_each_other_name_the_nearest_and_leave_no_log(tmp_pa
     nearest = Architecture.from_dict(json.loads(message[message.index("{") :]))
     assert missed(nearest) == min(map(missed, everything(space))) > 0
     assert not (tmp_path / "a" / "evaluations.jsonl").exists()
+
+
+def test_nothing_found_without_a_limit_of_minutes_names_an_architecture(monkeypatch, tmp_path):
+    """Draws may miss what there is within narrow limits; the message must not speak of minutes then."""
+    monkeypatch.setattr(Proposals, "take", lambda self, genes: False)
+    with pytest.raises(UserError, match="within the limits params<=5000 was found: nearest is architecture"):
+        search(tmp_path, **OPTIONS)
 
 
 def test_minutes_that_are_over_at_once(tmp_path):
