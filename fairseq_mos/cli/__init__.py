@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -41,6 +42,8 @@ class _Parser(argparse.ArgumentParser):
     """
 
     def error(self, message: str) -> NoReturn:
+        # "argument --beam: is 0", of a Range, reads better as "--beam is 0".
+        message = re.sub(r"^argument (\S+): is ", r"\1 is ", message)
         self.exit(2, f"{one_line(f'{self.prog}: error: {message}')} (see --help)\n")
 
 
@@ -77,7 +80,10 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     configure_logging()
     verb = next((word for word in argv if word in VERBS), None)
-    args = build_parser(verb).parse_args(argv)
+    try:
+        args = build_parser(verb).parse_args(argv)
+    except SystemExit as ended:  # argparse's way to end after --help and after a bad argument
+        return ended.code or 0
     try:
         return args.run(args) or 0
     except UserError as error:
