@@ -10,6 +10,7 @@ import sys
 from typing import NoReturn
 
 from fairseq_mos.errors import UserError, of_system, one_line
+from fairseq_mos.files import check_output
 from fairseq_mos.logs import configure_logging
 
 # What `fairseq-mos --help` shows without importing any of them.
@@ -85,6 +86,8 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as ended:  # argparse's way to end after --help and after a bad argument
         return ended.code or 0
     try:
+        if getattr(args, "output", None):
+            check_output(args.output)
         return args.run(args) or 0
     except UserError as error:
         return _complain(error)
@@ -92,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         # The reader (`| head`) has gone; what is left in the buffer has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    except (OSError, ValueError) as error:
         explained = of_system(error)
         if explained is None:
             raise

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import operator
 import sys
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError

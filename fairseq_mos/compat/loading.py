@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Callable
+from typing import Any
 
 from fairseq_mos.compat._patch import replace
 from fairseq_mos.documents import show
