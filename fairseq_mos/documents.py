@@ -91,7 +91,12 @@ def read_json(path: str | os.PathLike, what: str, kind: type[T] = dict, remedy: 
     Raises:
         UserError: names the file and, where there is one, the field.
     """
-    return convert(parse_json(read_bytes(path, what), f"{path}", what), kind, f"{path}", remedy)
+    content = read_bytes(path, what)
+    try:
+        data = parse_json(content, f"{path}", what)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}" if remedy else str(error)) from None
+    return convert(data, kind, f"{path}", remedy)
 
 
 def parse_json(content: bytes | str, source: str, what: str = "JSON") -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairseq_mos.documents import read_text
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.bundle import Bundle
 
@@ -59,10 +60,7 @@ def read_sentences(bundle: Bundle, path: str | None, number: int) -> list[list[s
         return [rng.choices(words, k=rng.randint(1, 30)) for _ in range(number)]
     from fairseq_mos import hub
 
-    try:
-        lines = Path(path).read_text("utf-8").splitlines()[:number]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    lines = read_text(path, "text").splitlines()[:number]
     if not lines:
         raise UserError(f"{path} is empty")
     interface = hub.of_bundle(bundle)

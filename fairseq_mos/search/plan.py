@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.documents import parse_json
+from fairseq_mos.ranges import EVALUATIONS
 from fairseq_mos.search.archive import Values
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.costs import CostModel
@@ -24,7 +25,7 @@ def recorded_budget(folder: Path) -> int | None:
     """
     try:
         with open(folder / LOG, "rb") as stream:
-            return int(json.loads(stream.readline())["fitted_to"])
+            return EVALUATIONS.check("fitted_to", parse_json(stream.readline(), LOG)["fitted_to"])
     except (OSError, ValueError, KeyError, TypeError):
         return None  # there is none, or what is wrong comes out when the log is opened
 

@@ -264,7 +264,7 @@ def test_minutes_end_a_search_and_more_of_them_continue_it(tmp_path, monkeypatch
 def test_a_damaged_state_file_is_named(tmp_path):
     search(tmp_path, **OPTIONS)
     (tmp_path / "state.json").write_text("{")
-    with pytest.raises(UserError, match="state.json is damaged"):
+    with pytest.raises(UserError, match="state.json: malformed JSON.*; remove it"):
         search(tmp_path, **OPTIONS)
 
 
