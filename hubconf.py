@@ -4,7 +4,7 @@ model = torch.hub.load(REPO, "mos_subnet", checkpoint="subnet.pt", source="local
 model.translate("A dog runs.")
 """
 
-dependencies = ["fairseq", "numpy", "sacrebleu", "sentencepiece", "torch", "yaml"]
+dependencies = ["fairseq", "msgspec", "numpy", "sacrebleu", "sentencepiece", "torch", "yaml"]
 
 
 def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenizer=None, max_tokens=4096, progress=True):
@@ -30,7 +30,7 @@ def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenize
 
     fairseq_mos.register()
     from fairseq_mos import hub
-    from fairseq_mos.download import fetch_model
+    from fairseq_mos.published import fetch_model
 
     # A pathlib.Path is as good as a string.
     checkpoint, architecture, data = (
