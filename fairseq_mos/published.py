@@ -28,7 +28,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     sha256: Optional[_Digest] = None  # noqa: UP045 (msgspec on Python 3.9 knows no other)
 
 
-def fetch_model(source: str | None, progress: bool = True) -> str:
+def fetch_model(source: str | os.PathLike | None, progress: bool = True) -> str:
     """Returns a local path for what `torch.hub` users name a model by.
 
     A URL is downloaded and unpacked once, into a folder of torch's hub folder; of several processes that want it,
@@ -42,7 +42,9 @@ def fetch_model(source: str | None, progress: bool = True) -> str:
         UserError: none of these, a download that failed, or an archive that is damaged, has no model or is no mere
             folder of files (:mod:`fairseq_mos.archives`).
     """
-    if not source:
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)
+    if source is None or source == "":
         raise UserError("mos_subnet needs a model: give checkpoint=PATH, URL or name")
     if not isinstance(source, str):
         raise UserError(f"checkpoint is {show(source)}, expected a path, URL or name")

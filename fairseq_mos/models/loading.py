@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
+from fairseq_mos.paths import is_file, is_folder
 
 
 def load_state(path: str) -> dict:
@@ -22,7 +23,7 @@ def load_state(path: str) -> dict:
     Raises:
         UserError: missing, truncated or forbidden content.
     """
-    if not Path(path).is_file():
+    if not is_file(path):
         raise UserError(f"checkpoint {path} does not exist")
     try:
         return checkpoint_utils.load_checkpoint_to_cpu(path)
@@ -96,10 +97,10 @@ def find_dictionaries(state: dict, path: str, data: str | None = None) -> tuple[
     folders = [Path(data)] if data else [Path(path).parent, Path(trained_in)]
     languages = (task.source_lang, task.target_lang)
     for folder in folders:
-        if None in languages and folder.is_dir():
+        if None in languages and is_folder(folder):
             languages = data_utils.infer_language_pair(str(folder))
         files = [folder / f"dict.{language}.txt" for language in languages]
-        if all(file.is_file() for file in files):
+        if all(map(is_file, files)):
             return files[0], files[1]
     looked = " or ".join(map(str, folders))
     if None in languages:
