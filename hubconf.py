@@ -4,7 +4,7 @@ model = torch.hub.load(REPO, "mos_subnet", checkpoint="subnet.pt", source="local
 model.translate("A dog runs.")
 """
 
-dependencies = ["fairseq", "numpy", "sacrebleu", "sentencepiece", "torch", "yaml"]
+dependencies = ["fairseq", "msgspec", "numpy", "sacrebleu", "sentencepiece", "torch", "yaml"]
 
 
 def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenizer=None, max_tokens=4096, progress=True):
@@ -15,7 +15,8 @@ def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenize
 
     Args:
         checkpoint (str): a checkpoint file (.pt), a folder that `fairseq-mos export` wrote, the http(s) or file URL
-            of either's archive (.tar.gz, .tgz, .zip) or of a .pt file, or a name of `configs/hub.yaml`.
+            of either's archive (.zip, .tgz, .tar, .tar.gz, .tar.bz2, .tar.xz) or of a .pt file, or a name of
+            `configs/hub.yaml`.
         architecture (str): of a supernet: YAML file, 'largest', 'smallest' or 'random:SEED'.
         data (str): folder with dictionaries and the subword model; by default they lie beside the checkpoint.
         bpe (str): 'none' for text that is segmented already; by default sentencepiece.bpe.model or bpecodes beside
@@ -24,16 +25,10 @@ def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenize
         max_tokens (int): tokens of a batch, at least those of the longest sentence.
         progress (bool): show a bar while downloading.
     """
-    import os
-
     import fairseq_mos
 
     fairseq_mos.register()
     from fairseq_mos import hub
-    from fairseq_mos.download import fetch_model
+    from fairseq_mos.published import fetch_model
 
-    # A pathlib.Path is as good as a string.
-    checkpoint, architecture, data = (
-        None if value is None else os.fspath(value) for value in (checkpoint, architecture, data)
-    )
     return hub.load(fetch_model(checkpoint, progress), architecture, data, bpe, tokenizer, max_tokens)

@@ -21,6 +21,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write, staging
 from fairseq_mos.models.config import MosSubnetConfig
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
+from fairseq_mos.paths import is_file
 
 SUBWORD_FILES = {"sentencepiece.bpe.model": "sentencepiece", "bpecodes": "subword_nmt", "code": "subword_nmt"}
 """Name of a subword model's file beside a checkpoint -> fairseq's name of its kind."""
@@ -181,7 +182,7 @@ def copy_beside(files: Iterable[Path], folder: Path) -> None:
 
 def find_subwords(folder: Path) -> list[Path]:
     """Returns the subword model in a folder, under the names that fairseq's hub interface knows; or nothing."""
-    return [folder / name for name in SUBWORD_FILES if (folder / name).is_file()]
+    return [folder / name for name in SUBWORD_FILES if is_file(folder / name)]
 
 
 def plain_config(cfg) -> dict:
