@@ -99,7 +99,8 @@ def test_mistakes_end_with_one_line_and_exit_code_2(search, tmp_path, arguments,
     code, out, err = search(*arguments)
     lines = [line for line in err.replace("\r", "\n").splitlines() if line]
     assert code == 2 and out == ""
-    assert len(lines) == 1 and lines[0].startswith("fairseq-mos: error: ") and message in lines[0]
+    assert len(lines) == 1 and lines[0].replace(" search:", ":").startswith("fairseq-mos: error: ")
+    assert message in lines[0]
     assert not (tmp_path / "my search").exists()
 
 
