@@ -128,8 +128,8 @@ def test_nothing_of_a_folder_runs(evil, small, folder, tmp_path, capsys):
         assert interface.translate(small.sources[:3], beam=2, **_SHORT) == expected
         assert len(interface.sample(small.sources[:3], sampling=True, **_SHORT)) == 3
         assert interface.score("Hund", "Hund")["score"] < 0
-    evaluate = ["evaluate", "--path", str(evil_folder), "--test-set", str(small.folder / "test"), "--cpu", "--beam", "1"]
-    assert main([*evaluate, "--bootstrap", "0", "--output", str(tmp_path / "scores")]) == 0
+    evaluate = ["evaluate", "--path", str(evil_folder), "--test-set", str(small.folder / "test"), "--cpu"]
+    assert main([*evaluate, "--beam", "1", "--bootstrap", "0", "--output", str(tmp_path / "scores")]) == 0
     for form, output in (("safetensors", "shared"), ("fairseq", "a/subnet.pt")):
         export = ["export", "--path", str(evil_folder), "--format", form, "--output", str(tmp_path / output)]
         assert main([*export, "--sentences", "2"]) == 0
