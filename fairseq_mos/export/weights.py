@@ -49,12 +49,11 @@ def read_network(about: About, file: Path) -> MosSubnet:
     Raises:
         UserError: a file that is missing or damaged, or files that do not fit each other.
     """
+    load = library().load
     try:
-        tensors = library().load(file.read_bytes())
+        tensors = load(file.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    except UserError:
-        raise
     except Exception as error:  # safetensors' own type of error derives from Exception alone
         raise UserError(f"{file} is damaged: {' '.join(str(error).split())[:200]}") from error
     # Embeddings that the stacks share are stored once.
@@ -71,7 +70,7 @@ def read_network(about: About, file: Path) -> MosSubnet:
         # Without storage: sizes that the weights do not have should not take memory first.
         with torch.device("meta"):
             wanted = build().state_dict(keep_vars=True)
-    except RuntimeError as error:  # torch's, of sizes that no tensor can have
+    except (RuntimeError, OverflowError, TypeError) as error:  # torch's, of sizes that no tensor can have
         raise UserError(f"{file.parent / ABOUT}: no such network can be built: {str(error).splitlines()[0]}") from error
     _add_further_names(tensors, wanted)
     difference = _difference(tensors, wanted)

@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from fairseq_mos import hub
+from fairseq_mos.errors import UserError
 from fairseq_mos.export import ct2, programs, shared_folder, stock
 from fairseq_mos.export.average import average_checkpoints
 from fairseq_mos.export.checkpoint import extract_checkpoint, plain_config
@@ -99,6 +100,20 @@ def test_nothing_in_a_description_is_resolved(exportable, tmp_path):
         assert "mos_test" not in (tmp_path / "third/arch.json").read_text() and calls == []
     finally:
         OmegaConf.clear_resolver("mos_test")
+
+
+def test_no_name_is_resolved(exportable, tmp_path):
+    """Neither a folder's, which an archive may choose, nor a language's."""
+    bundle = load_bundle(exportable.path, "largest")
+    shared_folder.write(bundle, tmp_path / ASKS)
+    shared_folder.write(bundle, tmp_path / "shared")
+    about = json.loads((tmp_path / "shared/arch.json").read_text())
+    (tmp_path / "shared/arch.json").write_text(json.dumps({**about, "target_lang": ASKS}))
+    shutil.copy(tmp_path / "shared/dict.de.txt", tmp_path / f"shared/dict.{ASKS}.txt")
+    for name in (ASKS, "shared"):
+        with pytest.raises(UserError, match="could be resolved, which no file may ask for") as caught:
+            hub.load(tmp_path / name)
+        assert SECRET not in str(caught.value)
 
 
 def test_plain_values_are_kept():

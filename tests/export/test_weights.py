@@ -78,7 +78,7 @@ def test_weights_that_do_not_fit(given, tmp_path, spoil, message):
     assert "\n" not in str(caught.value) and given[1] in str(caught.value)
 
 
-@pytest.mark.parametrize("width", [10**6, 2**50])
+@pytest.mark.parametrize("width", [10**6, 2**50, 2**70])
 def test_an_architecture_of_other_sizes_takes_no_memory(given, tmp_path, width):
     folder = shutil.copytree(given[0], tmp_path / "copy")
     about = json.loads((folder / "arch.json").read_text())
