@@ -7,11 +7,14 @@ model.translate("A dog runs.")
 dependencies = ["fairseq", "msgspec", "numpy", "sacrebleu", "sentencepiece", "torch", "yaml"]
 
 
-def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenizer=None, max_tokens=4096, progress=True):
+def mos_subnet(
+    checkpoint=None, architecture=None, data=None, bpe=None, tokenizer=None, max_tokens=4096, progress=True, trust=False
+):
     """A translation model: a subnet, a supernet with one architecture, or fairseq's stock `transformer`.
 
     The result has `translate(text, beam=5)`, `sample(text, beam=1, sampling=True)`, `score(sources, targets)`,
-    `.cuda()` and `.half()` (exported programs stay in fp32 on the CPU); texts are raw strings or lists of them.
+    `.cuda()` and `.half()`; texts are raw strings or lists of them. Nothing in a checkpoint or folder is executed,
+    unless `trust` is given.
 
     Args:
         checkpoint (str): a checkpoint file (.pt), a folder that `fairseq-mos export` wrote, the http(s) or file URL
@@ -24,6 +27,8 @@ def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenize
         tokenizer (str): fairseq's name of the tokenizer that comes first, such as 'moses'.
         max_tokens (int): tokens of a batch, at least those of the longest sentence.
         progress (bool): show a bar while downloading.
+        trust (bool): of a folder of torch.export programs, run the programs (in fp32 on the CPU), which can run any
+            code; otherwise their weights are loaded into the network that they were exported from.
     """
     import fairseq_mos
 
@@ -31,4 +36,4 @@ def mos_subnet(checkpoint=None, architecture=None, data=None, bpe=None, tokenize
     from fairseq_mos import hub
     from fairseq_mos.published import fetch_model
 
-    return hub.load(fetch_model(checkpoint, progress), architecture, data, bpe, tokenizer, max_tokens)
+    return hub.load(fetch_model(checkpoint, progress), architecture, data, bpe, tokenizer, max_tokens, trust)

@@ -99,6 +99,7 @@ def load(
     bpe: str | None = None,
     tokenizer: str | None = None,
     max_tokens: int = 4096,
+    trust: bool = False,
 ) -> TranslationHub:
     """Loads a model to translate with.
 
@@ -109,13 +110,14 @@ def load(
         bpe: `none` for text that is segmented already; by default what lies beside the checkpoint.
         tokenizer: fairseq's name of the tokenizer before the subwords, such as `moses`.
         max_tokens: tokens of a batch.
+        trust: see :func:`fairseq_mos.export.source.load_bundle`.
 
     Raises:
         UserError: unusable input, or no subword model.
     """
     checkpoint, data = _place("checkpoint", checkpoint), _place("data", data)
     architecture = _place("architecture", architecture)
-    return of_bundle(load_bundle(checkpoint, architecture, data), bpe, tokenizer, max_tokens)
+    return of_bundle(load_bundle(checkpoint, architecture, data, trust), bpe, tokenizer, max_tokens)
 
 
 def of_bundle(

@@ -45,11 +45,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def with_hub(path: str, max_tokens: int) -> Translate:
+def with_hub(path: str, max_tokens: int, trust: bool = False) -> Translate:
     """Returns a translator through torch.hub's interface."""
     from fairseq_mos import hub
 
-    interface = hub.load(path, max_tokens=max_tokens)
+    interface = hub.load(path, max_tokens=max_tokens, trust=trust)
     return lambda lines, beam: interface.translate(list(lines), beam=beam)
 
 
@@ -142,7 +142,7 @@ def build_routes(args: argparse.Namespace, folder: Path) -> dict[str, Translate]
     except UserError as error:
         print(f"no stock transformer: {error}")
     programs.write(bundle(), folder / "programs")
-    routes["hub, torch.export"] = with_hub(str(folder / "programs"), args.max_tokens)
+    routes["hub, torch.export"] = with_hub(str(folder / "programs"), args.max_tokens, trust=True)
     model = str(bundle().subwords)
     for name, quantization in (("fp32", "float32"), ("int8", "int8")):
         try:

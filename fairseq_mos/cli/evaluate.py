@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hypotheses", nargs="+", default=[], metavar="[NAME=]FILE", help="translations to score, one sentence a line"
     )
     systems.add_argument("--data", help="folder with dictionaries and subword model (default: beside each checkpoint)")
+    systems.add_argument(
+        "--trust",
+        action="store_true",
+        help="of folders of torch.export programs, run the programs, which can run any code; otherwise their weights "
+        "are loaded into the network that they were exported from",
+    )
     tests = parser.add_argument_group("test sets")
     tests.add_argument(
         "--test-set",

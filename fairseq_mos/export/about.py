@@ -15,12 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import SUBWORD_FILES
+from fairseq_mos.export.checkpoint import SUBWORD_FILES, with_defaults, without_interpolations
 from fairseq_mos.files import atomic_write
 from fairseq_mos.models.config import MosSubnetConfig
 
 ABOUT = "arch.json"
-FORMS = ("safetensors", "torch-export")
+FORMS = {"safetensors": "model.safetensors", "torch-export": "weights.safetensors"}
+"""Format -> name of the file with the weights; they differ, so that no format's folder passes for the other's."""
+
 _FORMAT = 1
 _GROUPS = {
     "model": MosSubnetConfig,
@@ -36,7 +38,7 @@ class About:
 
     Attributes:
         name: what to call it.
-        form: the format of its weights: `safetensors` or `torch-export`.
+        form: its format, a key of :data:`FORMS`.
         architecture: its sizes.
         config: fairseq's whole configuration, plain.
         model_config: of a `mos_subnet`.
@@ -95,10 +97,10 @@ def read_about(folder: Path) -> About:
     ):
         if value not in allowed:
             raise UserError(f"{path}: {name} is {value!r}, allowed: {', '.join(map(_json, allowed))}")
-    config = _get(path, values, "config", dict)
+    config = without_interpolations(_get(path, values, "config", dict))
     groups = {name: _group(path, config, name, kind) for name, kind in _GROUPS.items()}
     for name in ("dataset", "generation"):
-        config[name] = {**OmegaConf.to_container(groups[name], enum_to_str=True), **config[name]}
+        config[name] = with_defaults(config[name], _GROUPS[name])
     dictionaries = tuple(folder / f"dict.{language}.txt" for language in languages)
     for file in (*dictionaries, *([folder / subwords] if subwords else [])):
         if not file.is_file():

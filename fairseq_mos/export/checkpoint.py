@@ -187,16 +187,38 @@ def find_subwords(folder: Path) -> list[Path]:
 
 def plain_config(cfg) -> dict:
     """Returns fairseq's configuration as plain values; options of legacy models, a namespace, included."""
-    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    config = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
     for name, value in config.items():
         if hasattr(value, "__dict__") and not isinstance(value, (dict, str)):
             config[name] = dict(vars(value))
+    return without_interpolations(config)
+
+
+def without_interpolations(config):
+    """Leaves out the options whose text OmegaConf takes for more than text; their defaults take their place.
+
+    What comes from a file must not be resolved: `${oc.env:SECRET}` would put a secret of whoever reads it into what
+    he writes and shares. fairseq itself saves values that are resolved already.
+    """
+    if isinstance(config, dict):
+        return {name: without_interpolations(value) for name, value in config.items() if not _special(value)}
+    if isinstance(config, (list, tuple)):
+        return [without_interpolations(value) for value in config if not _special(value)]
     return config
+
+
+def with_defaults(options: dict | None, kind: type) -> dict:
+    """Returns options of fairseq's configuration, plain, with the defaults of those that a file does not give."""
+    return {**plain_config(OmegaConf.structured(kind)), **(options or {})}
+
+
+def _special(value) -> bool:
+    return isinstance(value, str) and ("${" in value or value == "???")
 
 
 def subnet_config(cfg: DictConfig, architecture: Architecture, space: SearchSpace) -> dict:
     """Returns the supernet's configuration with model, task and criterion of a subnet in place."""
-    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    config = plain_config(cfg)
     config["model"] = {
         **_common(config["model"], MosSubnetConfig),
         "_name": "mos_subnet",
@@ -205,7 +227,7 @@ def subnet_config(cfg: DictConfig, architecture: Architecture, space: SearchSpac
     }
     config["task"] = {**_common(config["task"], TranslationConfig), "_name": "translation"}
     config["criterion"] = {
-        **_common(config["criterion"] or {}, LabelSmoothedCrossEntropyCriterionConfig),
+        **_common(config.get("criterion") or {}, LabelSmoothedCrossEntropyCriterionConfig),
         "_name": "label_smoothed_cross_entropy",
     }
     return config

@@ -7,9 +7,11 @@ padded with zero heads, feed-forward widths are free.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from fairseq.data import Dictionary
 from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
@@ -22,6 +24,7 @@ from fairseq_mos.files import replaced_folder
 
 QUANTIZATIONS = ("float32", "int8", "int8_float32", "int16", "float16", "bfloat16")
 _FILES = ("model.bin", "config.json", "about.json", "*vocabulary.*")
+_PADDING = "<blank>"
 _ACTIVATIONS = {
     "relu": "RELU", "gelu": "GELU", "gelu_accurate": "GELUTanh", "gelu_fast": "GELUTanh", "swish": "SWISH",
 }  # fmt: skip
@@ -103,14 +106,25 @@ def _spec(bundle: Bundle):
     output = model.decoder.output_projection
     table = model.decoder.embed_tokens.weight[:, : model.decoder.embed_dim]
     spec.decoder.projection.weight = _array(table if output is None else output.weight)
-    for register, stack in (
-        (spec.register_source_vocabulary, model.encoder),
-        (spec.register_target_vocabulary, model.decoder),
+    for register, stack, file in zip(
+        (spec.register_source_vocabulary, spec.register_target_vocabulary),
+        (model.encoder, model.decoder),
+        bundle.dictionaries,
     ):
-        register(["<blank>" if token == "<pad>" else token for token in stack.dictionary.symbols])
+        register(_vocabulary(stack.dictionary, file))
     spec.config.decoder_start_token = spec.config.eos_token
     spec.config.add_source_eos = True
     return spec
+
+
+def _vocabulary(dictionary: Dictionary, file: Path) -> list[str]:
+    """Returns the words with CTranslate2's name of the padding; it finds words by name, so each has to be unique."""
+    words = [_PADDING if word == dictionary.pad_word else word for word in dictionary.symbols]
+    word, count = Counter(words).most_common(1)[0]
+    if count > 1:
+        what = "which is its name of the padding" if word == _PADDING else "twice"
+        raise UserError(f"--format ctranslate2: {file} has the word {word}, {what}: its words have to be unique")
+    return words
 
 
 def _array(tensor: Tensor):

@@ -47,7 +47,7 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
     check_samples(args.bootstrap, args.paired_trials)
     metrics = [name.strip() for name in args.metrics.split(",")]
     given = list(map(read_hypotheses, args.hypotheses))
-    systems = load_systems(args.path, args.architecture, args.data, [name for name, _ in given])
+    systems = load_systems(args.path, args.architecture, args.data, [name for name, _ in given], args.trust)
     given = dict(given)
     pair = language_pair(systems, args.source_lang, args.target_lang)
     build_metrics(metrics, pair[1])
@@ -83,9 +83,13 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
 
 
 def load_systems(
-    paths: Sequence[str], architectures: Sequence[str], data: str | None, others: Sequence[str] = ()
+    paths: Sequence[str],
+    architectures: Sequence[str],
+    data: str | None,
+    others: Sequence[str] = (),
+    trust: bool = False,
 ) -> list[System]:
-    """Loads all checkpoints; `others` are names that are taken.
+    """Loads all checkpoints; `others` are names that are taken, `trust` is that of `load_bundle`.
 
     Raises:
         UserError: unusable ones.
@@ -94,7 +98,7 @@ def load_systems(
 
     systems = named_systems(paths, architectures, others)
     for system in systems:
-        system.bundle = load_bundle(system.path, system.architecture, data)
+        system.bundle = load_bundle(system.path, system.architecture, data, trust)
         # Before anything converts them to half precision.
         system.identity = identity(system.bundle)
     return systems
@@ -155,10 +159,8 @@ def _check_files(systems: Sequence[str], test_sets: Sequence[TestSet]) -> None:
 def _counted(system: System) -> dict[str, float]:
     from fairseq_mos.cost.profiling import profile
 
-    try:
-        counted = profile(system.bundle.model)
-    except (AttributeError, RuntimeError):
-        return {}  # programs of torch.export hold constants, not layers that could be counted
+    model = system.bundle.model
+    counted = profile(model.network() if hasattr(model, "network") else model)
     return {name: counted[name] for name in ("params", "params_no_embed", "flops")}
 
 
