@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.cli import main
@@ -20,9 +21,11 @@ from fairseq_mos.export.checkpoint import extract_checkpoint
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
 from fairseq_mos.report.architecture_picture import architecture_svg
 from fairseq_mos.report.commands import wrapped
+from fairseq_mos.report.discover import RunFolder
 from fairseq_mos.report.figures import axes_of
 from fairseq_mos.report.mixes import expert_mixes
 from fairseq_mos.report.records import Best, Header, Search, Signature
+from fairseq_mos.report.trained import _facts
 from tests import toy
 from tests.arch.samples import ARCHITECTURE
 from tests.small import Small, small_supernet
@@ -233,6 +236,20 @@ def test_a_supernet_that_is_none(run, damaged, tmp_path, capsys):
     assert main(["report", str(folder)]) == 0
     page = (folder / "report.html").read_text("utf-8")
     assert "averaged.pt is truncated or not a checkpoint" in page and "<h2>Experts" not in page
+
+
+def test_a_configuration_with_other_types(run):
+    state = load_state(str(run / "supernet" / "averaged.pt"))
+    config = OmegaConf.to_container(state["cfg"], enum_to_str=True)
+    config["optimization"].update(lr="fast", update_freq="often")
+    config["lr_scheduler"] = {"_name": 5, "warmup_updates": "many"}
+    config["distributed_training"]["distributed_world_size"] = "two"
+    config["dataset"]["max_tokens"] = "all"
+    for history in ([], {}, ["x"], [{"num_updates": "12"}]):
+        state = {**state, "cfg": OmegaConf.create(config), "optimizer_history": history}
+        facts = _facts(state, RunFolder(run, supernet=run / "supernet" / "averaged.pt"))
+    assert facts["learning rate"] == "fast, 5, warm-up many" and facts["updates"] == "12"
+    assert facts["tokens a batch"] == "all at most x two processes x often accumulated"
 
 
 def test_names_with_dots_and_marks(tmp_path):
