@@ -1,87 +1,16 @@
-"""What a report makes of bad files, names and places: one line, or the rest of the report and a note."""
+"""What a report makes of bad files: one line, or the rest of the report and a note."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from fairseq_mos.cli import main
-from fairseq_mos.report import content
 from fairseq_mos.report.logs import LARGEST_LOG, read_log
-from tests.arch.samples import mini
-
-INNER = '| INFO | train_inner | {"loss": "%s", "num_updates": "%s", "train_wall": "3"}'
-VALID = '| INFO | valid | {"valid_loss": "%s", "valid_num_updates": "%s"}'
-HEADER = {
-    "signature": {"algorithm": "random", "objectives": ["loss"], "seed": 1, "split": "valid", "constraints": []},
-    "path": "nowhere.pt",
-    "data": "nowhere",
-}
-BEST = {
-    "index": 0, "digest": "abc", "params": 100, "flops": 2e6, "loss": 4.5, "latency_ms": 9.5,
-    "measured": [{"digest": "abc", "predicted": 9, "measured": 9.5, "low": 9.25, "high": 9.75, "holds": True}],
-}  # fmt: skip
-SCORE = {"score": 30.5, "low": 29.5, "high": 31.5, "signature": "nrefs:1", "p_value": 0.25}
-SCORES = [
-    {"system": "small", "test_set": "test", "scores": {"bleu": SCORE}, "costs": {"params": 100, "flops": 2e6},
-     "signature": "weights:1"}
-]  # fmt: skip
-RESULTS = {
-    "title": "Results", "signature": {"seed": "1"}, "bleu_signature": "b", "chrf_signature": "c",
-    "rows": [{"system": "small", "bleu": 1.5, "chrf": 2.5, "parameters": 100, "latency_ms": None}],
-    "examples": [{"source": "a", "reference": "b", "translations": {"small": "c"}}],
-}  # fmt: skip
-GOOD = {
-    "search/evaluations.jsonl": [HEADER, BEST],
-    "search/best.json": BEST,
-    "scores/scores.json": SCORES,
-    "results.json": RESULTS,
-}
-
-
-def put(folder: Path, name: str, data) -> None:
-    """Writes a file of a run; data as JSON."""
-    file = folder / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(data, bytes):
-        file.write_bytes(data)
-    elif name.endswith("jsonl"):
-        file.write_text("".join(json.dumps(row) + "\n" for row in data))
-    else:
-        file.write_text(data if isinstance(data, str) else json.dumps(data))
-
-
-def whole(folder: Path) -> Path:
-    """Writes a run with everything but a supernet."""
-    architecture = mini().smallest().to_dict()
-    for name, data in GOOD.items():
-        put(folder, name, {**BEST, "architecture": architecture} if data is BEST else data)
-    put(folder, "train-good.log", f"{INNER % (5, 100)}\n{VALID % (6, 100)}\n")
-    return folder
-
-
-def report(folder: Path, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Returns the exit code and what was printed."""
-    code = main(["report", os.fspath(folder), *arguments])
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
-
-
-def refused(folder: Path, capsys, *arguments: str) -> str:
-    """Returns the one line with which a report is refused; nothing was written."""
-    before = sorted(folder.rglob("*")) if os.path.isdir(folder) else []
-    code, out, err = report(folder, capsys, *arguments)
-    assert (code, out, err.count("\n")) == (2, "", 1), out + err
-    assert err.startswith("fairseq-mos: error: ") and err[:-1].isprintable() and len(err) < 2100
-    assert (sorted(folder.rglob("*")) if os.path.isdir(folder) else []) == before
-    return err
+from tests.report.runs import BEST, GOOD, HEADER, INNER, SCORE, SCORES, THINGS, VALID, put, refused, report, whole
 
 
 def test_the_whole_run_is_good(tmp_path, capsys):
@@ -192,30 +121,11 @@ def test_what_a_score_may_lack(tmp_path, capsys, missing):
     assert "30.50" in (tmp_path / "report.html").read_text("utf-8")
 
 
-def _folder(path):
-    path.mkdir()
-
-
-def _dangling(path):
-    path.symlink_to(path.with_name("nothing"))
-
-
-def _loop(path):
-    path.symlink_to(path)
-
-
 def _large(path):
     with open(path, "wb") as stream:
         stream.truncate(LARGEST_LOG + 1)
 
 
-THINGS = {
-    "folder": (_folder, None),
-    "link to a folder": (lambda path: path.symlink_to(path.parent), None),
-    "dangling link": (_dangling, "is a link to nothing"),
-    "loop": (_loop, "Too many levels"),
-    "pipe": (os.mkfifo, "is no regular file"),
-}
 LOGS = {
     **THINGS,
     "too large": (_large, "is larger than"),
@@ -309,113 +219,6 @@ def test_the_losses_of_a_log_are_limited(tmp_path):
     assert len(log.valid) == 64 and log.valid[""] == {7: 2.0}
 
 
-class _Page(HTMLParser):
-    """Collects the ids of a page and its tags."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.ids, self.tags = [], []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attributes if name == "id"]
-
-
-def check_page(output: Path) -> tuple[str, str]:
-    """Checks that a page's ids are unique, and that its pictures are there and XML; returns HTML and Markdown."""
-    page = output.with_name(f"{output.name}.html").read_text("utf-8")
-    markdown = output.with_name(f"{output.name}.md").read_text("utf-8")
-    found = _Page(page)
-    assert len(found.ids) == len(set(found.ids)) and not {"b", "script", "img"} & set(found.tags)
-    anchors = re.findall('<a href="#(.*?)">', page)
-    assert set(anchors) <= set(found.ids) and len(anchors) == len(set(anchors)) == page.count("<h2>")
-    pictures = re.findall(r"^!\[.*\]\((.*?)\)$", markdown, flags=re.MULTILINE)
-    files = [os.fsencode(output.parent) + b"/" + unquote_to_bytes(name) for name in pictures]
-    assert len(files) == len(set(files)) == page.count("<figure>")
-    for file in files:
-        ElementTree.parse(os.fsdecode(file))
-    assert len(os.listdir(output.with_name(f"{output.name}-pictures"))) == len(files)
-    for text in (page, markdown):
-        assert not re.search("[\0-\x08\x0b-\x1f\x7f]", text)
-    return page, markdown
-
-
-NAMES = {
-    "dollar": "a$x^{_$",
-    "markup": "a|b*c*_d_`e`<b>[g](h)&amp;",
-    "quotes": "a'b\"c,d;e",
-    "newline": "a\nb\r\n# c",
-    "control": "a\x01\x1b[31m\x7fb",
-    "no UTF-8": os.fsdecode(b"a\xff\xfeb"),
-    "underscore": "_a",
-    "long": "n" * 240,
-    "long in bytes": "文" * 75,
-    "right to left": "a\u202eb",
-    "path": "../..",
-    "percent": "a%2Fb c?d#e",
-}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_any_name_anywhere(tmp_path, capsys, name):
-    text = NAMES[name]
-    legal = text.replace("/", "-")
-    root = tmp_path / legal
-    whole(root)
-    (root / "search").rename(root / legal)
-    for role in ("scratch", "retrain"):
-        losses = {"scratch": 5, "retrain": 4}[role]
-        put(root, f"{legal[:200].encode()[:200].decode(errors='ignore') if 'long' in name else legal}-{role}.log",
-            f"$ cmd '{legal!a}' ``` {text!a}\n{INNER % (5, 100)}\n{VALID % (losses, 100)}\n")  # fmt: skip
-    texts = text.encode("utf-8", "replace").decode()
-    put(root, "scores/scores.json", [{**SCORES[0], "system": texts, "test_set": texts, "signature": texts}])
-    put(root, "results.json", {**RESULTS, "title": texts, "signature": {texts: texts}})
-    output = tmp_path / f"{legal[:70]}.html"
-    code, out, err = report(root, capsys, "--output", os.fspath(output), "--title", text)
-    assert (code, err) == (0, "") and out.count("\n") == 1 and out.startswith("wrote ")
-    page, markdown = check_page(output.with_suffix(""))
-    assert "Retraining" in page and "Search: " in page
-    if name == "markup":
-        assert "<h1>a|b*c*_d_`e`&lt;b&gt;[g](h)&amp;amp;</h1>" in page
-        assert markdown.startswith("# a\\|b\\*c\\*\\_d\\_\\`e\\`&lt;b>\\[g\\](h)&amp;amp;\n")
-    if name == "newline":
-        assert markdown.startswith("# a<br>b\\\\r<br># c\n")
-    if name == "no UTF-8":
-        assert markdown.startswith("# a\\\\udcff\\\\udcfeb\n")
-    for line in markdown.split("\n"):
-        if line.startswith("|") and not line.startswith("|---"):
-            assert len(re.split(r"(?<!\\)\|", line)) in (6, 7, 9), line
-
-
-def test_searches_of_one_name(tmp_path, capsys):
-    for place in ("a/search", "b/search", "b/c", "b/c/search"):
-        put(tmp_path, f"{place}/evaluations.jsonl", [HEADER, BEST])
-        put(tmp_path, f"{place}/best.json", {**BEST, "architecture": mini().smallest().to_dict()})
-    assert report(tmp_path, capsys)[0] == 0
-    page, _ = check_page(tmp_path / "report")
-    titles = re.findall("<h2>(.*?)</h2>", page)
-    assert titles == ["Search: a/search", "Search: c", "Search: b/c/search", "Search: b/search"]
-
-
-def test_logs_of_one_name(tmp_path, capsys):
-    names = ["train-x.log", "x.log", "x.log.log", "a/x.log", "a/train-x.log", "x/train.log", "train-X.log"]
-    for number, name in enumerate(names, 1):
-        put(tmp_path, name, INNER % (number, 100 * number))
-    assert report(tmp_path, capsys)[0] == 0
-    page, _ = check_page(tmp_path / "report")
-    updates = re.findall(r"<tr><td>(.*?)</td><td>(\d+)</td>", page)
-    assert len({name for name, _ in updates}) == 7 and sorted(int(u) for _, u in updates) == list(range(100, 701, 100))
-
-
-def test_a_second_page_of_one_process_is_the_same(tmp_path, capsys):
-    pages = []
-    for name in ("one", "two"):
-        assert report(whole(tmp_path / "run"), capsys, "--output", str(tmp_path / f"{name}.html"))[0] == 0
-        pages.append((tmp_path / f"{name}.html").read_text("utf-8"))
-    assert pages[0] == pages[1] and "<figure>" in pages[0]
-
-
 def _unreadable(run):
     file = run / "train-hidden.log"
     file.write_text(INNER % (5, 100))
@@ -458,97 +261,6 @@ def test_an_architecture_of_another_size(tmp_path, capsys):
     put(whole(tmp_path), "search/best.json", {**BEST, "architecture": data})
     code, _, err = report(tmp_path, capsys)
     assert code == 0 or (code == 2 and err.count("\n") == 1 and "best.json" in err)
-
-
-PLACES = [
-    ("nowhere", (), "nowhere is no folder"),
-    ("file", (), "file is no folder"),
-    ("dangling", (), "dangling is no folder"),
-    ("loop", (), "Too many levels"),
-    ("n" * 300, (), "File name too long"),
-    ("a\nb\udcff", (), "a b\\udcff is no folder"),
-    ("run", ("--output", "{}/file/x.html"), "file is a file, expected a folder"),
-    ("run", ("--output", "{}/taken.html"), "taken.html: it is a folder"),
-    ("run", ("--output", "{}/text.html"), "text.md: it is a folder"),
-    ("run", ("--output", "{}/drawn.html"), "drawn-pictures: it is a file"),
-    ("run", ("--output", "{}/kept.html"), "holds notes.txt"),
-    ("run", ("--output", "{}/" + "n" * 300 + ".html"), "File name too long"),
-    ("run", ("--output", "{}/" + "n" * 250 + ".html"), "File name too long"),
-    ("run", ("--output", "/proc/x/x.html"), "cannot write /proc"),
-    ("run", ("--retrain", "--output", "/proc/x/x.json"), "cannot write /proc"),
-    ("run", ("--retrain", "--output", "{}/file/x.json"), "file is a file, expected a folder"),
-    ("run", ("--supernet", "n" * 300), "File name too long"),
-    ("run", ("--supernet", "{}/fifo"), "fifo does not exist"),
-    ("run", ("--supernet", "{}"), "does not exist"),
-]
-
-
-@pytest.mark.parametrize(("name", "arguments", "message"), PLACES, ids=range(len(PLACES)))
-def test_a_place_that_cannot_be_used(tmp_path, capsys, name, arguments, message):
-    for name_of_log in ("scratch", "retrain"):
-        put(tmp_path, f"run/{name_of_log}.log", f"{INNER % (5, 100)}\n{VALID % (6, 100)}\n")
-    for folder in ("taken.html", "text.md", "kept-pictures"):
-        (tmp_path / folder).mkdir()
-    for file in ("file", "drawn-pictures", "kept-pictures/notes.txt"):
-        (tmp_path / file).write_text("mine")
-    _dangling(tmp_path / "dangling")
-    _loop(tmp_path / "loop")
-    os.mkfifo(tmp_path / "fifo")
-    before = sorted(tmp_path.rglob("*"))
-    arguments = [argument.format(tmp_path) for argument in arguments]
-    assert message in refused(tmp_path / name, capsys, *arguments)
-    assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "kept-pictures/notes.txt").read_text() == "mine"
-
-
-def test_a_folder_with_everything_in_it(tmp_path, capsys):
-    """Thousands of files, links in circles, and folders in folders."""
-    put(tmp_path, "train-good.log", INNER % (5, 100))
-    for number in range(3000):
-        (tmp_path / f"x{number}.log").write_text("nothing\n")
-    (tmp_path / "circle").symlink_to(tmp_path)
-    (tmp_path / "circle.log").symlink_to(tmp_path)
-    deep = tmp_path
-    for _ in range(1300):
-        deep = deep / "d"
-        deep.mkdir()
-    put(deep, "train-deep.log", INNER % (5, 200))
-    try:
-        code, out, err = report(tmp_path, capsys)
-        page = (tmp_path / "report.html").read_text("utf-8")
-    finally:
-        (deep / "train-deep.log").unlink()
-        while deep != tmp_path:
-            deep.rmdir()
-            deep = deep.parent
-    assert (code, err, out.count("\n")) == (0, "", 1)
-    assert re.findall(r"<tr><td>(.*?)</td>", page) == ["deep", "good"]
-
-
-def test_trainings_and_commands_beyond_any_page(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(content, "_CURVES", 2)
-    monkeypatch.setattr(content, "_COMMANDS", 3)
-    for number in range(4):
-        put(tmp_path, f"train-{number}.log", f"$ command {number} a\n$ command {number} b\n{INNER % (5, 100)}")
-    assert report(tmp_path, capsys)[0] == 0
-    page, _ = check_page(tmp_path / "report")
-    assert page.count("<figure>") == 2 and "first 2 of 4" in page and "first 3 of 8" in page
-
-
-def test_what_an_interrupted_report_left_is_cleared(tmp_path, capsys):
-    put(tmp_path, "train-good.log", INNER % (5, 100))
-    pictures = tmp_path / "report-pictures"
-    pictures.mkdir()
-    left = [tmp_path / ".report.html.abcd1234.tmp", tmp_path / ".report.md.abcd1234.tmp",
-            pictures / ".old-front.svg.abcd1234.tmp", pictures / "old-front.svg"]  # fmt: skip
-    for file in left:
-        file.write_text("half")
-    stage = tmp_path / ".report-pictures.abcd1234.tmp"
-    (stage / "new").mkdir(parents=True)
-    assert report(tmp_path, capsys)[0] == 0
-    assert sorted(f.name for f in tmp_path.iterdir()) == [
-        "report-pictures", "report.html", "report.md", "train-good.log",
-    ]  # fmt: skip
-    assert [f.name for f in pictures.iterdir()] == ["training-good.svg"]
 
 
 def test_no_reader_of_its_own():
