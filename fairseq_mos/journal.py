@@ -49,7 +49,7 @@ class Journal:
     ):
         self._kind = kind
         self.path = Path(path)
-        self._about = dict(about or {})
+        self._about = {name: _readable(value) for name, value in (about or {}).items()}
         self.rows: list[dict] = []
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,6 +142,11 @@ class Journal:
 def finite(row: Mapping[str, object]) -> dict[str, object]:
     """Returns the row with null for every number that JSON cannot express."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
+def _readable(value: object) -> object:
+    """Returns a text with what is no Unicode escaped, as in a path that is not UTF-8: it would not be read back."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _differences(there: object, here: object, name: str = "") -> Iterator[tuple[str, object, object]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -139,3 +140,12 @@ def test_an_unwritable_place_is_named(tmp_path):
 def test_a_header_whose_signature_is_none_is_refused(path):
     path.write_text('{"fairseq_mos_search": 1, "signature": [1]}\n')
     assert "its signature is [1], now it is {" in refusal(path, SIGNATURE)
+
+
+def test_a_place_whose_name_is_not_utf8(tmp_path):
+    about = {"path": os.fsdecode(b"a\xff.pt"), "data": None}
+    for rows in (0, 1):
+        with Journal(tmp_path / "log.jsonl", {"seed": 1}, about) as journal:
+            assert len(journal.rows) == rows
+            journal.append({"index": rows})
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])["path"] == "a\\udcff.pt"
