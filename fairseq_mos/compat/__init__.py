@@ -27,6 +27,7 @@ def apply() -> list[str]:
         numpy2,
         reporting,
         resuming,
+        scoring,
     )
 
     repairs = (
@@ -49,6 +50,7 @@ def apply() -> list[str]:
         numpy2.repair_aliases,
         launching.repair_silent_launch,
         launching.repair_stray_rank,
+        scoring.repair_bleu_tokenizer,
     )
     silence_noise()
     return [repair.__name__.removeprefix("repair_") for repair in repairs if repair()]
