@@ -6,6 +6,8 @@ import argparse
 import logging
 from pathlib import Path
 
+from fairseq_mos import ranges
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's arguments."""
@@ -68,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     scoring.add_argument(
         "--comet-python", metavar="FILE", help="interpreter of an environment with unbabel-comet, see the README"
+    )
+    scoring.add_argument(
+        "--comet-minutes", type=ranges.MINUTES, default=120.0, help="end COMET where a test set takes it longer"
     )
     parser.add_argument("--latency", action="store_true", help="measure each model's latency (see fairseq-mos profile)")
     parser.add_argument("--threads", type=int, help="CPU threads of that (default: as many as torch uses)")

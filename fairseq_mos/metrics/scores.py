@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.metrics.bleu import bleu_metric
+from fairseq_mos.ranges import RESAMPLES
 
 METRICS = ("bleu", "chrf", "ter")
 PAIRED = ("bs", "ar")
@@ -80,10 +81,9 @@ def check_samples(resamples: int, trials: int) -> None:
     Raises:
         UserError: names the flag.
     """
-    if resamples < 0 or resamples == 1:
-        raise UserError(f"--bootstrap is {resamples}, allowed: 0 (off) or 2 or more resamples")
-    if trials < 0:
-        raise UserError(f"--paired-trials is {trials}, allowed: 0 (sacreBLEU's default) or more")
+    if RESAMPLES.check("--bootstrap", resamples) == 1:
+        raise UserError("--bootstrap is 1, allowed: 0 (off) or 2 or more resamples")
+    RESAMPLES.check("--paired-trials", trials)
 
 
 def score_systems(
