@@ -92,8 +92,8 @@ def run(args: argparse.Namespace) -> None:
     if args.comet and not args.comet_python:
         raise UserError("--comet needs --comet-python: the interpreter of an environment with unbabel-comet")
     fairseq_mos.register()
-    # What sacreBLEU warns of would stand between our lines.
-    logging.getLogger("sacrebleu").setLevel(logging.ERROR)
+    # What sacreBLEU warns of would stand between our lines; its errors reach us otherwise.
+    logging.getLogger("sacrebleu").setLevel(logging.CRITICAL)
     from fairseq_mos.metrics.evaluation import evaluate
     from fairseq_mos.metrics.tables import as_text, write_tables
 

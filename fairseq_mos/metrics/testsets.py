@@ -88,8 +88,8 @@ def _of_sacrebleu(name: str, source_lang: str, target_lang: str) -> TestSet:
     except (Exception, SystemExit) as error:  # of the network, archives and parsers
         reason = "it is damaged" if isinstance(error, SystemExit) else one_line(error, 200) or type(error).__name__
         raise UserError(
-            f"test set {name} cannot be downloaded ({reason}): check the network, or put its files into "
-            f"{utils.SACREBLEU_DIR}"
+            f"test set {name} cannot be downloaded ({reason}): check the network, or remove or put its files in "
+            f"{Path(utils.SACREBLEU_DIR) / name}"
         ) from error
     finally:
         socket.setdefaulttimeout(patience)

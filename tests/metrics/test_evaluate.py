@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import random
 import re
 import shutil
-import stat
 import sys
 
 import pytest
@@ -22,12 +20,9 @@ from sentencepiece import sentencepiece_model_pb2
 
 from fairseq_mos import hub
 from fairseq_mos.cli import main
-from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import extract_checkpoint, write_checkpoint
 from fairseq_mos.metrics.systems import split_name
-from fairseq_mos.metrics.testsets import load_test_set, read_lines
 from tests import toy
-from tests.fairseq_commands import run
 from tests.small import Small, sentences, small_supernet
 
 
@@ -201,7 +196,7 @@ def test_bad_input_is_one_line(small, evaluate, tmp_path, arguments, message):
         (["--path", "{one}", "{bare}"], "there is no subword model beside bare"),
         (["--test-set", "{set}", "{long}"], "{long}.en: line 2 has 1201 subwords, one takes 1024 at most"),
         (["--test-set", "{long}", "--max-tokens", "600"], "{long}.en: line 2 has 1201 subwords, --max-tokens is 600"),
-        (["--hypotheses", "{name}={set}.de"], "a file of these names would have a name of 410 bytes, allowed: 255; give"),
+        (["--hypotheses", "{name}={set}.de"], "would have a name of 410 bytes, allowed: 255; give shorter"),
         (["--path", "a\nb={one}"], "the name 'a\\nb' cannot be printed: give another, as in NAME=PATH"),
         (["--path", "a\udcff={one}"], "the name 'a\\udcff' cannot be printed"),
         (["--test-set", "\x1b[31m={set}"], "the name '\\x1b[31m' cannot be printed"),
