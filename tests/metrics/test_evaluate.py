@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
+import os
 import random
 import re
 import shutil
@@ -23,26 +25,8 @@ from fairseq_mos.cli import main
 from fairseq_mos.export.checkpoint import extract_checkpoint, write_checkpoint
 from fairseq_mos.metrics.systems import split_name
 from tests import toy
-from tests.small import Small, sentences, small_supernet
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory) -> Small:
-    made = small_supernet(tmp_path_factory.mktemp("evaluate"))
-    extract_checkpoint(made.path, "random:1", str(made.folder / "one" / "subnet.pt"))
-    return made
-
-
-@pytest.fixture
-def evaluate(small, tmp_path, capsys):
-    """Returns a function that runs the verb and returns exit code, standard output and standard error."""
-
-    def call(*arguments, test_set=small.folder / "test"):
-        command = ["evaluate", "--test-set", str(test_set), "--output", str(tmp_path / "out"), "--cpu", "--beam", "2"]
-        code = main([*command, "--bootstrap", "20", "--paired-trials", "20", *map(str, arguments)])
-        return (code, *capsys.readouterr())
-
-    return call
+from tests.fairseq_commands import run
+from tests.small import sentences
 
 
 def test_models_and_given_translations_in_one_table(small, evaluate, tmp_path):
@@ -241,7 +225,12 @@ def test_rows_say_what_the_model_is_and_how_latency_was_measured(small, evaluate
     assert f"latency: {dense['latency_signature']}" in (tmp_path / "out/scores.md").read_text()
 
 
-def test_a_stock_model_beside_a_subnet(small, evaluate, tmp_path):
+TASK = {"_name": "translation", "data": ".", "source_lang": "en", "target_lang": "de"}
+LEGACY = argparse.Namespace(**{**TASK, "_name": "translation_multi_simple_epoch", "task": "x", "lang_pairs": ["en-de"]})
+
+
+@pytest.mark.parametrize("task", [TASK, LEGACY], ids=["dataclass", "argparse"])
+def test_a_stock_model_beside_a_subnet(small, evaluate, tmp_path, task):
     """What fairseq itself has trained: no plugin, an architecture of its own."""
     config = {"share_all_embeddings": True, "dropout": 0.0}
     for side in ("encoder", "decoder"):
@@ -256,7 +245,7 @@ def test_a_stock_model_beside_a_subnet(small, evaluate, tmp_path):
         shutil.copy(small.folder / file, tmp_path / "stock" / file)
     whole = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), enum_to_str=True)
     whole["model"] = {**OmegaConf.to_container(fields, enum_to_str=True), "_name": "transformer"}
-    whole["task"] = {"_name": "translation", "data": ".", "source_lang": "en", "target_lang": "de"}
+    whole["task"] = task
     write_checkpoint(tmp_path / "stock" / "stock.pt", model, whole)
     assert evaluate("--path", small.folder / "one/subnet.pt", tmp_path / "stock/stock.pt")[0] == 0
     row = json.loads((tmp_path / "out/scores.json").read_text())[1]
@@ -264,6 +253,14 @@ def test_a_stock_model_beside_a_subnet(small, evaluate, tmp_path):
     assert re.match(r"weights:[0-9a-f]{12}\|beam:2", row["signature"])
     lines = (tmp_path / "out/translations/stock.test.txt").read_text().splitlines()
     assert lines == hub.load(str(tmp_path / "stock/stock.pt")).translate(small.sources, beam=2)
+
+
+def test_a_folder_whose_name_is_no_text(small, tmp_path):
+    command = [sys.executable, "-m", "fairseq_mos.cli", "evaluate", "--hypotheses", str(small.folder / "test.de")]
+    command += ["--source-lang", "en", "--target-lang", "de", "--test-set", str(small.folder / "test")]
+    done = run([*command, "--bootstrap", "0", "--output", os.fsdecode(b"out\xff")], tmp_path)
+    assert "wrote out\\udcff/scores.json" in done.stdout and done.stderr == ""
+    assert os.path.isfile(tmp_path / os.fsdecode(b"out\xff") / "scores.md")
 
 
 def test_names():
