@@ -82,6 +82,16 @@ def check_folder(path: str | os.PathLike) -> None:
         raise UserError(f"cannot write {path}: no permission to write to {place}")
 
 
+def check_output(path: str | os.PathLike) -> None:
+    """Checks, before long work, that a file or folder of this name can be written; makes nothing.
+
+    Raises:
+        UserError: it cannot.
+    """
+    exists(path)  # a name that is too long, a loop of links
+    check_folder(Path(path).absolute().parent)
+
+
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
     """Gives a folder beside `target`, on the same disk, which is gone after the block.

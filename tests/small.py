@@ -69,7 +69,8 @@ def small_supernet(folder: Path, space: SearchSpace | None = None, **options) ->
         output = supernet.decoder.output_projection
         table = supernet.decoder.embed_tokens.weight if output is None else output.weight
         table[dictionary.eos()] *= 4
-    config = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), enum_to_str=True)
+    # As fairseq's trainer saves it.
+    config = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), resolve=True, enum_to_str=True)
     fields = OmegaConf.to_container(OmegaConf.structured(MosTransformerConfig()), enum_to_str=True)
     given = {"router_hidden_dim": 16, "share_all_embeddings": True, "dropout": 0.0, **options}
     config["model"] = {

@@ -6,10 +6,12 @@ import argparse
 import importlib
 import io
 import os
+import re
 import sys
 from typing import NoReturn
 
 from fairseq_mos.errors import UserError, of_system, one_line
+from fairseq_mos.files import check_output
 from fairseq_mos.logs import configure_logging
 
 # What `fairseq-mos --help` shows without importing any of them.
@@ -42,6 +44,8 @@ class _Parser(argparse.ArgumentParser):
     """
 
     def error(self, message: str) -> NoReturn:
+        # "argument --beam: is 0", of a Range, reads better as "--beam is 0".
+        message = re.sub(r"^argument (\S+): is ", r"\1 is ", message)
         self.exit(2, f"{one_line(f'{self.prog}: error: {message}')} (see --help)\n")
 
 
@@ -81,8 +85,13 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     configure_logging()
     verb = next((word for word in argv if word in VERBS), None)
-    args = build_parser(verb).parse_args(argv)
     try:
+        args = build_parser(verb).parse_args(argv)
+    except SystemExit as ended:  # argparse's way to end after --help and after a bad argument
+        return ended.code or 0
+    try:
+        if getattr(args, "output", None):
+            check_output(args.output)
         return args.run(args) or 0
     except UserError as error:
         return _complain(error)
@@ -90,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         # The reader (`| head`) has gone; what is left in the buffer has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    except (OSError, ValueError) as error:
         explained = of_system(error)
         if explained is None:
             raise

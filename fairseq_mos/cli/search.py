@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fairseq_mos import ranges
 from fairseq_mos.search import launch
 from fairseq_mos.search.algorithms import ALGORITHMS
 from fairseq_mos.search.planning import BUDGET, POST_PROCESS, check_arguments
@@ -30,10 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "else measured on this machine",
     )
     parser.add_argument(
-        "--budget", type=int, help=f"how many architectures to evaluate (default: {BUDGET}; exhaustive: all)"
+        "--budget",
+        type=ranges.EVALUATIONS,
+        help=f"how many architectures to evaluate (default: {BUDGET}; exhaustive: all)",
     )
-    parser.add_argument("--minutes", type=float, help="end after this many minutes, over all runs of the search")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same result")
+    parser.add_argument(
+        "--minutes", type=ranges.MINUTES, help="end after this many minutes, over all runs of the search"
+    )
+    parser.add_argument("--seed", type=ranges.SEED, default=1, help="same seed, same result")
     parser.add_argument(
         "--constraint",
         action="append",
@@ -49,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "may be given several times",
     )
     parser.add_argument("--valid-subset", default="valid", help="split to measure on")
-    parser.add_argument("--max-tokens", type=int, default=4096, help="tokens of a batch")
+    parser.add_argument("--max-tokens", type=ranges.TOKENS, default=4096, help="tokens of a batch")
     parser.add_argument("--cpu", action="store_true", help="stay on the CPU")
     parser.add_argument("--fp16", action="store_true", help="half precision (GPU)")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 (GPU)")
@@ -70,13 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     latency.add_argument(
         "--latency-runs",
-        type=int,
+        type=ranges.RUNS,
         default=30,
         help="timed runs of each candidate, where latency_ms is an objective and no predictor is given",
     )
-    latency.add_argument("--confirm-runs", type=int, default=100, help="timed runs of a winner's measurement")
+    latency.add_argument("--confirm-runs", type=ranges.RUNS, default=100, help="timed runs of a winner's measurement")
     scores = parser.add_argument_group("bleu and chrf")
-    scores.add_argument("--beam", type=int, default=5, help="beam size")
+    scores.add_argument("--beam", type=ranges.BEAM, default=5, help="beam size")
     scores.add_argument(
         "--post-process",
         metavar="KIND",
@@ -84,14 +89,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the target dictionary)",
     )
     sizes = parser.add_argument_group("evolution and nsga2", "the published sizes of the evolution by default")
-    sizes.add_argument("--population", type=int, default=default.population, help="first generation")
+    sizes.add_argument("--population", type=ranges.POPULATION, default=default.population, help="first generation")
     sizes.add_argument(
-        "--parents", type=int, default=default.parents, help="best architectures that make a generation (evolution)"
+        "--parents",
+        type=ranges.POPULATION,
+        default=default.parents,
+        help="best architectures that make a generation (evolution)",
     )
-    sizes.add_argument("--mutations", type=int, default=default.mutations, help="mutated children of a generation")
-    sizes.add_argument("--crossovers", type=int, default=default.crossovers, help="crossed children of a generation")
     sizes.add_argument(
-        "--mutation-prob", type=float, default=default.mutation_prob, help="probability to redraw each gene (evolution)"
+        "--mutations", type=ranges.CHILDREN, default=default.mutations, help="mutated children of a generation"
+    )
+    sizes.add_argument(
+        "--crossovers", type=ranges.CHILDREN, default=default.crossovers, help="crossed children of a generation"
+    )
+    sizes.add_argument(
+        "--mutation-prob",
+        type=ranges.PROBABILITY,
+        default=default.mutation_prob,
+        help="probability to redraw each gene (evolution)",
     )
     launch.add_arguments(parser)
 

@@ -23,6 +23,7 @@ def apply() -> list[str]:
         batching,
         checkpoints,
         launching,
+        literals,
         loading,
         numpy2,
         reporting,
@@ -33,7 +34,9 @@ def apply() -> list[str]:
     repairs = (
         reporting.repair_user_errors,
         reporting.repair_hydra_errors,
+        literals.repair_eval,
         loading.repair_safe_globals,
+        loading.repair_interpolations,
         loading.repair_checkpoint_errors,
         loading.repair_missing_restore_file,
         loading.repair_load_errors_in_training,

@@ -14,7 +14,8 @@ from omegaconf import open_dict
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
-from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet, space_of
+from fairseq_mos.models.content import check_criterion
+from fairseq_mos.models.loading import explained, find_dictionaries, load_state, load_supernet, space_of
 from fairseq_mos.search.batching import batches_by_length
 from fairseq_mos.search.losses import batch_loss
 from fairseq_mos.search.racing import Sums, clearly_worse, estimate, means
@@ -74,7 +75,10 @@ class LossEvaluator:
             # Both would make fairseq do more than the loss needs: pin an architecture, translate.
             cfg.task.architecture = None
             cfg.task.eval_bleu = False
-        self.task = task = tasks.setup_task(cfg.task)
+        cfg.task._name = "supernet_translation"
+        check_criterion(cfg.get("criterion"), path)
+        with explained(path):
+            self.task = task = tasks.setup_task(cfg.task)
         self._batch_loss = batch_loss(task.build_criterion(cfg.criterion).eval(), self.model)
         self._dataset = self._checked_dataset(task, folder, split, max_tokens)
         self.max_tokens = max_tokens

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from multiprocessing import connection
 
+from fairseq_mos import ranges
 from fairseq_mos.errors import UserError
 
 _GRACE = 20
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--distributed-world-size",
-        type=int,
+        type=ranges.PROCESSES,
         default=1,
         metavar="N",
         help="processes that share the work; started here, one for each GPU, unless --distributed-init-method is given",
@@ -37,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--distributed-init-method", metavar="tcp://HOST:PORT", help="where the processes of several nodes meet"
     )
     group.add_argument(
-        "--distributed-rank", type=int, metavar="R", help="number of this process, with --distributed-init-method"
+        "--distributed-rank",
+        type=ranges.RANK,
+        metavar="R",
+        help="number of this process, with --distributed-init-method",
     )
 
 

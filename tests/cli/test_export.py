@@ -131,7 +131,7 @@ def test_extraction_takes_the_subword_model_along(small, tmp_path):
         (["--format", "stock", "--architecture", "largest", "--quantization", "int8"], "is for --format ctranslate2"),
         (
             ["--format", "stock", "--architecture", "largest", "--sentences", "0"],
-            "--sentences is 0, allowed: 1 or more",
+            "--sentences is 0, allowed: 1 to",
         ),
         (["--format", "stock", "--architecture", "largest", "--test", "nothing"], "cannot read nothing: No such file"),
     ],

@@ -172,7 +172,7 @@ def test_too_few_to_know_the_noise(verbs, tmp_path):
         (["--vocabulary", "60"], "its settings.vocabulary is 50, now it is 60; give"),
         (["--threads", "2"], "its settings.threads is 1, now it is 2; give"),
         (["--protocol", "generate"], "--protocol generate is not available here, allowed: hat"),
-        (["--runs", "3"], "--runs is 3, allowed: 4 or more"),
+        (["--runs", "3"], "--runs is 3, allowed: 4 to"),
     ],
 )
 def test_mistakes_are_one_line(verbs, more, message):

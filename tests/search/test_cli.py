@@ -78,7 +78,7 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
         (["--minutes", "-1"], "--minutes is -1"),
         (["--objectives", "loss,size"], "--objectives: 'size' is unknown, allowed: loss, "),
         (["--objectives", "flops,loss"], "--objectives flops,loss: the first one chooses the winner"),
-        (["--latency-runs", "3"], "--latency-runs is 3, allowed: 4 or more"),
+        (["--latency-runs", "3"], "--latency-runs is 3, allowed: 4 to"),
         (["--distributed-world-size", "0"], "--distributed-world-size is 0"),
         (["--distributed-rank", "0"], "--distributed-rank needs --distributed-init-method"),
         (["--distributed-init-method", "file://x"], "--distributed-init-method is 'file://x'"),
