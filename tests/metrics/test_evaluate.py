@@ -107,14 +107,13 @@ def test_another_vocabulary_means_another_translation(small, evaluate, tmp_path,
     ("arguments", "message"),
     [
         ([], "fairseq-mos: error: the following arguments are required: VERB"),
-        (["evaluate", "--test-set", "x", "--output", "y", "--beam", "x"], "fairseq-mos evaluate: error: argument --be"),
+        (["evaluate", "--test-set", "x", "--output", "y", "--beam", "x"], "fairseq-mos evaluate: error: --beam is 'x', all"),
     ],
 )
 def test_a_wrong_flag_is_one_line(arguments, message, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
+    code = main(arguments)
     err = capsys.readouterr().err
-    assert stop.value.code == 2 and err.startswith(message) and err.endswith("(see --help)\n") and err.count("\n") == 1
+    assert code == 2 and err.startswith(message) and err.endswith("(see --help)\n") and err.count("\n") == 1
 
 
 def test_architectures_and_test_sets_may_be_named(small, evaluate, tmp_path):
@@ -176,7 +175,7 @@ def test_bad_input_is_one_line(small, evaluate, tmp_path, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--output", "{file}/out"], "cannot write {file}/out/translations: {file} is a file, expected a folder"),
+        (["--output", "{file}/out"], ": {file} is a file, expected a folder"),
         (["--path", "{one}", "{bare}"], "there is no subword model beside bare"),
         (["--test-set", "{set}", "{long}"], "{long}.en: line 2 has 1201 subwords, one takes 1024 at most"),
         (["--test-set", "{long}", "--max-tokens", "600"], "{long}.en: line 2 has 1201 subwords, --max-tokens is 600"),
@@ -186,7 +185,7 @@ def test_bad_input_is_one_line(small, evaluate, tmp_path, arguments, message):
         (["--test-set", "\x1b[31m={set}"], "the name '\\x1b[31m' cannot be printed"),
         (["--comet", "x", "--comet-python", "nowhere"], "--comet-python nowhere: No such file"),
         (["--comet", "x", "--comet-python", sys.executable], "unbabel-comet is not installed in"),
-        (["--latency", "--runs", "1"], "--runs is 1, allowed: 4 or more"),
+        (["--latency", "--runs", "1"], "--runs is 1, allowed: 4 to 1,000,000"),
     ],
 )
 def test_what_can_be_known_early_is_found_before_anything_is_translated(small, evaluate, tmp_path, arguments, message):
