@@ -57,7 +57,24 @@ def build_metrics(names: Sequence[str], target_lang: str) -> dict:
         "chrf": CHRF,
         "ter": TER,
     }
-    return {name: makers[name]() for name in names}
+    return {name: _with_plain_scores(makers[name]()) for name in names}
+
+
+def _with_plain_scores(metric):
+    """Makes a metric's scores Python's floats.
+
+    Of resampled sentences they are numpy's, but for those without any match or without any word, and sacreBLEU's
+    mean of both kinds is a TypeError.
+    """
+    compute = metric._compute_score_from_stats
+
+    def plain(stats):
+        found = compute(stats)
+        found.score = float(found.score)
+        return found
+
+    metric._compute_score_from_stats = plain
+    return metric
 
 
 def check_counts(hypotheses: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]], test_set: str) -> None:

@@ -107,7 +107,10 @@ def test_another_vocabulary_means_another_translation(small, evaluate, tmp_path,
     ("arguments", "message"),
     [
         ([], "fairseq-mos: error: the following arguments are required: VERB"),
-        (["evaluate", "--test-set", "x", "--output", "y", "--beam", "x"], "fairseq-mos evaluate: error: --beam is 'x', all"),
+        (
+            ["evaluate", "--test-set", "x", "--output", "y", "--beam", "x"],
+            "fairseq-mos evaluate: error: --beam is 'x', allowed: 1 to 1,000",
+        ),
     ],
 )
 def test_a_wrong_flag_is_one_line(arguments, message, capsys):
