@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import re
 import sys
@@ -79,6 +80,9 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0, or 2 for bad input, which is reported in one line.
     """
     argv = sys.argv[1:] if argv is None else argv
+    # Names of files may hold what is no text: it is shown escaped, as stderr does.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     configure_logging()
     verb = next((word for word in argv if word in VERBS), None)
     try:

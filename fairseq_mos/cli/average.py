@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint-upper-bound", type=ranges.UPDATES, help="ignore epochs (or updates) above this number"
     )
+    parser.add_argument(
+        "--checkpoint-suffix", help="what stands before .pt in the folder, as given to fairseq-train (default: found)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -38,6 +41,6 @@ def run(args: argparse.Namespace) -> None:
     if number is not None:
         if len(inputs) != 1:
             raise UserError("--inputs takes one folder with --num-epoch- or --num-update-checkpoints")
-        inputs = last_checkpoints(inputs[0], number, by_update, args.checkpoint_upper_bound)
+        inputs = last_checkpoints(inputs[0], number, by_update, args.checkpoint_upper_bound, args.checkpoint_suffix)
     average_checkpoints(inputs, args.output)
     print(f"wrote {args.output}, the average of {len(inputs)}: {', '.join(map(str, inputs))}")

@@ -81,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scoring.add_argument(
         "--comet-python", metavar="FILE", help="interpreter of an environment with unbabel-comet, see the README"
     )
+    scoring.add_argument(
+        "--comet-minutes", type=ranges.MINUTES, default=120.0, help="end COMET where a test set takes it longer"
+    )
     parser.add_argument("--latency", action="store_true", help="measure each model's latency (see fairseq-mos profile)")
     parser.add_argument("--threads", type=ranges.THREADS, help="CPU threads of that (default: as many as torch uses)")
     parser.add_argument("--runs", type=ranges.RUNS, default=100, help="timed runs of that")
@@ -99,8 +102,8 @@ def run(args: argparse.Namespace) -> None:
     if args.comet and not args.comet_python:
         raise UserError("--comet needs --comet-python: the interpreter of an environment with unbabel-comet")
     fairseq_mos.register()
-    # What sacreBLEU warns of would stand between our lines.
-    logging.getLogger("sacrebleu").setLevel(logging.ERROR)
+    # What sacreBLEU warns of would stand between our lines; its errors reach us otherwise.
+    logging.getLogger("sacrebleu").setLevel(logging.CRITICAL)
     from fairseq_mos.metrics.evaluation import evaluate
     from fairseq_mos.metrics.tables import as_text, write_tables
 

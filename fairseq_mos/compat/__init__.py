@@ -28,6 +28,7 @@ def apply() -> list[str]:
         numpy2,
         reporting,
         resuming,
+        scoring,
     )
 
     repairs = (
@@ -52,6 +53,7 @@ def apply() -> list[str]:
         numpy2.repair_aliases,
         launching.repair_silent_launch,
         launching.repair_stray_rank,
+        scoring.repair_bleu_tokenizer,
     )
     silence_noise()
     return [repair.__name__.removeprefix("repair_") for repair in repairs if repair()]

@@ -20,15 +20,21 @@ from fairseq_mos.metrics.neural import check_comet, comet_scores
 from fairseq_mos.metrics.scores import Score, build_metrics, check_counts, check_samples, score_systems
 from fairseq_mos.metrics.systems import (
     System,
+    check_names,
     given_name,
     identity,
     named_systems,
     read_hypotheses,
+    text_names,
     translation_file,
 )
-from fairseq_mos.metrics.tables import Row
+from fairseq_mos.metrics.tables import Row, table_files
 from fairseq_mos.metrics.testsets import TestSet, load_test_set
 from fairseq_mos.metrics.translating import Decoding, Translator
+from fairseq_mos.paths import is_folder
+
+TRANSLATIONS = "translations"
+"""Folder in that of an evaluation."""
 
 
 def evaluate(args: argparse.Namespace) -> list[Row]:
@@ -52,15 +58,17 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
     pair = language_pair(systems, args.source_lang, args.target_lang)
     build_metrics(metrics, pair[1])
     test_sets = load_test_sets(args.test_set, pair)
-    _check_files([*(system.name for system in systems), *given], test_sets)
+    names = [*(system.name for system in systems), *given]
+    check_names(names, test_sets)
+    folder = Path(args.output)
+    _check_places(folder, names, test_sets)
+    folder = folder / TRANSLATIONS
     for test_set in test_sets:
         check_counts(given, test_set.references, test_set.name)
     if args.compound_bleu:
         compound_bleu([""], [[""]], pair[1])
     if args.comet:
         check_comet(args.comet, args.comet_python)
-    folder = Path(args.output) / "translations"
-    check_folder(folder)
     # Preparing a model for translation changes what can be counted and measured.
     costs = {system.name: _counted(system) for system in systems}
     dense = {s.name: copy.deepcopy(s.bundle.model) for s in systems if latency and costs[s.name]}
@@ -137,23 +145,14 @@ def load_test_sets(specs: Sequence[str], pair: tuple[str, str]) -> list[TestSet]
     return list(found.values())
 
 
-def _check_files(systems: Sequence[str], test_sets: Sequence[TestSet]) -> None:
-    """Raises where two texts would be written to one file: their names keep letters, digits and `-_.` only.
-
-    Raises:
-        UserError: names both.
-    """
-    taken: dict[Path, str] = {}
-    for test_set in test_sets:
-        texts = {f"{system} on {test_set.name}": (system, test_set.name) for system in systems}
-        texts.update({f"the {part} of {test_set.name}": (test_set.name, part) for part in ("source", "reference")})
-        for text, names in texts.items():
-            file = translation_file(Path(), *names)
-            if file in taken:
-                raise UserError(
-                    f"{taken[file]} and {text} would both be written to {file}: give other names, as in NAME=PATH"
-                )
-            taken[file] = text
+def _check_places(folder: Path, systems: Sequence[str], test_sets: Sequence[TestSet]) -> None:
+    """Raises where a folder is in the place of a file to write."""
+    check_folder(folder / TRANSLATIONS)
+    places = [names for test_set in test_sets for names in text_names(systems, test_set).values()]
+    texts = [translation_file(folder / TRANSLATIONS, *names) for names in places]
+    for file in (*table_files(folder), *texts, *(text.with_suffix(".json") for text in texts)):
+        if is_folder(file):
+            raise UserError(f"cannot write {file}: it is a folder")
 
 
 def _counted(system: System) -> dict[str, float]:
@@ -199,7 +198,7 @@ def _scores(
     if args.comet:
         answers = comet_scores(
             test_set.sources, hypotheses, test_set.references[0], args.comet, args.comet_python,
-            gpus=int(decoding.device == "cuda"),
+            gpus=int(decoding.device == "cuda"), minutes=args.comet_minutes,
         )  # fmt: skip
         for name, found in answers.items():
             scores[name][found.metric] = found

@@ -54,7 +54,7 @@ TEXTS = {
     "--format", "--metrics", "--paired", "--bpe", "--tokenizer", "--comet", "--source-lang", "--target-lang", "--share",
     "--quantization", "--model", "--device-name", "--memory", "--gen-subset", "--protocol", "--device", "--precision",
     "--algorithm", "--objectives", "--constraint", "--valid-subset", "--post-process", "--distributed-init-method",
-    "--title",
+    "--title", "--checkpoint-suffix",
 }  # fmt: skip
 """Flags of text that is no path."""
 
