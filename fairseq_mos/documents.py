@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import stat
 from typing import Any, TypeVar
 
 import yaml
@@ -68,15 +69,17 @@ def read_bytes(path: str | os.PathLike, what: str, limit: int = MAX_JSON_BYTES) 
         UserError: no such file, not readable, or larger than `limit` bytes.
     """
     try:
-        with open(path, "rb") as stream:
-            content = stream.read(limit + 1)
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+            with open(path, "rb") as stream:
+                return stream.read()
     except OSError as error:
         raise UserError(f"{path}: cannot read the {what}: {error.strerror or error}") from None
     except ValueError as error:  # a null character in the name
         raise UserError(f"{show(os.fspath(path))}: cannot read the {what}: {error}") from None
-    if len(content) > limit:
-        raise UserError(f"{path}: cannot read the {what}: it is larger than {limit:,} bytes")
-    return content
+    # A pipe without a writer, or a device, would be read for ever.
+    wrong = f"it is larger than {limit:,} bytes" if stat.S_ISREG(found.st_mode) else "it is no regular file"
+    raise UserError(f"{path}: cannot read the {what}: {wrong}")
 
 
 def read_json(path: str | os.PathLike, what: str, kind: type[T] = dict, remedy: str = "") -> T:

@@ -140,7 +140,7 @@ def _fetch(url: str, part: Path, progress: bool) -> None:
     from tqdm import tqdm
 
     _check_local(url)
-    begin = part.stat().st_size if part.exists() else 0
+    begin = part.stat().st_size if exists(part) else 0
     request = urllib.request.Request(url, headers=dict(_AGENT))
     if begin:
         request.add_header("Range", f"bytes={begin}-")

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError, one_line
-from fairseq_mos.export.bundle import Bundle, load_dictionaries
+from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.export.source import load_bundle
 from fairseq_mos.generation import CheckedHub, texts
 from fairseq_mos.paths import exists
@@ -149,12 +149,14 @@ def of_bundle(
         config["tokenizer"] = {"_name": check_tokenizer(name), "source_lang": source, "target_lang": target}
         _try(encoders.build_tokenizer, config["tokenizer"], f"tokenizer {name} does not start")
     config["dataset"]["max_tokens"], config["dataset"]["batch_size"] = max_tokens, None
+    # Would be opened, whatever it names.
+    config["generation"]["replace_unk"] = None
     # Every sentence of a batch, whatever their number (fairseq drops what does not fill a multiple).
     config["dataset"]["required_batch_size_multiple"] = 1
     options = {name: value for name, value in config["task"].items() if name in TranslationConfig.__dataclass_fields__}
     options.update(source_lang=source, target_lang=target, data=str(bundle.dictionaries[0].parent))
     task_config = OmegaConf.merge(OmegaConf.structured(TranslationConfig), options)
-    task = TranslationTask(task_config, *load_dictionaries(bundle.dictionaries))
+    task = TranslationTask(task_config, bundle.model.encoder.dictionary, bundle.model.decoder.dictionary)
     cfg = OmegaConf.create({**config, "model": None})
     return TranslationHub(cfg, task, [bundle.model]).eval()
 

@@ -19,9 +19,9 @@ from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write, staging
-from fairseq_mos.models.config import MosSubnetConfig
+from fairseq_mos.models.config import SIZES, MosSubnetConfig
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
-from fairseq_mos.paths import is_file
+from fairseq_mos.paths import is_file, is_folder
 
 SUBWORD_FILES = {"sentencepiece.bpe.model": "sentencepiece", "bpecodes": "subword_nmt", "code": "subword_nmt"}
 """Name of a subword model's file beside a checkpoint -> fairseq's name of its kind."""
@@ -152,11 +152,13 @@ def publish(
             they are another model's.
     """
     output, files = Path(output), list(files)
-    if output.is_dir():
+    if is_folder(output):
         raise UserError(f"cannot write {output}: it is a folder")
     for file in files:
         there = output.parent / file.name
-        if there.is_file() and not filecmp.cmp(file, there, shallow=False):
+        if is_folder(there):
+            raise UserError(f"cannot write {there}: it is a folder")
+        if is_file(there) and not filecmp.cmp(file, there, shallow=False):
             raise UserError(f"{there} exists and differs from {file}: give an --output in another folder")
     with staging(output) as stage:
         write_checkpoint(stage / output.name, model, config, history)
@@ -221,6 +223,8 @@ def subnet_config(cfg: DictConfig, architecture: Architecture, space: SearchSpac
     config = plain_config(cfg)
     config["model"] = {
         **_common(config["model"], MosSubnetConfig),
+        # Super sizes, if they were given, are not those of the subnet.
+        **dict.fromkeys(SIZES),
         "_name": "mos_subnet",
         "architecture_definition": architecture.to_json(),
         "search_space_definition": space.to_json(),

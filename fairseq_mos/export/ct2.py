@@ -21,6 +21,7 @@ from fairseq_mos.export.checkpoint import BESIDE, copy_beside
 from fairseq_mos.export.limits import require_last_memory, require_subnet
 from fairseq_mos.export.padding import padded_attention
 from fairseq_mos.files import replaced_folder
+from fairseq_mos.paths import listing
 
 QUANTIZATIONS = ("float32", "int8", "int8_float32", "int16", "float16", "bfloat16")
 _FILES = ("model.bin", "config.json", "about.json", "*vocabulary.*")
@@ -68,7 +69,7 @@ def write(
         (new / "about.json").write_text(json.dumps({**about, "quantization": quantization}, indent=2) + "\n", "utf-8")
         if check is not None:
             check(new)
-    return sorted(folder.iterdir())
+    return listing(folder)
 
 
 def _spec(bundle: Bundle):

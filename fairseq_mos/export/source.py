@@ -15,6 +15,7 @@ from fairseq_mos.export.weights import read_network
 from fairseq_mos.models.config import MosSubnetConfig
 from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_model, load_state
 from fairseq_mos.models.mos_subnet import MosSubnet
+from fairseq_mos.paths import is_file, is_folder
 
 
 def load_bundle(
@@ -35,10 +36,10 @@ def load_bundle(
         UserError: unusable or missing files, or an architecture for a model that has one already.
     """
     path = str(path)
-    if Path(path).is_dir() or path.endswith(".safetensors"):
+    if is_folder(path) or path.endswith(".safetensors"):
         if architecture is not None:
             raise UserError(f"{path} is a dense model, which has one architecture: give no other")
-        folder = Path(path) if Path(path).is_dir() else Path(path).parent
+        folder = Path(path) if is_folder(path) else Path(path).parent
         about = read_about(folder)
         file = folder / FORMS[about.form]
         if about.form == "torch-export" and trust:
@@ -46,7 +47,7 @@ def load_bundle(
             from fairseq_mos.export import programs_model
 
             return programs_model.read(about, folder)
-        if about.form == "torch-export" and not file.is_file():
+        if about.form == "torch-export" and not is_file(file):
             raise UserError(
                 f"{folder} holds programs without {file.name}, and loading programs can run any code: export it anew, "
                 "or say that you trust it (--trust of evaluate, trust=True in Python)"

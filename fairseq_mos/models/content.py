@@ -12,6 +12,7 @@ from fairseq.models.transformer import TransformerModel
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fairseq_mos.arch.reading import is_inline
 from fairseq_mos.documents import MAX_DEPTH, show
 from fairseq_mos.errors import UserError
 from fairseq_mos.ranges import Range
@@ -82,6 +83,11 @@ def checked(state: dict, path: str) -> dict:
         if not isinstance(plain.get(name), dict):
             raise UserError(f"{where}cfg.{name} is {show(plain.get(name))}, expected a mapping")
     check_options(plain["model"], f"{where}cfg.model.")
+    for name in ("search_space_definition", "architecture_definition"):
+        definition = plain["model"].get(name)
+        # Anything else would be taken for the name of a file.
+        if definition is not None and not (isinstance(definition, str) and is_inline(definition)):
+            raise UserError(f"{where}cfg.model.{name} is {show(definition)}, expected a JSON object")
     for name in ("source_lang", "target_lang"):
         language = plain["task"].get(name)
         if language is not None and not (isinstance(language, str) and _LANGUAGE.fullmatch(language)):

@@ -39,13 +39,16 @@ def load_state(path: str) -> dict:
         raise
 
 
-def load_dictionary(file: str | Path, weights: Mapping[str, Tensor] | None = None, name: str = "") -> Dictionary:
+def load_dictionary(
+    file: str | Path, weights: Mapping[str, Tensor] | None = None, name: str = "", task: Mapping | None = None
+) -> Dictionary:
     """Loads a dictionary.
 
     Args:
         file: the dictionary.
         weights: of a model, whose embedding must have a row for each entry.
         name: of that embedding, such as `encoder.embed_tokens.weight`.
+        task: configuration of the task that the model was trained for, which may have added entries.
 
     Raises:
         UserError: it is missing or damaged, or has another number of entries than the embedding.
@@ -57,10 +60,23 @@ def load_dictionary(file: str | Path, weights: Mapping[str, Tensor] | None = Non
     except Exception as error:  # fairseq raises bare ones
         reason = " ".join(str(error).split())
         raise UserError(f"{file} is damaged, expected lines of word and count: {reason[:160]}") from error
+    if task is not None and task.get("_name") == "translation_multi_simple_epoch":
+        _add_languages(dictionary, task)
     rows = len(dictionary) if weights is None else len(weights[name])
     if rows != len(dictionary):
         raise UserError(f"{file} has {len(dictionary)} entries, but the model was trained with {rows}")
     return dictionary
+
+
+def _add_languages(dictionary: Dictionary, task: Mapping) -> None:
+    """Adds the entries that fairseq's multilingual task adds, one for each language and purpose."""
+    from fairseq.data.multilingual.multilingual_utils import augment_dictionary
+
+    pairs = task.get("lang_pairs") or []
+    pairs = pairs.split(",") if isinstance(pairs, str) else pairs
+    languages = task.get("langs") or sorted({language for pair in pairs for language in str(pair).split("-")})
+    specs = task.get("langtoks_specs") or ["main"]
+    augment_dictionary(dictionary, list(languages), task.get("lang_tok_style"), specs, task.get("extra_data"))
 
 
 def space_of(state: dict, path: str) -> SearchSpace:
@@ -105,7 +121,11 @@ def find_dictionaries(state: dict, path: str, data: str | None = None) -> tuple[
     task = state["cfg"].task
     trained_in = (task.get("data") or "").split(":")[0]
     folders = [Path(data)] if data else [Path(path).parent, Path(trained_in)]
-    languages = (task.source_lang, task.target_lang)
+    languages = (task.get("source_lang"), task.get("target_lang"))
+    pairs = task.get("lang_pairs")
+    pairs = pairs.split(",") if isinstance(pairs, str) else pairs
+    if None in languages and pairs and len(pairs) == 1 and str(pairs[0]).count("-") == 1:
+        languages = tuple(str(pairs[0]).split("-"))
     for folder in folders:
         if None in languages and is_folder(folder):
             languages = data_utils.infer_language_pair(str(folder))
@@ -149,7 +169,9 @@ def load_model(state: dict, path: str, dictionaries: tuple[Path, Path]):
             raise UserError(f"{path}: {name} is of shape {shape}, expected a table of entries by width")
     config = state["cfg"].model
     check_model_name(config, path)
-    source, target = (load_dictionary(file, state["model"], name) for file, name in zip(dictionaries, tables))
+    source, target = (
+        load_dictionary(file, state["model"], name, state["cfg"].task) for file, name in zip(dictionaries, tables)
+    )
     task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
     with explained(path):
         # Without storage first: sizes that are not those of the weights must not exhaust the memory.
