@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def configure_logging() -> None:
@@ -12,3 +16,18 @@ def configure_logging() -> None:
     has configured it before. So call this before that import.
     """
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+
+
+@contextmanager
+def silent_libraries() -> Iterator[None]:
+    """Hides what compiled libraries write to standard error: torch, traces of its C++ code while it only waits."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -119,7 +119,7 @@ def search(args: argparse.Namespace) -> None:
     from fairseq_mos.search.plan import STATE
     from fairseq_mos.search.ranks import Ranks
 
-    with Ranks.from_environment(cpu=args.cpu) as ranks:
+    with Ranks.from_environment(args.cpu, args.distributed_timeout) as ranks:
         plan, about = prepare(args, checked, ranks)
         if ranks.is_main:
             print("\n".join(about), file=sys.stderr)
