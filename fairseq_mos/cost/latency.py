@@ -102,9 +102,13 @@ class LatencySettings:
             for name in ("source_tokens", "target_tokens"):
                 if name in signature:
                     values[name] = signature[name]
-            return cls(device=str(signature["kind"]), **values, **others)
-        except (KeyError, TypeError) as error:
+            kind = signature["kind"]
+        except KeyError as error:
             raise UserError(f"the latency predictor's signature lacks {error}: fit it anew") from error
+        for name, value in {"kind": kind, **values}.items():
+            if type(value) is not (str if name in ("kind", "protocol", "precision") else int):
+                raise UserError(f"the latency predictor's signature has {name} {value!r}: fit it anew")
+        return cls(device=kind, **values, **others)
 
 
 @dataclass(frozen=True)

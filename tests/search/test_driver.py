@@ -328,7 +328,9 @@ def latency(predicted_over_measured: float = 0.9):
 
     def measure(arch):
         milliseconds = COSTS(arch)["params"] / 1000 / predicted_over_measured
-        return {"latency_ms": milliseconds, "low_ms": milliseconds, "high_ms": milliseconds}
+        return dict.fromkeys(
+            ("latency_ms", "low_ms", "high_ms", "clocked_ms", "reference_ms", "recorded_ms"), milliseconds
+        )
 
     return Costs(), measure
 
