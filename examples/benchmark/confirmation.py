@@ -3,8 +3,8 @@
 
     python examples/benchmark/confirmation.py --threads 1 --output FOLDER
 
-Subnets of the tiny space with random weights, a latency data set measured without that process (the fastest run of
-each counts, in case the machine is not quiet anyway), a predictor fitted to it, and losses that fall as the predicted
+Subnets of the tiny space with random weights, a latency data set measured without that process (in turn with the
+largest, in case the machine is not quiet anyway), a predictor fitted to it, and losses that fall as the predicted
 latency grows, so that the best one is near the limit: as in a search. Then a process computes and pauses, each for
 half a second to five seconds, while winners are confirmed in two ways, in turn: by the clock alone (the lowest median
 of three counts) and relative to the data set's reference. The same command continues where it was stopped.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -35,6 +36,10 @@ STEP = 1.04
 """Each candidate is predicted to be slower than the one before by as much, and has a smaller loss."""
 
 
+LARGEST_MS = 24.0
+"""Latency of the largest architecture in the data set: about that of a quiet AMD EPYC, one thread."""
+
+
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -42,7 +47,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the models (default: 1)")
     parser.add_argument("--repetitions", type=int, default=10, help="confirmations of each kind (default: 10)")
     parser.add_argument("--samples", type=int, default=40, help="architectures of the data set (default: 40)")
-    parser.add_argument("--passes", type=int, default=3, help="passes of the data set (default: 3)")
     parser.add_argument("--runs", type=int, default=100, help="timed runs of a confirmation (default: 100)")
     return parser.parse_args()
 
@@ -81,12 +85,10 @@ def ladder(predictor, end: float) -> list:
 def main() -> None:
     """Measures the data set, then repeats confirmations of both kinds."""
     args = parse_args()
-    from fairseq_mos.logs import configure_logging
-
-    configure_logging()
     import fairseq_mos
 
     fairseq_mos.register()
+    logging.disable(logging.CRITICAL)
     from fairseq_mos.arch import SearchSpace
     from fairseq_mos.cost import subnets
     from fairseq_mos.cost.comparison import compare
@@ -102,14 +104,14 @@ def main() -> None:
     folder = Path(args.output)
     source = subnets.of_space(SearchSpace.load("tiny"), 500)
 
-    def fastest(runs: int, *archs) -> list[float]:
-        quick = LatencyMeter(LatencySettings(threads=args.threads, warmup=1, runs=runs))
-        return [1e3 * min(map(sum, zip(*parts))) for parts in quick.in_turn([source.build(arch) for arch in archs])]
+    def ratio(arch, runs: int) -> float:
+        meter = LatencyMeter(LatencySettings(threads=args.threads, warmup=1, runs=runs))
+        return compare(meter, source.build(arch), source.build(source.space.largest())).ratio
 
     meter = LatencyMeter(LatencySettings(threads=args.threads, runs=args.runs))
     data = measure_dataset(
         source.space, args.samples, 1, meter.settings.signature(),
-        lambda arch: {"median_ms": fastest(10, arch)[0]}, folder / "latency.jsonl", passes=args.passes,
+        lambda arch: {"median_ms": LARGEST_MS * ratio(arch, 20)}, folder / "latency.jsonl",
     )  # fmt: skip
     report = fit_file(str(folder / "latency.jsonl"), str(folder / "predictor.json"), "linear")
     predictor = LatencyPredictor.load(folder / "predictor.json")
@@ -140,13 +142,12 @@ def main() -> None:
             journal.rows.append(row)
 
         if not journal.rows:
-            model, beside = fastest(60, candidates[-1], reference.architecture)
-            note({"quiet_ms": model / beside * reference.milliseconds})
+            note({"quiet_ms": LARGEST_MS * ratio(candidates[-1], args.runs)})
         quiet = journal.rows[0]["quiet_ms"]
         # The candidate keeps the limit, whatever the predictor's error is: the question is what disturbs that.
         limit = Constraint("latency_ms", "<=", SLACK * max(predicted[-1], quiet))
         print(f"reference {reference.milliseconds:.2f} ms; the best candidate is predicted as {predicted[-1]:.2f} ms, "
-              f"was {quiet:.2f} ms when it was quiet; limit {limit.limit:.2f} ms", flush=True)  # fmt: skip
+              f"{quiet:.2f} ms without company; limit {limit.limit:.2f} ms", flush=True)  # fmt: skip
         for number in range(len(journal.rows) - 1, args.repetitions):
             row: dict[str, object] = {"load": os.getloadavg()[0]}
             with company(number):
