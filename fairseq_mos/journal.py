@@ -53,7 +53,8 @@ class Journal:
         self.rows: list[dict] = []
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "a+b")  # noqa: SIM115 (open as long as the search runs)
+            # Unbuffered: what a full disk has refused once would be written again, and refused, on closing.
+            self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115 (open as long as the search runs)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
         try:
@@ -130,10 +131,10 @@ class Journal:
             raise UserError(f"{self.path} is the log of another {self._kind}: {differing}; {REMEDY}")
 
     def _write(self, row: Mapping[str, object]) -> None:
-        line = json.dumps(row, allow_nan=False).encode() + b"\n"
+        rest = memoryview(json.dumps(row, allow_nan=False).encode() + b"\n")
         try:
-            self._file.write(line)
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error

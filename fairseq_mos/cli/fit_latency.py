@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
         print(report.remark)
     command = ["fairseq-mos", "search", str(report.about.get("data") or "DATA")]
     command += ["--path", str(report.about.get("supernet") or "SUPERNET"), "--latency-predictor", args.output]
+    if report.threads is not None:
+        command += ["--threads", str(report.threads)]
     command += ["--constraint", f"latency_ms<={report.middle_ms:.4g}"]
     output = str(Path(args.output).with_name("search"))
     print("next (the limit is the median of what was measured):\n  " + shlex.join([*command, "--output", output]))

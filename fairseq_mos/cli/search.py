@@ -66,9 +66,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     latency = parser.add_argument_group("latency")
     latency.add_argument("--latency-predictor", metavar="FILE", help="what fairseq-mos fit-latency wrote")
     latency.add_argument(
+        "--threads",
+        type=int,
+        help="CPU threads that latency is meant for (default: as many as torch uses); a predictor for another number "
+        "is refused",
+    )
+    latency.add_argument(
         "--any-device",
         action="store_true",
-        help="take a predictor that was fitted on another device than this (nothing is measured then)",
+        help="take a predictor that was fitted on another device than this or for other threads (nothing is measured "
+        "then)",
     )
     latency.add_argument(
         "--no-confirm", action="store_true", help="do not measure the winner's latency, believe the prediction"
@@ -79,7 +86,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=30,
         help="timed runs of each candidate, where latency_ms is an objective and no predictor is given",
     )
-    latency.add_argument("--confirm-runs", type=ranges.RUNS, default=100, help="timed runs of a winner's measurement")
+    latency.add_argument(
+        "--confirm-runs",
+        type=ranges.RUNS,
+        default=100,
+        help="timed runs of a winner's measurement, in turn with as many of the data set's reference",
+    )
     scores = parser.add_argument_group("bleu and chrf")
     scores.add_argument("--beam", type=ranges.BEAM, default=5, help="beam size")
     scores.add_argument(
@@ -134,7 +146,7 @@ def search(args: argparse.Namespace) -> None:
     from fairseq_mos.search.plan import STATE
     from fairseq_mos.search.ranks import Ranks
 
-    with Ranks.from_environment(cpu=args.cpu) as ranks:
+    with Ranks.from_environment(args.cpu, args.distributed_timeout) as ranks:
         plan, about = prepare(args, checked, ranks)
         if ranks.is_main:
             print("\n".join(about), file=sys.stderr)
@@ -164,7 +176,8 @@ def _report(args: argparse.Namespace, plan, result) -> None:
     for c in result.confirmations:
         print(
             f"measured {c.evaluation.architecture.digest()}: {c.measured:.2f} ms (quartiles {c.low:.2f} to "
-            f"{c.high:.2f}), predicted {c.predicted:.2f} ms ({c.error:+.1%})"
+            f"{c.high:.2f}) relative to the reference, predicted {c.predicted:.2f} ms ({c.error:+.1%}); by the clock "
+            f"{c.clocked:.2f} ms, the reference {c.reference:.2f} ms, in the data set {c.recorded:.2f} ms"
             + ("" if c.holds else ": breaks the limit, replaced by the next best")
         )
     folder = Path(args.output)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +15,27 @@ from pathlib import Path
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.reading import compact_json
 from fairseq_mos.cost.features import features
+from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.cost.regression import MODELS, Errors, fit
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 
 _HEADER = "fairseq_mos_latency_predictor"
 _REMEDY = "fit it anew"
+_LARGEST = 1e18  # of a feature: products of three sizes
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An architecture whose latency stands for the speed of the machine when the others were measured.
+
+    Attributes:
+        architecture: the architecture.
+        milliseconds: its latency then.
+    """
+
+    architecture: Architecture
+    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,7 @@ class Measurements:
         kind: of the features, see :func:`fairseq_mos.cost.features.features`.
         rows: features of each architecture.
         milliseconds: latency of each.
+        reference: what later measurements can be compared with; None: it was not recorded.
     """
 
     space: SearchSpace
@@ -42,6 +57,7 @@ class Measurements:
     kind: str
     rows: Sequence[Sequence[float]]
     milliseconds: Sequence[float]
+    reference: Reference | None = None
 
 
 class LatencyPredictor:
@@ -70,6 +86,15 @@ class LatencyPredictor:
             self._known.update(zip(new, self._predict(rows)))
         return [self._known[arch] for arch in archs]
 
+    def reference(self) -> Reference:
+        """Returns what to compare measurements of today with.
+
+        Data without one (of a CSV file, or in a predictor's file of an earlier version) has the largest
+        architecture as predicted instead: it belongs to every data set of `latency-dataset`.
+        """
+        largest = self.space.largest()
+        return self.data.reference or Reference(largest, self.predict([largest])[0])
+
     def check(self, space: SearchSpace, signature: Mapping[str, object] | None = None) -> None:
         """Checks that predictions hold for a space, and for a device and settings where these are given.
 
@@ -84,9 +109,10 @@ class LatencyPredictor:
         for name in {**self.signature, **signature} if signature is not None else ():
             there, here = self.signature.get(name), signature.get(name)
             if there != here:
+                remedy = f"give --threads {there}, fit one here" if name == "threads" else "fit one here"
                 raise UserError(
-                    f"the latency predictor was fitted for {name} {there}, here it is {here}: fit one here, or "
-                    "give --any-device"
+                    f"the latency predictor was fitted for {name} {there}, here it is {here}: {remedy}, or give "
+                    "--any-device"
                 )
 
     def digest(self) -> str:
@@ -94,7 +120,11 @@ class LatencyPredictor:
         return hashlib.sha256(compact_json(self._content()).encode()).hexdigest()[:12]
 
     def _content(self) -> dict:
+        reference = {} if self.data.reference is None else {"reference": asdict(self.data.reference)}
+        if reference:
+            reference["reference"]["architecture"] = self.data.reference.architecture.to_dict()
         return {
+            **reference,
             "model": self.model,
             "features": self.data.kind,
             "signature": self.signature,
@@ -145,29 +175,38 @@ def _measurements(content: dict, path: str | Path) -> Measurements:
     space, signature = SearchSpace.from_dict(content["space"], str(path)), content["signature"]
     if not isinstance(signature, dict):
         raise UserError(f"{path}: signature is {json.dumps(signature)}, expected a mapping: {_REMEDY}")
-    rows, milliseconds = content["rows"], content["milliseconds"]
-    if len(rows) != len(milliseconds) or len(rows) < 2:
+    rows, latencies = content["rows"], content["milliseconds"]
+    if len(rows) != len(latencies) or len(rows) < 2:
         raise UserError(
-            f"{path}: rows and milliseconds have {len(rows)} and {len(milliseconds)} entries, expected as many, and 2 "
+            f"{path}: rows and milliseconds have {len(rows)} and {len(latencies)} entries, expected as many, and 2 "
             f"or more: {_REMEDY}"
         )
     width = len(features(content["features"], space, space.largest()))
-    for index, (row, value) in enumerate(zip(rows, milliseconds)):
+    for index, (row, value) in enumerate(zip(rows, latencies)):
         wrong = None
         if row is None:
             wrong = "is null"
         elif len(row) != width:
             wrong = f"has {len(row)} values"
-        elif not all(_finite(number) for number in row):
+        elif not all(isinstance(number, (int, float)) and -_LARGEST <= number <= _LARGEST for number in row):
             wrong = "holds something else"
         if wrong:
             raise UserError(f"{path}: rows[{index}] {wrong}, expected {width} finite numbers: {_REMEDY}")
-        if not _finite(value) or value <= 0:
-            raise UserError(
-                f"{path}: milliseconds[{index}] is {json.dumps(value)}, expected a number above 0: {_REMEDY}"
-            )
-    return Measurements(space, signature, content["features"], rows, milliseconds)
+        try:
+            milliseconds(f"milliseconds[{index}]", value)
+        except ValueError as error:
+            raise UserError(f"{path}: {error}: {_REMEDY}") from None
+    return Measurements(space, signature, content["features"], rows, latencies, _reference(content, space, path))
 
 
-def _finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def _reference(content: dict, space: SearchSpace, path: str | Path) -> Reference | None:
+    found = content.get("reference")
+    if found is None:
+        return None
+    source = f"{path}: reference.architecture"
+    architecture = Architecture.from_dict(found["architecture"], source)
+    space.validate(architecture, source)
+    try:
+        return Reference(architecture, milliseconds("reference.milliseconds", found["milliseconds"]))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}: {_REMEDY}") from None

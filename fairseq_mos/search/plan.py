@@ -49,7 +49,8 @@ class Plan:
         given: architectures to start with.
         race: (architecture, incumbent) -> measured values; may stop early where the architecture is clearly
             worse than the incumbent, with `raced` 1 then. None: every evaluation is a full one.
-        measure_latency: architecture -> measured `latency_ms` and its quartiles, to confirm winners.
+        measure_latency: architecture -> its latency by the clock and relative to a reference, to confirm winners, see
+            :meth:`fairseq_mos.cost.comparison.Comparison.values`.
         about: what else the log's header should say, such as paths.
         fitted_to: the budget that the settings were fitted to, see :func:`recorded_budget`; None: this one.
     """

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 COST_FRONTS = ("latency_ms", "flops", "params")
 """The costs against which a front of the first objective is written, where they are known."""
 
+_CONFIRMED = ("predicted", "measured", "low", "high", "clocked", "reference", "recorded", "error", "holds")
+
 _HEADERS = {
     "params": ("parameters", "{:,}"),
     "params_no_embed": ("w/o embeddings", "{:,}"),
@@ -101,7 +103,7 @@ def write_best(folder: Path, best: Evaluation, plan: Plan, confirmations: Sequen
         row["measured"] = [
             {
                 "digest": c.evaluation.architecture.digest(),
-                **{name: getattr(c, name) for name in ("predicted", "measured", "low", "high", "error", "holds")},
+                **{name: getattr(c, name) for name in _CONFIRMED},
             }
             for c in confirmations
         ]

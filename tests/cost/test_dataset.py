@@ -195,7 +195,11 @@ def test_files_that_are_none(tmp_path, content, message):
     [
         ("median_ms", None, "line 5 is no measurement"),
         ("median_ms", float("nan"), "line 5 is damaged, expected a JSON object: malformed JSON: NaN is no number"),
-        ("median_ms", 0, "line 5 is no measurement .*median_ms is 0.0, expected more than 0"),
+        ("median_ms", 0, "line 5 is no measurement .*median_ms is 0, expected"),
+        ("median_ms", -1.0, "line 5 is no measurement .*median_ms is -1.0, expected"),
+        ("median_ms", 1e200, r"line 5 is no measurement .*median_ms is 1e\+200, expected"),
+        ("median_ms", 10**400, "line 5 is damaged, expected a JSON object: .*a number with 401 digits"),
+        ("median_ms", "3.5", "line 5 is no measurement .*median_ms is \"3.5\", expected"),
         ("role", "other", "line 5 is no measurement"),
         ("architecture.encoder.embed_dim", 24, "line 5: encoder.embed_dim is 24, but search space 'mini' allows 16, 8"),
     ],
