@@ -3,7 +3,6 @@
 No postponed annotations here: fairseq reads the field types at run time.
 """
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +11,6 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
-from fairseq.logging import metrics
 from torch.nn import functional as F
 
 from fairseq_mos.errors import UserError
@@ -103,17 +101,3 @@ class SupernetLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         """Hands over the log-probabilities that :meth:`forward` kept."""
         teacher, self.teacher = self.teacher, None
         return teacher
-
-    @classmethod
-    def reduce_metrics(cls, logging_outputs) -> None:
-        """Logs the mean over architectures and, per role, `ROLE_loss` and `ROLE_nll_loss` (base 2)."""
-        super().reduce_metrics(logging_outputs)
-        denominators = {"_nll_loss": "ntokens", "_loss": "sample_size"}
-        names = sorted({name for log in logging_outputs for name in log})
-        for name in names:
-            ending = next((e for e in denominators if name.endswith(e)), None)
-            if ending is None or name == "nll_loss":
-                continue
-            total = sum(log.get(name, 0) for log in logging_outputs)
-            count = sum(log.get(denominators[ending], 0) for log in logging_outputs)
-            metrics.log_scalar(name, total / count / math.log(2), count, priority=900, round=3)
