@@ -16,6 +16,7 @@ INSTALL_REQUIRES = [
     'fairseq==0.12.2; python_version < "3.11"',
     # 2.5 is the first release with torch.serialization.safe_globals, which safe loading relies on.
     "torch>=2.5",
+    "msgspec",
     "numpy",
     "pyyaml",
     "sacrebleu",
@@ -35,7 +36,7 @@ EXTRAS_REQUIRE = {
     "examples": EXAMPLES,
     "export": EXPORT,
     "data": DATA,
-    "dev": ["pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES, *EXPORT, *DATA],
+    "dev": ["hypothesis", "pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES, *EXPORT, *DATA],
 }
 EXTRAS_REQUIRE["all"] = sorted({name for names in EXTRAS_REQUIRE.values() for name in names})
 

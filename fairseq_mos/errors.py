@@ -1,6 +1,10 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and how it is printed."""
 
 from __future__ import annotations
+
+import errno
+
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 
 class UserError(ValueError):
@@ -9,3 +13,25 @@ class UserError(ValueError):
     Our own commands and, through :func:`fairseq_mos.compat.report_user_errors`, fairseq's commands
     print it without a traceback and exit with code 2.
     """
+
+
+def one_line(text: object, limit: int = 2000) -> str:
+    """Returns a message as the one line that it was meant to be.
+
+    Line ends and other white space become one space; characters that a terminal cannot show (control characters,
+    halves of surrogate pairs, which come from undecodable names) are escaped.
+
+    Args:
+        text: the message, which may quote names and values from anywhere.
+        limit: characters; longer ones are cut.
+    """
+    line = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def of_system(error: OSError) -> UserError | None:
+    """Returns what the system says of a file or of a full disk, or None for what is no matter of files."""
+    if error.filename is not None:
+        return UserError(f"cannot use {error.filename}: {error.strerror}")
+    return UserError(f"cannot write: {error.strerror}") if error.errno in _FULL else None

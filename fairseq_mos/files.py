@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets a half-written one."""
+"""Writing files so that a reader never meets a half-written one, and a killed writer leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
 
+from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError
+from fairseq_mos.paths import exists, is_file, is_folder, listing
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+_SUFFIX = ".tmp"
+_NEW, _OLD = "new", "old"
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     """Opens a temporary file beside `path` and renames it to `path` when the block succeeds.
+
+    What a killed writer of the same file left behind is removed.
 
     Args:
         path: the file to write; its folder is created where it is missing.
@@ -30,9 +42,10 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder")
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        _remove_stale(path)
+        handle, name = _temporary(path)
+    except (OSError, ValueError) as error:
+        raise cannot_write(path, error) from error
     try:
         # mkstemp makes private files; what we publish should follow the user's umask like any other file.
         umask = os.umask(0)
@@ -42,12 +55,17 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(name, path)
+            os.replace(name, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     finally:
         if os.path.exists(name):
             os.unlink(name)
+
+
+def cannot_write(path: str | os.PathLike, error: Exception) -> UserError:
+    """Returns what to say when a file or a folder cannot be written."""
+    return UserError(f"cannot write {show(str(path), 200)[1:-1]}: {getattr(error, 'strerror', None) or error}")
 
 
 def check_folder(path: str | os.PathLike) -> None:
@@ -57,8 +75,8 @@ def check_folder(path: str | os.PathLike) -> None:
         UserError: it cannot.
     """
     path = Path(path)
-    place = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not place.is_dir():
+    place = next(parent for parent in (path, *path.absolute().parents) if exists(parent))
+    if not is_folder(place):
         raise UserError(f"cannot write {path}: {place} is a file, expected a folder")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UserError(f"cannot write {path}: no permission to write to {place}")
@@ -68,15 +86,25 @@ def check_folder(path: str | os.PathLike) -> None:
 def staging(target: Path) -> Iterator[Path]:
     """Gives a folder beside `target`, on the same disk, which is gone after the block.
 
+    What a killed writer of the same target left behind is removed first; if it was killed between the two
+    renames of :func:`replaced_folder`, the old folder comes back.
+
     Raises:
         UserError: it cannot be made, or something in it cannot be written.
     """
+    handle = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
+        _remove_stale(target)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=_prefix(target), suffix=_SUFFIX) as name:
+            handle = os.open(name, os.O_RDONLY)
+            _lock(handle)
             yield Path(name)
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+        raise cannot_write(target, error) from error
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 @contextmanager
@@ -92,24 +120,78 @@ def replaced_folder(folder: str | os.PathLike, own: Sequence[str], kept: Sequenc
         UserError: `folder` holds something else, or cannot be written.
     """
     folder = Path(folder).resolve()
-    if folder.is_dir():
-        others = sorted(f.name for f in folder.iterdir() if not any(fnmatch(f.name, name) for name in (*own, *kept)))
-        if others:
-            raise UserError(f"{folder} holds {others[0]}, which is not of this format: give another --output")
-    elif folder.exists():
-        raise UserError(f"{folder} is a file: give another --output")
     with staging(folder) as stage:
-        new = stage / "new"
+        if is_folder(folder):
+            others = [f.name for f in listing(folder) if not any(fnmatch(f.name, name) for name in (*own, *kept))]
+            if others:
+                raise UserError(f"{folder} holds {others[0]}, which is not of this format: give another --output")
+        elif exists(folder):
+            raise UserError(f"{folder} is a file: give another --output")
+        new = stage / _NEW
         new.mkdir()
         yield new
         for name in kept:
-            if (folder / name).is_file():
+            if is_file(folder / name):
                 shutil.copyfile(folder / name, new / name)
         if folder.exists():
-            # Moved, not removed: should the next line fail, nothing is lost.
-            os.replace(folder, stage / "old")
+            # Moved, not removed: should the next line fail, or this process be killed, nothing is lost.
+            os.replace(folder, stage / _OLD)
         try:
             os.replace(new, folder)
         except OSError:
-            os.replace(stage / "old", folder)
+            os.replace(stage / _OLD, folder)
             raise
+
+
+def _prefix(path: Path) -> str:
+    # Longer names would exceed what file systems allow.
+    return f".{path.name[:100]}."
+
+
+def _temporary(path: Path) -> tuple[int, str]:
+    """Returns an open, locked file beside `path`, and its name."""
+    for _ in range(3):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=_SUFFIX)
+        # Another writer of the same file may have taken it for a stale one before it was locked.
+        if _lock(handle) and os.path.exists(name):
+            break
+    return handle, name
+
+
+def _remove_stale(target: Path) -> None:
+    """Removes temporary files and folders of `target` whose writers are gone, which their locks tell."""
+    prefix = _prefix(target)
+    for entry in list(os.scandir(target.parent)):
+        random = entry.name[len(prefix) : -len(_SUFFIX)]
+        # mkstemp draws eight characters: other files of similar names are somebody else's.
+        if not (entry.name.startswith(prefix) and entry.name.endswith(_SUFFIX) and len(random) == 8):
+            continue
+        try:
+            handle = os.open(entry.path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            if not _lock(handle):
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+                continue
+            old = Path(entry.path, _OLD)
+            if old.is_dir() and not target.exists():
+                os.replace(old, target)
+            shutil.rmtree(entry.path)
+        except OSError:
+            pass  # in the way of nobody
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Locks an open file or folder until it is closed; False if that cannot be done, or somebody holds it."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from fairseq_mos.documents import json_lines, parse_json
 from fairseq_mos.errors import UserError
 
 try:
@@ -93,7 +94,7 @@ class Journal:
         rows: list[dict] = []
         if whole:
             self._check_header(content[: content.index(b"\n")], signature)
-            rows = parse_lines(content[:whole], self.path)
+            rows = json_lines(content, self.path)
         # Two logs of the same agree so far, whatever their headers say besides.
         ours = json.dumps(self._header(signature)).encode()[:-1]
         if not whole and content[: len(ours)] != ours[: len(content)]:
@@ -114,8 +115,8 @@ class Journal:
 
     def _check_header(self, line: bytes, signature: dict) -> None:
         try:
-            header = json.loads(line)
-        except ValueError:
+            header = parse_json(line, str(self.path))
+        except UserError:
             header = None
         if not isinstance(header, dict) or any(name not in header for name in self._header(signature)):
             raise UserError(self._no_header())
@@ -136,28 +137,6 @@ class Journal:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
-
-
-def parse_lines(content: bytes, path: str | os.PathLike) -> list[dict]:
-    """Returns the JSON objects of whole lines.
-
-    Args:
-        content: whole lines: what follows the last line's end may have been cut short by a kill.
-        path: the file, for messages.
-
-    Raises:
-        UserError: a line is something else.
-    """
-    rows = []
-    for number, line in enumerate(content.splitlines(), 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number} is damaged, expected a JSON object")
-        rows.append(row)
-    return rows
 
 
 def finite(row: Mapping[str, object]) -> dict[str, object]:

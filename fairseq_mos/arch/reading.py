@@ -10,16 +10,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import yaml
 
+from fairseq_mos.documents import FieldError, parse_json, read_yaml, show
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
-
-
-class FieldError(UserError):
-    """A value that breaks a rule: the message starts with the field and has no source yet."""
 
 
 @contextmanager
@@ -29,12 +25,6 @@ def naming(source: str) -> Iterator[None]:
         yield
     except FieldError as error:
         raise UserError(f"{source}: {error}") from None
-
-
-def show(value: object) -> str:
-    """Returns `repr(value)`, shortened so that an error stays readable in one line."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def listed(values) -> str:
@@ -63,29 +53,8 @@ def load_document(text: str | os.PathLike, what: str) -> tuple[object, str]:
     text = os.fspath(text)
     if is_inline(text):
         source = f"inline {what}"
-        try:
-            return json.loads(text, object_pairs_hook=_no_duplicates), source
-        except json.JSONDecodeError as error:
-            raise UserError(f"{source}: malformed JSON: {error.msg} at character {error.pos + 1}") from None
-        except FieldError as error:
-            raise UserError(f"{source}: {error}") from None
-        except RecursionError:
-            raise UserError(f"{source}: malformed JSON: nested too deeply") from None
-    try:
-        content = Path(text).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{text}: malformed {what}: not a UTF-8 text file") from None
-    except OSError as error:
-        raise UserError(f"{text}: cannot read the {what}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise UserError(f"{show(text)}: cannot read the {what}: {error}") from None
-    try:
-        data = yaml.load(content, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{text}: malformed YAML{_yaml_problem(error)}") from None
-    except (RecursionError, ValueError) as error:
-        # ValueError: a timestamp that looks right and is not, such as 2024-99-99.
-        raise UserError(f"{text}: malformed YAML: {str(error) or type(error).__name__}") from None
+        return parse_json(text, source), source
+    data = read_yaml(text, what)
     if data is None:
         raise UserError(f"{text}: the file is empty, expected YAML ({what})")
     return data, text
@@ -173,33 +142,3 @@ def check_qkv_dim(value: object) -> int | None:
             f"qkv_dim is {show(value)}, expected a positive integer, or embed (the width follows embed_dim)"
         )
     return value
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, but a key that stands twice is an error instead of a silent override."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            key = (key_node.tag, str(key_node.value))
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict:
-    data = {}
-    for key, value in pairs:
-        if key in data:
-            raise FieldError(f"malformed JSON: the key {key} stands twice")
-        data[key] = value
-    return data
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return (f" in line {mark.line + 1}" if mark else "") + f": {problem}"

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import NoReturn
 
-from fairseq_mos.errors import UserError
+from fairseq_mos.errors import UserError, of_system, one_line
 from fairseq_mos.logs import configure_logging
 
 # What `fairseq-mos --help` shows without importing any of them.
@@ -41,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
     """
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        self.exit(2, f"{one_line(f'{self.prog}: error: {message}')} (see --help)\n")
 
 
 def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
@@ -81,12 +81,21 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args) or 0
     except UserError as error:
-        print(f"fairseq-mos: error: {error}", file=sys.stderr)
-        return 2
+        return _complain(error)
     except BrokenPipeError:
         # The reader (`| head`) has gone; what is left in the buffer has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        explained = of_system(error)
+        if explained is None:
+            raise
+        return _complain(explained)
     except KeyboardInterrupt:
         print("fairseq-mos: interrupted", file=sys.stderr)
         return 130
+
+
+def _complain(error: UserError) -> int:
+    print(one_line(f"fairseq-mos: error: {error}"), file=sys.stderr)
+    return 2

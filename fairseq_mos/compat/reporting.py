@@ -7,7 +7,7 @@ import sys
 import warnings
 from types import TracebackType
 
-from fairseq_mos.errors import UserError
+from fairseq_mos.errors import UserError, one_line
 
 EXIT_CODE = 2
 
@@ -54,7 +54,7 @@ def user_error_line(error: BaseException | None) -> str | None:
     name = f"{UserError.__module__}.{UserError.__qualname__}: "
     last = text.splitlines()[-1] if text else ""
     if isinstance(error, UserError):
-        return last.removeprefix(name) if last.startswith(name) else " ".join(text.split())
+        return last.removeprefix(name) if last.startswith(name) else text
     if type(error).__name__ == "ProcessRaisedException" and last.startswith(name):
         return last.removeprefix(name)
     return None
@@ -64,7 +64,7 @@ def _print_line(line: str) -> None:
     sys.stdout.flush()
     # Not `sys.stderr`: torch.distributed wraps the hook of a rank and captures what is written there,
     # only to lose it when the hook ends the process.
-    print(f"fairseq-mos: error: {line}", file=sys.__stderr__ or sys.stderr, flush=True)
+    print(one_line(f"fairseq-mos: error: {line}"), file=sys.__stderr__ or sys.stderr, flush=True)
 
 
 def report_user_errors() -> bool:

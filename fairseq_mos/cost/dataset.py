@@ -13,8 +13,9 @@ from pathlib import Path
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.cost.features import MEAN_NAMES, mean_features
 from fairseq_mos.cost.tables import signature_line
+from fairseq_mos.documents import json_lines
 from fairseq_mos.errors import UserError
-from fairseq_mos.journal import REMEDY, Journal, parse_lines
+from fairseq_mos.journal import REMEDY, Journal
 from fairseq_mos.version import __version__
 
 REFERENCE_EVERY = 10
@@ -156,7 +157,7 @@ def read_dataset(path: str | Path) -> LatencyData:
         content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    rows = parse_lines(content[: content.rfind(b"\n") + 1], path)
+    rows = json_lines(content, path)
     if not rows or "fairseq_mos_latency_data_set" not in rows[0]:
         raise UserError(f"{path} is no latency data set: expected a file that fairseq-mos latency-dataset wrote")
     try:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture
+from fairseq_mos.documents import json_lines
 from fairseq_mos.errors import UserError
-from fairseq_mos.journal import parse_lines
 from fairseq_mos.report.checks import check_results, check_scores, check_search, read_json
 from fairseq_mos.report.logs import TrainingLog, read_log
 
@@ -109,7 +109,7 @@ def _add_training(run: RunFolder, file: Path) -> None:
 
 def _read_search(file: Path) -> Search:
     content = file.read_bytes()
-    header, *evaluations = parse_lines(content[: content.rfind(b"\n") + 1], file) or [None]
+    header, *evaluations = json_lines(content, file) or [None]
     folder = file.parent
     best = read_json(folder / "best.json", dict)
     check_search(header, evaluations, best, folder)
