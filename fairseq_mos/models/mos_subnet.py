@@ -6,6 +6,7 @@ from fairseq.models import register_model
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
+from fairseq_mos.fields import check_fields
 from fairseq_mos.models.config import MosSubnetConfig, refuse_unsupported
 from fairseq_mos.models.network import TranslationModel, build_stacks, embed_in_config
 from fairseq_mos.modules.leaves import DenseLeaves
@@ -33,8 +34,9 @@ class MosSubnet(TranslationModel):
         """Builds the subnet that `cfg` describes.
 
         Raises:
-            UserError: no architecture, a malformed one, or contradicting flags.
+            UserError: no architecture, a malformed one, contradicting flags or a number out of range.
         """
+        check_fields(cfg, MosSubnetConfig)
         source = cfg.architecture_definition or cfg.subnet
         if not source:
             raise UserError("mos_subnet needs an architecture: give --subnet FILE")

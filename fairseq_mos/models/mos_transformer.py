@@ -10,6 +10,7 @@ from fairseq.models import register_model, register_model_architecture
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.encoding import encode, encoding_dim
 from fairseq_mos.errors import UserError
+from fairseq_mos.fields import check_fields
 from fairseq_mos.models.config import MosTransformerConfig, refuse_unsupported
 from fairseq_mos.models.mos_subnet import MosSubnet
 from fairseq_mos.models.network import TranslationModel, build_stacks, embed_in_config
@@ -45,8 +46,9 @@ class MosTransformer(TranslationModel):
         """Builds the supernet that `cfg` describes.
 
         Raises:
-            UserError: no or a malformed search space, or contradicting flags.
+            UserError: no or a malformed search space, contradicting flags or a number out of range.
         """
+        check_fields(cfg, MosTransformerConfig)
         source = cfg.search_space_definition or cfg.search_space
         if not source:
             raise UserError("mos_transformer needs a search space: give --search-space NAME or FILE")

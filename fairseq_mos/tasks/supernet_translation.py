@@ -19,7 +19,9 @@ from omegaconf import II, DictConfig, open_dict
 
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
+from fairseq_mos.fields import check_fields, ranged
 from fairseq_mos.models.network import embed_in_config, root_config
+from fairseq_mos.ranges import Range
 from fairseq_mos.sampling.strategies import STRATEGIES, Sampled, architectures_of_update, representatives
 
 logger = logging.getLogger(__name__)
@@ -45,10 +47,9 @@ class SupernetTranslationConfig(TranslationConfig):
             "uniform (random ones alone)"
         },
     )
-    num_random_archs: int = field(default=1, metadata={"help": "random architectures per update"})
-    num_valid_archs: int = field(
-        default=2,
-        metadata={"help": "fixed random architectures validated beside the largest and the smallest"},
+    num_random_archs: int = ranged(1, "random architectures per update", Range(int, 0, 1000))
+    num_valid_archs: int = ranged(
+        2, "fixed random architectures validated beside the largest and the smallest", Range(int, 0, 1000)
     )
     architecture: Optional[str] = field(
         default=None,
@@ -71,10 +72,9 @@ class SupernetTranslation(TranslationTask):
 
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
-        if cfg.num_random_archs < 0 or (cfg.num_random_archs == 0 and cfg.arch_sampling == "uniform"):
-            raise UserError(f"--num-random-archs {cfg.num_random_archs} leaves no architecture to train")
-        if cfg.num_valid_archs < 0:
-            raise UserError(f"--num-valid-archs {cfg.num_valid_archs} is not allowed; it must be 0 or more")
+        check_fields(cfg, SupernetTranslationConfig)
+        if cfg.num_random_archs == 0 and cfg.arch_sampling == "uniform":
+            raise UserError("--num-random-archs 0 leaves no architecture to train")
         self.pinned = None
         self._sampled: tuple[int, list[Sampled]] | None = None
         self._roles: set[str] = set()
