@@ -44,13 +44,7 @@ def load_dictionary(file: str | Path, weights: Mapping[str, Tensor] | None = Non
     Raises:
         UserError: it is missing or damaged, or has another number of entries than the embedding.
     """
-    try:
-        dictionary = Dictionary.load(str(file))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    except Exception as error:  # fairseq raises bare ones
-        reason = " ".join(str(error).split())
-        raise UserError(f"{file} is damaged, expected lines of word and count: {reason[:160]}") from error
+    dictionary = Dictionary.load(str(file))
     rows = len(dictionary) if weights is None else len(weights[name])
     if rows != len(dictionary):
         raise UserError(f"{file} has {len(dictionary)} entries, but the model was trained with {rows}")
