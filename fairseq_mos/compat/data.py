@@ -69,7 +69,7 @@ def _check_cached(path: str, dataset: Any, words: int | None) -> None:
     import numpy as np
 
     data = f"{path}.bin"
-    if os.path.getsize(f"{path}.idx") != 40 + 8 * (2 * len(dataset) + 2 + len(dataset.sizes)):
+    if os.path.getsize(f"{path}.idx") != 48 + 8 * (2 * len(dataset) + 2 + len(dataset.sizes)):
         raise _damaged(f"{path}.idx", f"its size is not that of {len(dataset):,} sentences")
     end, size = int(dataset.data_offsets[-1]), os.path.getsize(data)
     if len(dataset) == 0 or size == 0:

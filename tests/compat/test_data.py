@@ -36,7 +36,7 @@ def set_token(path: Path, token: int) -> None:
 
 DAMAGES = {
     "index cut": (lambda d: cut(d / "train.a-b.a.idx", 0.5), r"train.a-b.a.idx is damaged .*not that of 45 sentences"),
-    "index's header cut": (lambda d: cut(d / "train.a-b.b.idx", 0.01), r"train.a-b.b is damaged"),
+    "index's header cut": (lambda d: cut(d / "train.a-b.b.idx", 0.01), r"train.a-b.b(.idx)? is damaged"),
     "index empty": (lambda d: cut(d / "train.a-b.b.idx", 0), r"train.a-b.b.* is damaged"),
     "index of other data": (
         lambda d: shutil.copy(d / "train.a-b.a.idx", d / "valid.a-b.a.idx"),
