@@ -52,6 +52,7 @@ def apply() -> list[str]:
         finished.repair_finished_training,
         locking.repair_shared_save_dir,
         checkpoints.repair_copy,
+        checkpoints.repair_full_disk,
         checkpoints.repair_save_dir_error,
         arguments.repair_bf16,
         arguments.repair_cpu_defaults,

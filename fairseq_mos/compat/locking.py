@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import IO, Any, Callable
@@ -30,7 +31,7 @@ def _hold(folder: str) -> None:
     if fcntl is None or key in _held:
         return
     try:
-        file = open(os.path.join(key, _NAME), "a+", encoding="ascii")  # noqa: SIM115 (held until the end)
+        file = open(os.path.join(key, _NAME), "a+b", buffering=0)  # noqa: SIM115 (held until the end)
     except OSError:  # fairseq has tried to write there, and says so itself
         return
     try:
@@ -39,7 +40,7 @@ def _hold(folder: str) -> None:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
         file.seek(0)
-        owner = file.read(20).strip()
+        owner = file.read(20).decode("ascii", "replace").strip()
         raise UserError(
             f"--save-dir {folder}: another training is writing there{f' (process {owner})' if owner else ''}; wait "
             "for its end, end it, or give another --save-dir"
@@ -47,10 +48,10 @@ def _hold(folder: str) -> None:
     except OSError:
         file.close()
         return
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
     _held[key] = file
+    with contextlib.suppress(OSError):  # a full disk, which the first checkpoint will meet
+        file.truncate(0)
+        file.write(b"%d" % os.getpid())
 
 
 def _remove_leftovers(folder: str) -> None:
