@@ -31,6 +31,7 @@ def apply() -> list[str]:
         numpy2,
         reporting,
         resuming,
+        validation,
     )
 
     repairs = (
@@ -51,6 +52,8 @@ def apply() -> list[str]:
         resuming.repair_early_stopping,
         finished.repair_finished_training,
         locking.repair_shared_save_dir,
+        validation.repair_empty_translations,
+        validation.repair_best_metric,
         checkpoints.repair_copy,
         checkpoints.repair_full_disk,
         checkpoints.repair_save_dir_error,

@@ -1,11 +1,19 @@
-"""A checkpoint that cannot be written is one line, and the last whole one stays."""
+"""A checkpoint that cannot be written, or is none, is one line; the last whole one stays."""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
+from fairseq import checkpoint_utils
+from fairseq.dataclass.configs import CheckpointConfig
+from fairseq.trainer import Trainer
+from omegaconf import OmegaConf
 
+import fairseq_mos
+from fairseq_mos.errors import UserError
 from tests.fairseq_commands import TINY, run
 
 LIMITED = """
@@ -34,3 +42,49 @@ def test_a_disk_that_is_full(bench, tmp_path, kept):
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").glob("checkpoint*")} == before
     run([sys.executable, "-m", "fairseq_cli.train", *train, "2"], tmp_path)
     assert (tmp_path / "model" / "checkpoint_1_2.pt").exists()
+
+
+@pytest.fixture
+def start(bench, tmp_path):
+    """Loads what a training would start from, with the trainer's own methods and nothing to train."""
+    fairseq_mos.register()
+    cfg = OmegaConf.create({"distributed_training": {"distributed_rank": 0}})
+    trainer = SimpleNamespace(checkpoint_suffix="", cfg=cfg)
+    trainer.load_checkpoint = partial(Trainer.load_checkpoint, trainer)
+
+    def load(**options):
+        save_dir = str(tmp_path / "model")
+        checkpoint_utils.load_checkpoint(CheckpointConfig(save_dir=save_dir, no_save=True, **options), trainer)
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"finetune_from_model": "folder"}, "^folder is a folder, expected a checkpoint"),
+        ({"restore_file": "folder"}, "^folder is a folder, expected a checkpoint"),
+        ({"continue_once": "folder"}, "^folder is a folder, expected a checkpoint"),
+        ({"finetune_from_model": "none.pt"}, "^--finetune-from-model none.pt: no such file"),
+        ({"restore_file": "none.pt"}, "^--restore-file none.pt: no such file"),
+        ({"restore_file": "link.pt"}, "^--restore-file link.pt: no such file"),
+        ({"finetune_from_model": "x.pt", "reset_meters": True}, "^--finetune-from-model can not be set together"),
+        ({"finetune_from_model": "x.pt", "restore_file": "folder"}, "^--finetune-from-model and --restore-file"),
+    ],
+)
+def test_what_is_no_file_is_refused(start, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.pt").symlink_to("nowhere")
+    with pytest.raises(UserError, match=message) as error:
+        start(**options)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_last_checkpoint_that_is_no_file_is_refused(start, tmp_path, kind):
+    (tmp_path / "model").mkdir()
+    last = tmp_path / "model" / "checkpoint_last.pt"
+    last.mkdir() if kind == "folder" else last.symlink_to("nowhere")
+    with pytest.raises(UserError, match="checkpoint_last.pt is (a folder|no file), expected a checkpoint"):
+        start()
