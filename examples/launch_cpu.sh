@@ -67,6 +67,10 @@ trap 'rm -rf "$scratch"' EXIT
 trap 'interrupted 130' INT
 trap 'interrupted 143' TERM
 
+# Where the system can, the ranks end with this script even when it is killed outright.
+attached=()
+if setpriv --pdeathsig KILL true 2>/dev/null; then attached=(setpriv --pdeathsig KILL); fi
+
 for ((rank = 0; rank < ranks; rank++)); do
     if [ $hydra = yes ]; then
         flags=(common.cpu=true)
@@ -81,9 +85,9 @@ for ((rank = 0; rank < ranks; rank++)); do
             --distributed-init-method "file://$scratch/meeting" --distributed-no-spawn)
     fi
     if [ "$rank" -eq 0 ]; then
-        "$@" "${flags[@]}" &
+        ${attached[@]+"${attached[@]}"} "$@" "${flags[@]}" &
     else
-        "$@" "${flags[@]}" >"$scratch/rank$rank.log" &
+        ${attached[@]+"${attached[@]}"} "$@" "${flags[@]}" >"$scratch/rank$rank.log" &
     fi
     pids+=($!)
 done

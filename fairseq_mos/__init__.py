@@ -6,6 +6,7 @@ fairseq takes seconds and `--help` should not.
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 _OUR_COMMAND = (
@@ -24,5 +25,26 @@ def register() -> None:
     import fairseq_mos.tasks.supernet_translation  # noqa: F401
 
 
-if not _OUR_COMMAND:
+def _import_under_our_name() -> None:
+    """Makes `--user-dir LINK`, a link of another name to this folder, mean this package.
+
+    fairseq imports the folder by the link's name, and then each module of its tasks and models: they would all be
+    executed twice, and registered twice.
+    """
+    folder = Path(__file__).resolve().parent
+    if folder.name != "fairseq_mos":
+        line = f"--user-dir: {folder} must be called fairseq_mos, or be a link to it"
+        print(f"fairseq-mos: error: {line}", file=sys.stderr)
+        raise SystemExit(2)
+    if "fairseq_mos" not in sys.modules:
+        sys.path.insert(0, str(folder.parent))
+    import_module("fairseq_mos").register()
+    for name, module in list(sys.modules.items()):
+        if name == "fairseq_mos" or name.startswith("fairseq_mos."):
+            sys.modules[__name__ + name[len("fairseq_mos") :]] = module
+
+
+if __name__ != "fairseq_mos":
+    _import_under_our_name()
+elif not _OUR_COMMAND:
     register()

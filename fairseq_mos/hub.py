@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from fairseq.data import LanguagePairDataset, encoders
+from fairseq.modules import FairseqDropout
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.utils import apply_to_sample
@@ -29,8 +30,29 @@ class TranslationHub(CheckedHub):
     """fairseq's hub interface for one dense translation model: raw text in, raw text out.
 
     `translate()` and `sample()` take a sentence or a list of them, and fairseq's generation options such as
-    `beam=5`, `lenpen=0.6`; `.cuda()` and `.half()` move and convert it.
+    `beam=5`, `lenpen=0.6`; `.cuda()` and `.half()` move and convert it. With `retain_dropout=True` (and
+    `retain_dropout_modules=[NAME, ...]`) they draw from the model's dropout, as in training.
     """
+
+    def generate(self, *args, retain_dropout: bool = False, retain_dropout_modules=None, **kwargs):
+        """Like fairseq's, which knows `retain_dropout` only when the model is loaded.
+
+        Raises:
+            UserError: dropout is to be retained in a model without any, such as an exported program.
+        """
+        found = [m for m in self.models.modules() if isinstance(m, FairseqDropout)] if retain_dropout else []
+        if retain_dropout_modules is not None:
+            found = [module for module in found if module.module_name in retain_dropout_modules]
+        if retain_dropout and not found:
+            raise UserError("retain_dropout=True: this model has no dropout of that name to retain")
+        before = [module.apply_during_inference for module in found]
+        try:
+            for module in found:
+                module.apply_during_inference = True
+            return super().generate(*args, **kwargs)
+        finally:
+            for module, value in zip(found, before):
+                module.apply_during_inference = value
 
     def score(self, sources: str | Sequence[str], targets: str | Sequence[str]):
         """Scores given translations.

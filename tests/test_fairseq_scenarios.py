@@ -38,6 +38,7 @@ def test_generation_options(models, path):
         "prefix": ["--prefix-size", "2"],
         "alignment": ["--print-alignment", "hard"],
         "one by one": ["--batch-size", "1"],
+        "dropout": ["--retain-dropout", "--model-overrides", "{'dropout': 0.5}"],
     }
     expected = {name: 10 if "--nbest" in flags else 5 for name, flags in options.items()}
     outputs = {}
@@ -48,6 +49,7 @@ def test_generation_options(models, path):
     assert len(aligned) == 5
     texts = [[line[2] for line in hypotheses(outputs[name])] for name in ("plain", "one by one")]
     assert texts[0] == texts[1]
+    assert hypotheses(outputs["dropout"]) != hypotheses(outputs["plain"])
 
 
 def test_score_reference_is_the_validation_loss(models):

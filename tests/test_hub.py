@@ -58,6 +58,20 @@ def test_sampling_depends_on_the_seed_alone(model, small):
     assert found[0] == found[1] != found[2]
 
 
+def test_retained_dropout_depends_on_the_seed_alone(tmp_path):
+    small = small_supernet(tmp_path, dropout=0.5)
+    interface = hub.load(small.path, "largest")
+    plain = interface.translate(small.sources, beam=2, **SHORT)
+    found = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        found.append(interface.translate(small.sources, beam=2, retain_dropout=True, **SHORT))
+    assert found[0] == found[1] != found[2] and plain not in found
+    assert interface.translate(small.sources, beam=2, **SHORT) == plain
+    with pytest.raises(UserError, match="no dropout of that name"):
+        interface.translate(small.sources, retain_dropout=True, retain_dropout_modules=["LSTM"])
+
+
 def test_scores_are_log_probabilities(model, small):
     sources, targets = small.sources[:3], ["ein Hund läuft", "Kinder", "der alte Mann lachen laut im Garten"]
     scores = model.score(sources, targets)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,19 @@ def test_threads_are_shared_among_the_ranks(tmp_path):
     )
     cores = len(os.sched_getaffinity(0))
     assert done.stdout.split() == ["threads", str(max(1, cores // 2))]
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+def test_ranks_end_with_a_killed_launch(tmp_path):
+    command = fake(tmp_path, 'echo $$ >> pids; exec sleep 300')
+    process = subprocess.Popen(["bash", str(SCRIPT), "2", command], cwd=tmp_path, env=environment())
+    pids = tmp_path / "pids"
+    while not pids.exists() or len(pids.read_text().split()) < 2:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    for pid in pids.read_text().split():
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+            assert time.monotonic() < deadline, f"rank {pid} still runs"
+            time.sleep(0.05)

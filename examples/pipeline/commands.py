@@ -7,9 +7,10 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline import attached
 from pipeline.config import ROOT, PipelineError
 
 
@@ -42,8 +43,11 @@ def run(
     threads: int,
     on_line: Callable[[str], None] = lambda line: None,
     stdout: Path | None = None,
+    held: Sequence[int] = (),
 ) -> None:
     """Runs `python -m MODULE ARGUMENTS` (or `python FILE.py ARGUMENTS`) in the repository's folder.
+
+    The command ends with this process, however that ends.
 
     Args:
         module: such as `fairseq_cli.train`, or the path of a script.
@@ -52,6 +56,7 @@ def run(
         threads: CPU threads.
         on_line: called with every printed line.
         stdout: also write what is printed to this file, anew; it appears when the command has succeeded.
+        held: open files that stay open as long as the command runs, such as a lock.
 
     Raises:
         PipelineError: the command failed; the message ends with its last error line.
@@ -63,10 +68,11 @@ def run(
         log_stream.write(f"$ {printable(module, arguments)}\n")
         log_stream.flush()
         process = subprocess.Popen(
-            [sys.executable, *([module] if module.endswith(".py") else ["-m", module]), *arguments],
+            [sys.executable, attached.__file__, *([] if module.endswith(".py") else ["-m"]), module, *arguments],
             cwd=ROOT,
             env=environment(threads),
-            stdin=subprocess.DEVNULL,
+            pass_fds=held,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",

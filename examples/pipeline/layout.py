@@ -75,7 +75,8 @@ class Run:
 
     def command(self, module: str, arguments: list[str], log: str, **options) -> None:
         """Runs a command with the run's log folder and threads."""
-        run_command(module, arguments, self.work.log(log), self.args.threads, **options)
+        held = [self.work.lock.fileno()]
+        run_command(module, arguments, self.work.log(log), self.args.threads, held=held, **options)
 
     def space(self):
         """Returns the search space."""

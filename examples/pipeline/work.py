@@ -14,6 +14,9 @@ from pathlib import Path
 
 from pipeline.config import PipelineError
 
+_PATIENCE = 2.0
+"""Seconds that the command of a killed run has to end."""
+
 
 def duration(seconds: float) -> str:
     """Returns `12 s`, `3 min 05 s` or `1 h 02 min`."""
@@ -65,14 +68,22 @@ class Work:
         try:
             (folder / "state").mkdir(parents=True, exist_ok=True)
             (folder / "logs").mkdir(exist_ok=True)
-            # Held until the process ends, however it ends.
-            self._lock = open(folder / "state" / "lock", "w")  # noqa: SIM115
+            # Held until this process and the commands that it runs have ended, however they end.
+            self.lock = open(folder / "state" / "lock", "w")  # noqa: SIM115
         except OSError as error:
             raise PipelineError(f"cannot write to {folder}: {error.strerror}") from error
+        deadline = time.monotonic() + _PATIENCE
+        while not self._locked():
+            if time.monotonic() > deadline:
+                raise PipelineError(f"another run uses {folder}: wait, or give another --output")
+            time.sleep(0.1)
+
+    def _locked(self) -> bool:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise PipelineError(f"another run uses {folder}: wait, or give another --output") from error
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     def say(self, text: str) -> None:
         """Prints a line below the stage's announcement."""

@@ -19,7 +19,8 @@ def replace(owner: Any, name: str, tag: str, make: Callable[[Callable], Callable
 
     Args:
         owner: a module or a class.
-        name: the attribute; static methods stay static.
+        name: the attribute; static methods stay static, and class methods, which `make` sees as functions of
+            the class, class methods.
         tag: identifies the repair, so that several can wrap one function, each once.
         make: takes the present function and returns the one to call instead.
 
@@ -28,9 +29,9 @@ def replace(owner: Any, name: str, tag: str, make: Callable[[Callable], Callable
     """
     if is_replaced(owner, name, tag):
         return False
-    original = getattr(owner, name)
+    method = vars(owner).get(name) if isinstance(owner, type) else None
+    original = method.__func__ if isinstance(method, classmethod) else getattr(owner, name)
     new = functools.wraps(original)(make(original))
     setattr(new, _TAGS, (*getattr(original, _TAGS, ()), tag))
-    static = isinstance(owner, type) and isinstance(vars(owner).get(name), staticmethod)
-    setattr(owner, name, staticmethod(new) if static else new)
+    setattr(owner, name, type(method)(new) if isinstance(method, (classmethod, staticmethod)) else new)
     return True

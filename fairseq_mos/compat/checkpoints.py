@@ -7,9 +7,54 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fairseq_mos.compat._patch import replace
 from fairseq_mos.errors import UserError
+
+
+def _not_written(path: str, error: BaseException) -> BaseException:
+    """Cleans up after a checkpoint that could not be written; says why, if it was for the system's sake."""
+    Path(f"{path}.tmp").unlink(missing_ok=True)
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__  # torch complains that its file has not grown
+    if cause is None:
+        return error
+    return UserError(f"cannot write checkpoint {path}: {cause.strerror or cause}; the last whole ones stay")
+
+
+def repair_full_disk() -> bool:
+    """Says in one line that a checkpoint cannot be written, such as on a full disk.
+
+    `torch_persistent_save` (`checkpoint_utils.py`) ends in two tracebacks and leaves its temporary file, which
+    keeps the disk full. Before that it tries twice more, into the same stream: what the first attempt wrote would
+    come first in a file that no one can read.
+    """
+    from fairseq import checkpoint_utils
+
+    def make_attempt(original: Callable) -> Callable:
+        def _torch_persistent_save(obj: Any, f: Any) -> None:
+            if isinstance(f, str):
+                original(obj, f)
+            else:
+                torch.save(obj, f)
+
+        return _torch_persistent_save
+
+    def make_save(original: Callable) -> Callable:
+        def torch_persistent_save(obj: Any, filename: str, async_write: bool = False) -> None:
+            try:
+                original(obj, filename, async_write)
+            except (OSError, RuntimeError) as error:
+                raise _not_written(filename, error) from error
+
+        return torch_persistent_save
+
+    import torch
+
+    first = replace(checkpoint_utils, "_torch_persistent_save", "full_disk", make_attempt)
+    return replace(checkpoint_utils, "torch_persistent_save", "full_disk", make_save) or first
 
 
 def _needs_copy(copy: Callable) -> bool:
@@ -48,9 +93,8 @@ def repair_copy() -> bool:
             try:
                 shutil.copyfile(src_path, temporary)
                 os.replace(temporary, dst_path)
-            except OSError:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            except OSError as error:
+                raise _not_written(dst_path, error) from error
             return dst_path
 
         return copy

@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import socket
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
 from fairseq_mos.compat._patch import replace
 from fairseq_mos.errors import UserError
+from fairseq_mos.ranges import PROCESSES, Range
+
+PORT = Range(int, 1, 65_535)
 
 _HOW = "start it with `bash examples/launch_cpu.sh {} fairseq-train ...`"
+
+
+def _check_numbers(launch: Any) -> None:
+    """Refuses what a launcher, or the user in its place, says wrongly of the processes.
+
+    Raises:
+        UserError: names the variable or the flag.
+    """
+    ranges = {"WORLD_SIZE": PROCESSES, "RANK": Range(int, 0, PROCESSES.high - 1), "MASTER_PORT": PORT}
+    for name, allowed in ranges.items():
+        text = os.environ.get(name)
+        if text is not None:
+            try:
+                allowed(text)
+            except argparse.ArgumentTypeError as error:
+                raise UserError(f"environment variable {name}: {error}") from error
+    method = launch.distributed_init_method
+    meeting = urllib.parse.urlsplit(method) if method and method.startswith("tcp://") else None
+    if meeting is None:
+        return
+    try:
+        allowed = meeting.port in PORT
+    except ValueError:
+        allowed = False
+    if not (meeting.hostname and allowed):
+        raise UserError(f"--distributed-init-method is {method!r}, allowed: tcp://HOST:PORT with a port of {PORT}")
+    try:
+        socket.getaddrinfo(meeting.hostname, meeting.port)
+    except OSError as error:
+        raise UserError(
+            f"--distributed-init-method {method}: there is no host {meeting.hostname} ({error.strerror or error})"
+        ) from error
 
 
 def _stray_rank(size: int, init_method: str | None) -> UserError | None:
     """The error for one of several launched processes that would train all by itself, else None."""
     launched = os.environ.get("WORLD_SIZE", "1")
-    if size != 1 or init_method is not None or "RANK" not in os.environ or not launched.isdigit():
+    if size != 1 or init_method is not None or "RANK" not in os.environ:
         return None
     if int(launched) <= 1:
         return None
@@ -38,6 +76,7 @@ def repair_silent_launch() -> bool:
     def make(original: Callable) -> Callable:
         def call_main(cfg: Any, main: Callable, **kwargs: Any) -> Any:
             launch, common = cfg.distributed_training, cfg.common
+            _check_numbers(launch)
             size = launch.distributed_world_size
             on_cpu = (common.cpu or not torch.cuda.is_available()) and not common.tpu
             refusal = UserError(
@@ -73,6 +112,7 @@ def repair_stray_rank() -> bool:
         def __init__(self: Any, cfg: Any, *args: Any, **kwargs: Any) -> None:
             launch = getattr(cfg, "distributed_training", None)
             if launch is not None:
+                _check_numbers(launch)
                 stray = _stray_rank(launch.distributed_world_size, launch.distributed_init_method)
                 if stray:
                     raise stray

@@ -198,14 +198,16 @@ def repair_missing_restore_file() -> bool:
             if cfg.restore_file != "checkpoint_last.pt":
                 suffix = trainer.checkpoint_suffix
                 path = cfg.restore_file.replace(".pt", f"{suffix}.pt") if suffix else cfg.restore_file
-                if not PathManager.isfile(path):
+                if not PathManager.exists(path):
                     raise UserError(f"--restore-file {path}: no such file")
             try:
                 return original(cfg, trainer, **kwargs)
             except ValueError as error:
-                if str(error) != f"--finetune-from-model {cfg.finetune_from_model} does not exist":
+                if str(error) == f"--finetune-from-model {cfg.finetune_from_model} does not exist":
+                    raise UserError(f"--finetune-from-model {cfg.finetune_from_model}: no such file") from error
+                if isinstance(error, UserError) or not str(error).startswith("--finetune-from-model"):
                     raise
-                raise UserError(f"--finetune-from-model {cfg.finetune_from_model}: no such file") from error
+                raise UserError(str(error).split(": ")[0]) from error
 
         return load_checkpoint
 
@@ -213,19 +215,26 @@ def repair_missing_restore_file() -> bool:
 
 
 def repair_load_errors_in_training() -> bool:
-    """Says in one line why the parameters of a checkpoint do not fit the model that trains.
+    """Says in one line why a checkpoint does not fit the training that should start from it.
 
     `Trainer.load_checkpoint` (`trainer.py`) replaces whatever the model says about a checkpoint by a
-    bare `Exception("Cannot load model parameters ...")`.
+    bare `Exception("Cannot load model parameters ...")`. Where a folder stands instead of a file
+    (`--finetune-from-model FOLDER`, `--restore-file FOLDER`) it trains from scratch without a word.
     """
+    from fairseq.file_io import PathManager
     from fairseq.trainer import Trainer
 
     def make(original: Callable) -> Callable:
         def load_checkpoint(self: Any, filename: str, *args: Any, **kwargs: Any) -> Any:
+            if os.path.lexists(filename) and not PathManager.isfile(filename):
+                what = "a folder" if os.path.isdir(filename) else "no file"
+                raise UserError(f"{filename} is {what}, expected a checkpoint such as checkpoint_best.pt")
             try:
                 return original(self, filename, *args, **kwargs)
             except Exception as error:
                 cause = error.__context__
+                if isinstance(error, AssertionError) and "does not match; please reset" in str(error):
+                    raise UserError(f"checkpoint {filename}: {error}") from error
                 if isinstance(error, UserError) or not str(error).startswith("Cannot load model parameters"):
                     raise
                 if isinstance(cause, UserError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from pathlib import Path
 from types import TracebackType
 
-from fairseq_mos.errors import UserError, one_line
+from fairseq_mos.errors import UserError, of_system, one_line
 
 EXIT_CODE = 2
 
@@ -45,10 +46,12 @@ def _not_tensorboard_advice(record: logging.LogRecord) -> bool:
 
 
 def user_error_line(error: BaseException | None) -> str | None:
-    """Returns the one line for the user when `error` is a `UserError`, else None.
+    """Returns the one line for the user when `error` is one that the user can mend, else None.
 
-    An error that crossed a process (a data worker, or a rank that fairseq spawned) arrives with the
-    other process's traceback as its text; the line is then the last one of that text.
+    That is a `UserError`, what the system says of a file, or a bare `Exception` of fairseq's own, which it raises for
+    nothing but mistakes of the user (an empty data set, sentences that are too long). An error that crossed a
+    process (a data worker, or a rank that fairseq spawned) arrives with the other process's traceback as its
+    text; the line is then the last one of that text.
     """
     text = str(error).strip()
     name = f"{UserError.__module__}.{UserError.__qualname__}: "
@@ -57,7 +60,17 @@ def user_error_line(error: BaseException | None) -> str | None:
         return last.removeprefix(name) if last.startswith(name) else text
     if type(error).__name__ == "ProcessRaisedException" and last.startswith(name):
         return last.removeprefix(name)
-    return None
+    if isinstance(error, OSError):
+        return str(of_system(error) or "") or None
+    return last if type(error) is Exception and _raised_by_fairseq(error) else None
+
+
+def _raised_by_fairseq(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    parts = Path(trace.tb_frame.f_code.co_filename).parts if trace is not None else ()
+    return "fairseq" in parts or "fairseq_cli" in parts
 
 
 def _print_line(line: str) -> None:

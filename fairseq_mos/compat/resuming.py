@@ -229,6 +229,14 @@ def repair_loss_scaler() -> bool:
     )
 
 
+def early_stopping_counter() -> Callable | None:
+    """fairseq-train's `should_stop_early`, whose attributes are the count, wherever that command was run from."""
+    main = sys.modules["__main__"]
+    if getattr(getattr(main, "__spec__", None), "name", None) != "fairseq_cli.train":  # python -m
+        main = sys.modules.get("fairseq_cli.train")
+    return getattr(main, "should_stop_early", None)
+
+
 def repair_early_stopping() -> bool:
     """Keeps the count behind `--patience` in the checkpoint.
 
@@ -236,17 +244,14 @@ def repair_early_stopping() -> bool:
     resumed run forgets the validations without progress and trains longer than an uninterrupted one.
     """
 
-    def counter() -> Callable | None:
-        return getattr(sys.modules.get("fairseq_cli.train"), "should_stop_early", None)
-
     def save(trainer: Any) -> dict[str, Any] | None:
-        function = counter()
+        function = early_stopping_counter()
         if trainer.cfg.checkpoint.patience <= 0 or not hasattr(function, "best"):
             return None
         return {"best": float(function.best), "num_runs": getattr(function, "num_runs", 0)}
 
     def load(trainer: Any, state: dict[str, Any]) -> None:
-        function = counter()
+        function = early_stopping_counter()
         if function is not None and trainer.cfg.checkpoint.patience > 0:
             vars(function).update(state)
 

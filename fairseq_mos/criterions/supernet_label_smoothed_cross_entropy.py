@@ -3,8 +3,7 @@
 No postponed annotations here: fairseq reads the field types at run time.
 """
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from fairseq.criterions import register_criterion
@@ -12,22 +11,21 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
-from fairseq.logging import metrics
 from torch.nn import functional as F
 
-from fairseq_mos.errors import UserError
+from fairseq_mos.fields import ranged
+from fairseq_mos.ranges import PROBABILITY
 
 
 @dataclass
 class SupernetCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
     """Options of the criterion."""
 
-    inplace_distillation: float = field(
-        default=0.0,
-        metadata={
-            "help": "weight, from 0 to 1, of the largest architecture's predictions as soft targets for the "
-            "other architectures of the update; 0 is off, as in the paper; needs --arch-sampling sandwich"
-        },
+    inplace_distillation: float = ranged(
+        0.0,
+        "weight, from 0 to 1, of the largest architecture's predictions as soft targets for the other "
+        "architectures of the update; 0 is off, as in the paper; needs --arch-sampling sandwich",
+        PROBABILITY,
     )
 
 
@@ -54,11 +52,7 @@ class SupernetLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         report_accuracy=False,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        if not 0 <= inplace_distillation <= 1:
-            raise UserError(
-                f"--inplace-distillation {inplace_distillation} is not allowed; it goes from 0 to 1"
-            )
-        self.inplace_distillation = inplace_distillation
+        self.inplace_distillation = PROBABILITY.check("--inplace-distillation", inplace_distillation)
 
     def forward(self, model, sample, reduce=True, teacher=None, keep_teacher=False):
         """Computes the loss of the active architecture.
@@ -103,17 +97,3 @@ class SupernetLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         """Hands over the log-probabilities that :meth:`forward` kept."""
         teacher, self.teacher = self.teacher, None
         return teacher
-
-    @classmethod
-    def reduce_metrics(cls, logging_outputs) -> None:
-        """Logs the mean over architectures and, per role, `ROLE_loss` and `ROLE_nll_loss` (base 2)."""
-        super().reduce_metrics(logging_outputs)
-        denominators = {"_nll_loss": "ntokens", "_loss": "sample_size"}
-        names = sorted({name for log in logging_outputs for name in log})
-        for name in names:
-            ending = next((e for e in denominators if name.endswith(e)), None)
-            if ending is None or name == "nll_loss":
-                continue
-            total = sum(log.get(name, 0) for log in logging_outputs)
-            count = sum(log.get(denominators[ending], 0) for log in logging_outputs)
-            metrics.log_scalar(name, total / count / math.log(2), count, priority=900, round=3)

@@ -11,12 +11,15 @@ from fairseq.utils import get_available_activation_fns
 
 from fairseq_mos.arch.encoding import ENCODINGS
 from fairseq_mos.errors import UserError
+from fairseq_mos.fields import ranged
 from fairseq_mos.modules.init import EXPERT_INITS
 from fairseq_mos.modules.routing import ROUTINGS
+from fairseq_mos.ranges import PROBABILITY, Range
 
 _SIZE_HELP = "set by the architecture; a conflicting value is refused"
 
 
+_POSITIONS = Range(int, 1, 10_000_000)
 SIZES = tuple(
     f"{side}_{size}"
     for side in ("encoder", "decoder")
@@ -33,10 +36,10 @@ def _option(default, text):
 class NetworkConfig(FairseqDataclass):
     """Options that supernets and subnets have in common."""
 
-    dropout: float = _option(0.1, "dropout probability of every sublayer's output (default: 0.1)")
-    attention_dropout: float = _option(0.0, "dropout probability of attention weights (default: 0)")
-    activation_dropout: float = _option(
-        0.0, "dropout probability after the activation of the feed-forward block (default: 0)"
+    dropout: float = ranged(0.1, "dropout probability of every sublayer's output (default: 0.1)", PROBABILITY)
+    attention_dropout: float = ranged(0.0, "dropout probability of attention weights (default: 0)", PROBABILITY)
+    activation_dropout: float = ranged(
+        0.0, "dropout probability after the activation of the feed-forward block (default: 0)", PROBABILITY
     )
     activation_fn: ChoiceEnum(get_available_activation_fns()) = _option(
         "relu", "activation of the feed-forward block (default: relu)"
@@ -49,8 +52,8 @@ class NetworkConfig(FairseqDataclass):
     share_decoder_input_output_embed: bool = _option(False, "share target and output embeddings")
     no_token_positional_embeddings: bool = _option(False, "do not add sinusoidal positions")
     layernorm_embedding: bool = _option(False, "layer norm on the embeddings")
-    max_source_positions: int = _option(1024, "longest source, in tokens (default: 1024)")
-    max_target_positions: int = _option(1024, "longest target, in tokens (default: 1024)")
+    max_source_positions: int = ranged(1024, "longest source, in tokens (default: 1024)", _POSITIONS)
+    max_target_positions: int = ranged(1024, "longest target, in tokens (default: 1024)", _POSITIONS)
     checkpoint_activations: bool = _option(
         False, "recompute each layer in the backward pass: less memory, more time"
     )
@@ -81,11 +84,11 @@ class MosTransformerConfig(NetworkConfig):
         "how experts are mixed: shared (one expert: plain weight sharing), global (one mix for the whole "
         "network), layer (layer-wise MoS), neuron (neuron-wise MoS) (default: neuron)",
     )
-    num_experts: int = _option(
-        2, "experts of every feed-forward weight, mixed for each architecture (default: 2)"
+    num_experts: int = ranged(
+        2, "experts of every feed-forward weight, mixed for each architecture (default: 2)", Range(int, 1, 1000)
     )
-    router_hidden_dim: int = _option(128, "hidden width of the routers (default: 128)")
-    router_dropout: float = _option(0.1, "dropout probability inside the routers (default: 0.1)")
+    router_hidden_dim: int = ranged(128, "hidden width of the routers (default: 128)", Range(int, 1, 65_536))
+    router_dropout: float = ranged(0.1, "dropout probability inside the routers (default: 0.1)", PROBABILITY)
     arch_encoding: ChoiceEnum(list(ENCODINGS)) = _option(
         "mean", "input of the routers: mean (means over layers) or full (every layer) (default: mean)"
     )

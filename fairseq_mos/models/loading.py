@@ -53,13 +53,7 @@ def load_dictionary(
     Raises:
         UserError: it is missing or damaged, or has another number of entries than the embedding.
     """
-    try:
-        dictionary = Dictionary.load(str(file))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    except Exception as error:  # fairseq raises bare ones
-        reason = " ".join(str(error).split())
-        raise UserError(f"{file} is damaged, expected lines of word and count: {reason[:160]}") from error
+    dictionary = Dictionary.load(str(file))
     if task is not None and task.get("_name") == "translation_multi_simple_epoch":
         _add_languages(dictionary, task)
     rows = len(dictionary) if weights is None else len(weights[name])

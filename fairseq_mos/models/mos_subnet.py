@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from fairseq.models import FairseqEncoderDecoderModel, register_model
+from fairseq.models import register_model
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
+from fairseq_mos.fields import check_fields
 from fairseq_mos.models.config import MosSubnetConfig, refuse_unsupported
-from fairseq_mos.models.network import build_stacks, embed_in_config
+from fairseq_mos.models.network import TranslationModel, build_stacks, embed_in_config
 from fairseq_mos.modules.leaves import DenseLeaves
 
 
 @register_model("mos_subnet", dataclass=MosSubnetConfig)
-class MosSubnet(FairseqEncoderDecoderModel):
+class MosSubnet(TranslationModel):
     """A Transformer with its own sizes in every layer, without any elastic code.
 
     It trains, retrains and generates under fairseq's stock `translation` task. A new one takes its
@@ -27,22 +28,23 @@ class MosSubnet(FairseqEncoderDecoderModel):
     def __init__(self, encoder, decoder, architecture: Architecture):
         super().__init__(encoder, decoder)
         self.architecture = architecture
-        self.supports_align_args = True
 
     @classmethod
     def build_model(cls, cfg, task):
         """Builds the subnet that `cfg` describes.
 
         Raises:
-            UserError: no architecture, a malformed one, or contradicting flags.
+            UserError: no architecture, a malformed one, contradicting flags or a number out of range.
         """
+        check_fields(cfg, MosSubnetConfig)
         source = cfg.architecture_definition or cfg.subnet
         if not source:
             raise UserError("mos_subnet needs an architecture: give --subnet FILE")
         architecture = Architecture.load(source)
         refuse_unsupported(cfg, architecture, cfg.subnet or "the checkpoint's architecture")
         embed_in_config(cfg, "model", architecture_definition=architecture.to_json())
-        return cls.from_dictionaries(cfg, task.source_dictionary, task.target_dictionary, architecture)
+        model = cls.from_dictionaries(cfg, task.source_dictionary, task.target_dictionary, architecture)
+        return model.for_task(task)
 
     @classmethod
     def from_dictionaries(cls, cfg, source_dictionary, target_dictionary, architecture) -> MosSubnet:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
+from fairseq.models import register_model, register_model_architecture
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.encoding import encode, encoding_dim
 from fairseq_mos.errors import UserError
+from fairseq_mos.fields import check_fields
 from fairseq_mos.models.config import MosTransformerConfig, refuse_unsupported
 from fairseq_mos.models.mos_subnet import MosSubnet
-from fairseq_mos.models.network import build_stacks, embed_in_config
+from fairseq_mos.models.network import TranslationModel, build_stacks, embed_in_config
 from fairseq_mos.modules.activation import activate, collapse, scale_dropout
 from fairseq_mos.modules.leaves import ElasticLeaves
 
 
 @register_model("mos_transformer", dataclass=MosTransformerConfig)
-class MosTransformer(FairseqEncoderDecoderModel):
+class MosTransformer(TranslationModel):
     """Mixture-of-Supernets (MoS) for translation.
 
     One architecture is active at a time; the largest after building.
@@ -34,7 +35,6 @@ class MosTransformer(FairseqEncoderDecoderModel):
         super().__init__(encoder, decoder)
         self.cfg = cfg
         self.space = space
-        self.supports_align_args = True
         # Resuming with an edited search space would slice the weights wrongly and silently.
         # fairseq's EMA averages all tensors but those with "version" in their name, and fails on integers.
         self.register_buffer("search_space_version", torch.tensor(int(space.digest()[:8], 16)))
@@ -46,8 +46,9 @@ class MosTransformer(FairseqEncoderDecoderModel):
         """Builds the supernet that `cfg` describes.
 
         Raises:
-            UserError: no or a malformed search space, or contradicting flags.
+            UserError: no or a malformed search space, contradicting flags or a number out of range.
         """
+        check_fields(cfg, MosTransformerConfig)
         source = cfg.search_space_definition or cfg.search_space
         if not source:
             raise UserError("mos_transformer needs a search space: give --search-space NAME or FILE")
@@ -64,7 +65,8 @@ class MosTransformer(FairseqEncoderDecoderModel):
             str(cfg.expert_init),
         )
         stacks = build_stacks(cfg, task.source_dictionary, task.target_dictionary, largest, leaves)
-        return cls(cfg, *stacks, space)
+        model = cls(cfg, *stacks, space)
+        return model.for_task(task)
 
     def activate(self, architecture: Architecture, encoding: Sequence[float] | None = None) -> None:
         """Makes `architecture` the active one, for all that follows.

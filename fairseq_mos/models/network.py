@@ -1,9 +1,11 @@
-"""Builds the one network from an architecture, a kind of leaves and the model's options."""
+"""The one network as a fairseq model, built from an architecture, a kind of leaves and the model's options."""
 
 from __future__ import annotations
 
 from fairseq.data import Dictionary
+from fairseq.models import FairseqEncoderDecoderModel
 from omegaconf import DictConfig, open_dict
+from torch import Tensor
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
@@ -12,6 +14,39 @@ from fairseq_mos.modules.decoder import Decoder
 from fairseq_mos.modules.encoder import Encoder
 from fairseq_mos.modules.layers import LayerOptions
 from fairseq_mos.modules.leaves import DenseLeaves
+
+
+class TranslationModel(FairseqEncoderDecoderModel):
+    """What supernets and subnets have in common: fairseq's interface of a Transformer."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder):
+        super().__init__(encoder, decoder)
+        self.supports_align_args = True
+
+    def for_task(self, task):
+        """Returns itself, ready for the task's criterion: batches with word alignments need the attention."""
+        self.decoder.attention_in_training = bool(getattr(getattr(task, "cfg", None), "load_alignments", False))
+        return self
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor | None,
+        prev_output_tokens: Tensor,
+        return_all_hiddens: bool = False,
+        features_only: bool = False,
+        alignment_layer: int | None = None,
+        alignment_heads: int | None = None,
+    ) -> tuple[Tensor, dict]:
+        """Predicts every target token; see :meth:`Decoder.forward` for arguments and result."""
+        encoder_out = self.encoder(src_tokens, src_lengths, return_all_hiddens)
+        return self.decoder(
+            prev_output_tokens,
+            encoder_out,
+            features_only=features_only,
+            alignment_layer=alignment_layer,
+            alignment_heads=alignment_heads,
+        )
 
 
 def build_stacks(

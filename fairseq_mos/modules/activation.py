@@ -83,9 +83,8 @@ def scale_dropout(encoder: Encoder, decoder: Decoder, dropout: float, super_dims
         super_dims: super embed widths of encoder and decoder.
     """
     for stack, super_dim in zip((encoder, decoder), super_dims):
-        stack.dropout = dropout * stack.embed_dim / super_dim
-        for layer in stack.layers:
-            layer.dropout = stack.dropout
+        for part in (stack, *stack.layers):
+            part.dropout_module.p = dropout * stack.embed_dim / super_dim
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from fairseq.incremental_decoding_utils import with_incremental_state
+from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,7 +46,7 @@ class Attention(nn.Module):
         self.v_proj = leaves.linear(memory_dim, qkv_dim, fan_out=3 * qkv_dim)
         self.out_proj = leaves.linear(qkv_dim, embed_dim)
         self.num_heads = num_heads
-        self.dropout = dropout
+        self.dropout_module = FairseqDropout(dropout, module_name="MultiheadAttention")
         self.static_memory = static_memory
 
     def forward(
@@ -73,12 +74,13 @@ class Attention(nn.Module):
         """
         q = self._heads(self.q_proj(query_TBC))
         k, v = self._keys_and_values(memory_SBC, incremental_state)
-        dropout = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
             weights = self._weights(q, k, mask, causal)
-            out = torch.matmul(F.dropout(weights, dropout, self.training), v)
+            out = torch.matmul(self.dropout_module(weights), v)
         else:
+            drops = self.training or self.dropout_module.apply_during_inference
+            dropout = self.dropout_module.p if drops else 0.0
             out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
         out_TBC = out.permute(2, 0, 1, 3).flatten(2)
         return self.out_proj(out_TBC), weights

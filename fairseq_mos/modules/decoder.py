@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from fairseq.models import FairseqIncrementalDecoder
+from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -77,11 +78,13 @@ class Decoder(FairseqIncrementalDecoder):
         if not share_output:
             self.output_projection = leaves.linear(sizes.embed_dim, len(dictionary), bias=False)
             nn.init.normal_(self.output_projection.weight, std=sizes.embed_dim**-0.5)
-        self.dropout = options.dropout
+        self.dropout_module = FairseqDropout(options.dropout, module_name="TransformerDecoder")
         self.max_target_positions = max_positions
         self.checkpoint_activations = checkpoint_activations
         self.embed_dim = sizes.embed_dim
         self.active_layers = sizes.layers
+        # Set by models whose task trains with alignments; otherwise the fused attention is faster.
+        self.attention_in_training = False
 
     def forward(
         self,
@@ -103,7 +106,8 @@ class Decoder(FairseqIncrementalDecoder):
             incremental_state: fairseq's decoding cache.
             features_only: return features instead of scores over the vocabulary.
             full_context_alignment: no causal mask.
-            alignment_layer: layer whose attention is returned; by default the last one, outside training.
+            alignment_layer: layer whose attention is returned; by default the last one, in training only if
+                `attention_in_training`.
             alignment_heads: average over this many heads only.
             src_lengths: not needed; part of fairseq's interface.
             return_all_hiddens: not needed; part of fairseq's interface.
@@ -142,7 +146,7 @@ class Decoder(FairseqIncrementalDecoder):
         if incremental_state is None:
             self_mask, causal = self._self_mask(prev_output_tokens, full_context_alignment)
 
-        if alignment_layer is None and not self.training:
+        if alignment_layer is None and (self.attention_in_training or not self.training):
             alignment_layer = self.active_layers - 1
         attn = None
         states = [x_TBC]
@@ -168,7 +172,7 @@ class Decoder(FairseqIncrementalDecoder):
             x = x + self.embed_positions(tokens, self.embed_dim, x, newest_only)
         if self.layernorm_embedding is not None:
             x = self.layernorm_embedding(x)
-        return F.dropout(x, self.dropout, self.training)
+        return self.dropout_module(x)
 
     def _self_mask(self, tokens: Tensor, full_context: bool) -> tuple[Tensor | None, bool]:
         """Returns the mask of the self-attention and whether it is simply causal.

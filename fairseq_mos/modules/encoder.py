@@ -6,8 +6,8 @@ import math
 
 import torch
 from fairseq.models import FairseqEncoder
+from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from fairseq_mos.arch import Architecture, memory_states
@@ -54,7 +54,7 @@ class Encoder(FairseqEncoder):
             for ffn_dim, heads in zip(sizes.ffn_dims, sizes.self_attention_heads)
         )
         self.layer_norm = leaves.layer_norm(sizes.embed_dim) if options.normalize_before else None
-        self.dropout = options.dropout
+        self.dropout_module = FairseqDropout(options.dropout, module_name="TransformerEncoder")
         self.max_source_positions = max_positions
         self.checkpoint_activations = checkpoint_activations
         self.embed_dim = sizes.embed_dim
@@ -118,7 +118,7 @@ class Encoder(FairseqEncoder):
             x = embedding + self.embed_positions(tokens, self.embed_dim, embedding)
         if self.layernorm_embedding is not None:
             x = self.layernorm_embedding(x)
-        return F.dropout(x, self.dropout, self.training), embedding
+        return self.dropout_module(x), embedding
 
     def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
         """Picks sentences of the output of :meth:`forward` in `new_order`."""

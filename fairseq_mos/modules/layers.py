@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from fairseq import utils
+from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fairseq_mos.modules.attention import Attention, State
 from fairseq_mos.modules.leaves import DenseLeaves
@@ -42,8 +42,10 @@ class _Layer(nn.Module):
         self.routing = leaves.routing(embed_dim, ffn_dim)
         self.final_layer_norm = leaves.layer_norm(embed_dim)
         self.activation_fn = utils.get_activation_fn(options.activation_fn)
-        self.activation_dropout = options.activation_dropout
-        self.dropout = options.dropout
+        # The names of fairseq's own layers, which --retain-dropout-modules knows.
+        name = f"Transformer{type(self).__name__}"
+        self.activation_dropout_module = FairseqDropout(options.activation_dropout, module_name=name)
+        self.dropout_module = FairseqDropout(options.dropout, module_name=name)
         self.normalize_before = options.normalize_before
 
     def mixes(self) -> tuple[tuple, tuple]:
@@ -56,8 +58,7 @@ class _Layer(nn.Module):
     def feed_forward(self, x_TBC: Tensor) -> Tensor:
         mix1, mix2 = self.mixes()
         x_TBF = self.activation_fn(self.fc1(x_TBC, *mix1))
-        x_TBF = F.dropout(x_TBF, self.activation_dropout, self.training)
-        return self.fc2(x_TBF, *mix2)
+        return self.fc2(self.activation_dropout_module(x_TBF), *mix2)
 
     def before(self, norm: nn.Module, x: Tensor) -> Tensor:
         """What a sublayer reads: normalised in pre-norm."""
@@ -65,7 +66,7 @@ class _Layer(nn.Module):
 
     def after(self, norm: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
         """Adds a sublayer's output to its input: normalised in post-norm."""
-        x = residual + F.dropout(x, self.dropout, self.training)
+        x = residual + self.dropout_module(x)
         return x if self.normalize_before else norm(x)
 
 

@@ -63,8 +63,6 @@ class ElasticLeaves(DenseLeaves):
     ):
         if routing not in ROUTINGS:
             raise UserError(f"--routing {routing!r} is unknown; allowed: {', '.join(ROUTINGS)}")
-        if num_experts < 1:
-            raise UserError(f"--num-experts {num_experts} is not allowed; it must be 1 or more")
         self.routing_class = ROUTINGS[routing] if num_experts > 1 else None
         self.num_experts = num_experts if self.routing_class else 1
         self.router = (encoding_dim, router_hidden_dim, router_dropout)

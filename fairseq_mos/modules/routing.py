@@ -32,6 +32,7 @@ class Router(nn.Module):
     def forward(self, encoding: Tensor, rows: int | None = None) -> Tensor:
         """Returns the first `rows` logits (all by default) for encoding (e)."""
         hidden = F.relu(self.hidden(encoding.to(self.hidden.weight.dtype)))
+        # In training alone: --retain-dropout is about tokens, and a subnet's mixes are fixed.
         hidden = F.dropout(hidden, self.dropout, self.training)
         return F.linear(hidden, self.output.weight[:rows], self.output.bias[:rows])
 

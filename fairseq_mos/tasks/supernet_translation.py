@@ -4,25 +4,36 @@ No postponed annotations here: fairseq reads the field types at run time.
 """
 
 import logging
+import math
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import Optional
 
 import torch
 from fairseq.dataclass import ChoiceEnum
+from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import II, DictConfig, open_dict
 
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
+from fairseq_mos.fields import check_fields, ranged
 from fairseq_mos.models.network import embed_in_config, root_config
+from fairseq_mos.ranges import Range
 from fairseq_mos.sampling.strategies import STRATEGIES, Sampled, architectures_of_update, representatives
 
 logger = logging.getLogger(__name__)
 
 # The others reduce gradients once per backward pass, and an update of ours has several.
 _DDP_BACKENDS = ("legacy_ddp", "no_c10d")
+
+# Of a batch, whatever the architecture.
+_SIZES = ("ntokens", "nsentences", "sample_size")
+
+# What is logged of each architecture, with the size that it is divided by.
+_ROLE_LOSSES = {"loss": "sample_size", "nll_loss": "ntokens"}
 
 
 @dataclass
@@ -36,10 +47,9 @@ class SupernetTranslationConfig(TranslationConfig):
             "uniform (random ones alone)"
         },
     )
-    num_random_archs: int = field(default=1, metadata={"help": "random architectures per update"})
-    num_valid_archs: int = field(
-        default=2,
-        metadata={"help": "fixed random architectures validated beside the largest and the smallest"},
+    num_random_archs: int = ranged(1, "random architectures per update", Range(int, 0, 1000))
+    num_valid_archs: int = ranged(
+        2, "fixed random architectures validated beside the largest and the smallest", Range(int, 0, 1000)
     )
     architecture: Optional[str] = field(
         default=None,
@@ -62,12 +72,12 @@ class SupernetTranslation(TranslationTask):
 
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
-        if cfg.num_random_archs < 0 or (cfg.num_random_archs == 0 and cfg.arch_sampling == "uniform"):
-            raise UserError(f"--num-random-archs {cfg.num_random_archs} leaves no architecture to train")
-        if cfg.num_valid_archs < 0:
-            raise UserError(f"--num-valid-archs {cfg.num_valid_archs} is not allowed; it must be 0 or more")
+        check_fields(cfg, SupernetTranslationConfig)
+        if cfg.num_random_archs == 0 and cfg.arch_sampling == "uniform":
+            raise UserError("--num-random-archs 0 leaves no architecture to train")
         self.pinned = None
         self._sampled: tuple[int, list[Sampled]] | None = None
+        self._roles: set[str] = set()
 
     def build_model(self, cfg, from_checkpoint=False):
         """Builds the model and activates the pinned architecture, if there is one.
@@ -144,7 +154,7 @@ class SupernetTranslation(TranslationTask):
             steps.append((role, *step))
         _complete_gradients(model, earlier)
         loss = sum(loss.detach() for _, loss, _, _ in steps)
-        return loss, sum(size for _, _, size, _ in steps), _merge([(role, log) for role, _, _, log in steps])
+        return loss, sum(size for _, _, size, _ in steps), self._merge([(role, log) for role, _, _, log in steps])
 
     def valid_step(self, sample, model, criterion):
         """Measures the representative architectures (or the pinned one); BLEU on the first of them alone."""
@@ -162,19 +172,31 @@ class SupernetTranslation(TranslationTask):
             else:
                 _, _, log = FairseqTask.valid_step(self, sample, model, criterion)
             logs.append((role, log))
-        return loss, sample_size, {**_merge(logs), **bleu}
+        return loss, sample_size, {**self._merge(logs), **bleu}
+
+    def _merge(self, logs: list[tuple[str, dict]]) -> dict:
+        """Merges logging outputs on one batch: means over architectures, and each role's losses."""
+        merged = dict(logs[0][1])
+        for name in merged:
+            if name not in _SIZES and all(_is_number(log.get(name)) for _, log in logs):
+                merged[name] = sum(log[name] for _, log in logs) / len(logs)
+        for role, log in logs:
+            self._roles.add(role)
+            merged.update({f"{role}_{name}": log[name] for name in _ROLE_LOSSES if name in log})
+        return merged
+
+    def reduce_metrics(self, logging_outputs, criterion):
+        """Logs what the criterion does and, per role, `ROLE_loss` and `ROLE_nll_loss` (base 2)."""
+        super().reduce_metrics(logging_outputs, criterion)
+        for role, (loss, size) in product(sorted(self._roles), _ROLE_LOSSES.items()):
+            name = f"{role}_{loss}"
+            if any(name in log for log in logging_outputs):
+                total, count = (sum(log.get(key, 0) for log in logging_outputs) for key in (name, size))
+                metrics.log_scalar(name, total / count / math.log(2), count, priority=900, round=3)
 
 
-def _merge(logs: list[tuple[str, dict]]) -> dict:
-    """Merges logging outputs on one batch: means over architectures, and each role's losses."""
-    merged = dict(logs[0][1])
-    for name in ("loss", "nll_loss", "n_correct", "total"):
-        if name in merged:
-            merged[name] = sum(log[name] for _, log in logs) / len(logs)
-    for role, log in logs:
-        merged[f"{role}_loss"] = log["loss"]
-        merged[f"{role}_nll_loss"] = log["nll_loss"]
-    return merged
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) or (torch.is_tensor(value) and value.numel() == 1)
 
 
 def _set_gradients_aside(model) -> list[Optional[torch.Tensor]]:

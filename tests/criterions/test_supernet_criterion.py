@@ -44,5 +44,5 @@ def test_distillation_is_the_mixed_loss(weight):
 
 
 def test_weight_outside_its_range():
-    with pytest.raises(UserError, match="--inplace-distillation 1.5 is not allowed; it goes from 0 to 1"):
+    with pytest.raises(UserError, match="--inplace-distillation is 1.5, allowed: 0 to 1"):
         SupernetLabelSmoothedCrossEntropy(_task(), False, 0.1, inplace_distillation=1.5)

@@ -18,7 +18,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
-from pipeline import building, layout, systems, table, text, training, vocabulary  # noqa: E402
+from pipeline import building, layout, systems, table, text, training, vocabulary, work  # noqa: E402
 from pipeline.arguments import LEAST_SAMPLES, parse  # noqa: E402
 from pipeline.config import MULTI30K, QUICKSTART, PipelineError  # noqa: E402
 from pipeline.picture import Point, draw, pareto_front  # noqa: E402
@@ -219,7 +219,7 @@ def test_steps_are_skipped_redone_or_continued(tmp_path, capsys):
 
         with work.stage("make it", "1 min"):
             work.step("make", {"seed": seed}, [output], action, continues)
-        work._lock.close()
+        work.lock.close()
         return work.token("make")
 
     with pytest.raises(KeyboardInterrupt):
@@ -240,11 +240,12 @@ def test_steps_are_skipped_redone_or_continued(tmp_path, capsys):
     assert calls[4:] == [(3, False), (3, False)]
 
 
-def test_two_runs_do_not_share_a_folder(tmp_path):
+def test_two_runs_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "_PATIENCE", 0)
     first = Work(tmp_path, 1)
     with pytest.raises(PipelineError, match="another run uses"):
         Work(tmp_path, 1)
-    first._lock.close()
+    first.lock.close()
 
 
 def test_a_step_without_its_output_fails(tmp_path):
@@ -340,7 +341,7 @@ def test_corpus_to_trained_supernet_and_again(corpus, tmp_path, capsys):
                 stage(run)
         with run.work.stage("train"):
             building.train(run, "supernet")
-        run.work._lock.close()
+        run.work.lock.close()
         return run
 
     first = build()
@@ -389,7 +390,7 @@ class Commands:
         self.called: list[str] = []
         self.spoil: dict[str, str] = {}
 
-    def __call__(self, module, arguments, log, threads, on_line=lambda line: None, stdout=None):
+    def __call__(self, module, arguments, log, threads, on_line=lambda line: None, stdout=None, held=()):
         def value(flag):
             return Path(arguments[arguments.index(flag) + 1])
 
@@ -437,7 +438,7 @@ def commands(corpus, monkeypatch) -> Commands:
 
 def run_all(corpus: Path, tmp_path: Path, *more: str):
     run = run_stages(QUICKSTART, parse(QUICKSTART, flags(corpus, tmp_path / "work", *more)))
-    run.work._lock.close()
+    run.work.lock.close()
     return run
 
 

@@ -7,7 +7,6 @@ import random
 
 import pytest
 import torch
-from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from fairseq.sequence_generator import SequenceGenerator
 from torch.nn import functional as F
 
@@ -16,6 +15,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.modules.elastic import Elastic
 from fairseq_mos.modules.routing import ROUTINGS
 from tests import toy
+from tests.stock import stock_twin
 
 SEPARATE = {"share_all_embeddings": False}
 OPTIONS = [
@@ -145,18 +145,6 @@ def test_global_routing_has_one_mix_and_one_router():
     assert len({n.rsplit(".", 2)[0] for n in model.state_dict() if ".router." in n}) == 1
 
 
-def _stock(dims, heads, layers, ffn, **options):
-    cfg = TransformerConfig()
-    for side, embed in zip((cfg.encoder, cfg.decoder), dims):
-        side.embed_dim, side.attention_heads, side.layers, side.ffn_embed_dim = embed, heads, layers, ffn
-    cfg.decoder.input_dim = cfg.decoder.output_dim = dims[1]
-    cfg.encoder.normalize_before = cfg.decoder.normalize_before = options.get("prenorm", False)
-    cfg.share_all_embeddings = options.get("share", True)
-    cfg.dropout = 0.0
-    cfg.max_source_positions = cfg.max_target_positions = 64
-    return TransformerModelBase.build_model(cfg, toy.task()).eval()
-
-
 @pytest.mark.parametrize("prenorm", [False, True])
 @pytest.mark.parametrize("share", [False, True])
 def test_logits_of_stock_fairseq_with_copied_weights(prenorm, share):
@@ -189,12 +177,7 @@ def test_logits_of_stock_fairseq_with_copied_weights(prenorm, share):
             }
         )
         subnet = model.extract(architecture)
-        stock = _stock((dim, dim), heads, layers, ffn, prenorm=prenorm, share=share)
-        missing, unexpected = torch.nn.Module.load_state_dict(stock, subnet.state_dict(), strict=False)
-        assert not unexpected
-        assert all(n.endswith("version") or "_float_tensor" in n or "output_projection" in n for n in missing)
-        if share:
-            stock.decoder.output_projection.weight = stock.decoder.embed_tokens.weight
+        stock = stock_twin(subnet, prenorm=prenorm, share=share)
         sample = toy.batch()
         real = sample["target"].ne(1)
         with torch.no_grad():
@@ -307,11 +290,11 @@ def test_no_parameter_is_called_expert():
 def test_dropout_scales_with_the_active_width():
     model = toy.supernet("shared", dropout=0.4)
     model.activate(model.space.smallest())
-    assert model.encoder.dropout == pytest.approx(0.4 * 24 / 32)
-    assert model.decoder.layers[0].dropout == pytest.approx(0.4 * 24 / 32)
+    assert model.encoder.dropout_module.p == pytest.approx(0.4 * 24 / 32)
+    assert model.decoder.layers[0].dropout_module.p == pytest.approx(0.4 * 24 / 32)
     model = toy.supernet("shared", dropout=0.4, no_dropout_scaling=True)
     model.activate(model.space.smallest())
-    assert model.encoder.dropout == 0.4 and model.encoder.layers[0].dropout == 0.4
+    assert model.encoder.dropout_module.p == model.encoder.layers[0].dropout_module.p == 0.4
 
 
 def test_positions_are_computed_for_the_active_width():

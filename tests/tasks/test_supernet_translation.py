@@ -236,7 +236,7 @@ def test_hydra_train(trained):
         (["--architecture", "foreign.yaml"], "foreign.yaml"),
         (["--architecture", "random:x"], "random:x"),
         (["--num-random-archs", "0", "--arch-sampling", "uniform"], "--num-random-archs 0"),
-        (["--inplace-distillation", "2"], "--inplace-distillation 2"),
+        (["--inplace-distillation", "2"], "--inplace-distillation is 2"),
         (["--inplace-distillation", "1", "--arch-sampling", "uniform"], "needs --arch-sampling sandwich"),
         (["--encoder-layerdrop", "0.1"], "--encoder-layerdrop is not supported"),
     ],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.logging import metrics
 
 from fairseq_mos.criterions.supernet_label_smoothed_cross_entropy import SupernetLabelSmoothedCrossEntropy
 from fairseq_mos.tasks.supernet_translation import SupernetTranslation, SupernetTranslationConfig
@@ -79,3 +82,22 @@ def test_validation_averages_the_representatives(task):
     assert sample_size == sample["ntokens"] and log["nsentences"] == 4
     torch.testing.assert_close(log["loss"], sum(log[f"{role}_loss"] for role in roles) / 4)
     assert len({log[f"{role}_loss"].item() for role in roles}) == 4
+
+
+@pytest.mark.parametrize("criterion_name", ["cross_entropy", "supernet_label_smoothed_cross_entropy"])
+def test_every_criterion_logs_each_role(task, criterion_name):
+    """cross_entropy logs no nll_loss."""
+    model, sample = toy.supernet(), toy.batch()
+    criterion = CRITERION_REGISTRY[criterion_name]
+    criterion = criterion(task, False) if criterion_name == "cross_entropy" else criterion(task, False, 0.1)
+    optimizer = SimpleNamespace(backward=lambda loss: loss.backward())
+    logs = [task.train_step(sample, model, criterion, optimizer, update)[2] for update in (0, 1)]
+    _, _, valid = task.valid_step(sample, model, criterion)
+    assert (valid["loss"] - valid["largest_loss"]).abs() > 1e-3
+    with metrics.aggregate(new_root=True) as found:
+        task.reduce_metrics(logs, criterion)
+    values = found.get_smoothed_values()
+    for role in ("largest", "smallest", "random"):
+        loss = sum(log[f"{role}_loss"].item() for log in logs) / (2 * sample["ntokens"]) / math.log(2)
+        assert values[f"{role}_loss"] == pytest.approx(loss, abs=1e-3)
+        assert (f"{role}_nll_loss" in values) == (criterion_name != "cross_entropy")
