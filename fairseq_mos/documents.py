@@ -82,7 +82,7 @@ def read_bytes(path: str | os.PathLike, what: str, limit: int = MAX_JSON_BYTES) 
     raise UserError(f"{path}: cannot read the {what}: {wrong}")
 
 
-def read_json(path: str | os.PathLike, what: str, kind: type[T] = dict, remedy: str = "") -> T:
+def read_json(path: str | os.PathLike, what: str, kind: type[T] = dict, remedy: str = "", nan: bool = False) -> T:
     """Reads a JSON file of one value.
 
     Args:
@@ -90,25 +90,27 @@ def read_json(path: str | os.PathLike, what: str, kind: type[T] = dict, remedy: 
         what: what is expected, for the messages.
         kind: type that the value has to have: a builtin one, `dict[str, float]`, a `msgspec.Struct` ...
         remedy: what to do about a wrong value, added to the message.
+        nan: see :func:`parse_json`.
 
     Raises:
         UserError: names the file and, where there is one, the field.
     """
     content = read_bytes(path, what)
     try:
-        data = parse_json(content, f"{path}", what)
+        data = parse_json(content, f"{path}", what, nan)
     except UserError as error:
         raise UserError(f"{error}; {remedy}" if remedy else str(error)) from None
     return convert(data, kind, f"{path}", remedy)
 
 
-def parse_json(content: bytes | str, source: str, what: str = "JSON") -> Any:
+def parse_json(content: bytes | str, source: str, what: str = "JSON", nan: bool = False) -> Any:
     """Parses one JSON value.
 
     Args:
         content: the text.
         source: what to call it in messages.
         what: what is expected, for the messages.
+        nan: take NaN and Infinity, which are no JSON but which Python writes, for null.
 
     Raises:
         UserError: malformed, a key that stands twice, a number that is not finite or has too many digits, nesting
@@ -122,7 +124,7 @@ def parse_json(content: bytes | str, source: str, what: str = "JSON") -> Any:
             object_pairs_hook=_no_duplicates,
             parse_int=_integer,
             parse_float=_real,
-            parse_constant=_constant,
+            parse_constant=_null if nan else _constant,
         )
     except UnicodeDecodeError:
         raise UserError(f"{source}: malformed {what}: not UTF-8 text") from None
@@ -235,6 +237,10 @@ def _real(digits: str) -> float:
 
 def _constant(name: str) -> float:
     raise FieldError(f"malformed JSON: {name} is no number")
+
+
+def _null(name: str) -> None:
+    return None
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> dict:

@@ -38,4 +38,5 @@ def test_nothing_in_the_package_asks_pathlib():
     allowed = {"arch/shipped.py", "metrics/neural_script.py", "archives.py", "report/discover.py"}
     allowed |= {"files.py", "paths.py", "documents.py"}
     found = {str(file.relative_to(package)) for file in package.rglob("*.py") if asking.search(file.read_text("utf-8"))}
-    assert found - allowed == set()
+    # compat asks as fairseq does, of folders that fairseq reads next.
+    assert {name for name in found - allowed if not name.startswith("compat/")} == set()

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     latency.add_argument("--latency-predictor", metavar="FILE", help="what fairseq-mos fit-latency wrote")
     latency.add_argument(
         "--threads",
-        type=int,
+        type=ranges.THREADS,
         help="CPU threads that latency is meant for (default: as many as torch uses); a predictor for another number "
         "is refused",
     )

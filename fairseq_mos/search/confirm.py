@@ -10,8 +10,10 @@ from pathlib import Path
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.cost.milliseconds import milliseconds
+from fairseq_mos.documents import json_lines, read_bytes
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
+from fairseq_mos.paths import exists
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.constraints import Constraint
 
@@ -156,20 +158,19 @@ def _next(
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:
-    if not path.exists():
+    if not exists(path):
         return {}
+    remedy = "remove it to measure again"
     try:
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        # Written whole: a last line that does not end is no line that was cut short.
+        rows = json_lines(read_bytes(path, "measurements").rstrip(b"\n") + b"\n", path)
         if any("latency_ms" in row and "clocked_ms" not in row for row in rows):
-            raise UserError(
-                f"{path} holds latencies of an earlier version, which compared them with no reference: remove it to "
-                "measure again"
-            )
-        return {row["digest"]: {name: milliseconds(name, row[name]) for name in _FIELDS} for row in rows}
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}), expected latencies: remove it to measure again") from None
+            raise UserError(f"{path} holds latencies of an earlier version, which compared them with no reference")
+        return {str(row["digest"]): {name: milliseconds(name, row[name]) for name in _FIELDS} for row in rows}
+    except UserError as error:
+        raise UserError(f"{error}: {remedy}") from None
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}), expected latencies: {remedy}") from None
 
 
 def _write(path: Path, known: Mapping[str, Mapping[str, float]]) -> None:

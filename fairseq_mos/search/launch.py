@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--distributed-timeout",
-        type=float,
+        type=ranges.MINUTES,
         default=MEETING,
         metavar="MINUTES",
         help="how long the processes wait until all of them have started",

@@ -157,7 +157,7 @@ def test_a_latency_that_is_none_is_refused(ranked, tmp_path, change):
     path.write_text(json.dumps({"digest": "a", **values(9.0)}) + "\n")
     assert run(ranked, lambda arch: values(8.0), path)[0].holds
     path.write_text(json.dumps({"digest": "a", **values(9.0), "latency_ms": change}) + "\n")
-    with pytest.raises(UserError, match=r"measured.jsonl is damaged \(latency_ms is .* expected 1e-06 to 1e\+09 mill"):
+    with pytest.raises(UserError, match=r"measured.jsonl.* is damaged.*(latency_ms is .* expected 1e-06 to 1e\+09 mill|is no number)"):
         run(ranked, lambda arch: {}, path)
 
 
@@ -165,7 +165,7 @@ def test_a_damaged_file_is_named(ranked, tmp_path):
     path = tmp_path / "measured.jsonl"
     for content in ("[]\n", "{\n", '{"digest": "a"}\n', json.dumps(values(9.0)) + "\n"):
         path.write_text(content)
-        with pytest.raises(UserError, match="measured.jsonl is damaged"):
+        with pytest.raises(UserError, match="measured.jsonl.* is damaged"):
             run(ranked, lambda arch: {}, path)
 
 
