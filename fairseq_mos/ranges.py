@@ -101,4 +101,4 @@ RANK = Range(int, 0, 65_535)
 UPDATES = Range(int, 0, 2**62)
 RESAMPLES = Range(int, 0, 1_000_000)
 """Of a bootstrap; 0: none."""
-CHECKPOINTS = Range(int, 1, 1_000_000)
+COUNT = Range(int, 1, 1_000_000_000)

@@ -42,12 +42,14 @@ LARGEST_MS = 24.0
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
+    from fairseq_mos import ranges
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, help="folder to write; given again, it is continued")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the models (default: 1)")
-    parser.add_argument("--repetitions", type=int, default=10, help="confirmations of each kind (default: 10)")
-    parser.add_argument("--samples", type=int, default=40, help="architectures of the data set (default: 40)")
-    parser.add_argument("--runs", type=int, default=100, help="timed runs of a confirmation (default: 100)")
+    parser.add_argument("--threads", type=ranges.THREADS, default=1, help="CPU threads of the models (default: 1)")
+    parser.add_argument("--repetitions", type=ranges.COUNT, default=10, help="confirmations of each kind (default: 10)")
+    parser.add_argument("--samples", type=ranges.COUNT, default=40, help="architectures of the data set (default: 40)")
+    parser.add_argument("--runs", type=ranges.COUNT, default=100, help="timed runs of a confirmation (default: 100)")
     return parser.parse_args()
 
 

@@ -15,10 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, help="checkpoint to write")
     number = parser.add_mutually_exclusive_group()
     number.add_argument(
-        "--num-epoch-checkpoints", type=ranges.CHECKPOINTS, help="the last N checkpointE.pt of the folder"
+        "--num-epoch-checkpoints", type=ranges.COUNT, help="the last N checkpointE.pt of the folder"
     )
     number.add_argument(
-        "--num-update-checkpoints", type=ranges.CHECKPOINTS, help="the last N checkpoint_E_U.pt of the folder"
+        "--num-update-checkpoints", type=ranges.COUNT, help="the last N checkpoint_E_U.pt of the folder"
     )
     parser.add_argument(
         "--checkpoint-upper-bound", type=ranges.UPDATES, help="ignore epochs (or updates) above this number"
