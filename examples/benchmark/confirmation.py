@@ -122,8 +122,8 @@ def main() -> None:
             note({"place": place, "latency_ms": relative(archs[place])["latency_ms"]})
         slower = sorted(journal.rows[1 : CANDIDATES + 1], key=lambda row: row["latency_ms"])
         candidates = [
-            Evaluation(place, archs[row["place"]], "listed", {"latency_ms": row["latency_ms"], "loss": 3 - 0.03 * place})
-            for place, row in enumerate(slower)
+            Evaluation(index, archs[row["place"]], "listed", {"latency_ms": row["latency_ms"], "loss": 3 - 0.1 * index})
+            for index, row in enumerate(slower)
         ]
         limit = Constraint("latency_ms", "<=", SLACK * slower[-1]["latency_ms"])
         ways = {"by the clock": by_the_clock, "relative": relative}
