@@ -12,7 +12,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import plain_config, save_state
 from fairseq_mos.models.loading import load_state
 from fairseq_mos.paths import listing
-from fairseq_mos.ranges import CHECKPOINTS
+from fairseq_mos.ranges import COUNT
 
 _NAME = re.compile(r"checkpoint(?:(?P<epoch>[0-9]+)|_(?P<during>[0-9]+)_(?P<updates>[0-9]+))(?P<suffix>|[^0-9].*)\.pt")
 
@@ -75,7 +75,7 @@ def last_checkpoints(
     Raises:
         UserError: fewer than `number` exist, or checkpoints of several suffixes.
     """
-    CHECKPOINTS.check("the number of checkpoints to average", number)
+    COUNT.check("the number of checkpoints to average", number)
     by_suffix: dict[str, list[tuple[int, float, Path]]] = {}
     for file in listing(folder):
         match = _NAME.fullmatch(file.name)

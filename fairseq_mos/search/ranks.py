@@ -71,9 +71,10 @@ class Ranks:
                 group = distributed.new_group(timeout=TIMEOUT)
         except (RuntimeError, ValueError, OSError) as error:
             place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
             raise UserError(
                 f"the {size} processes of this search did not meet at {place} within {minutes:g} minutes: start all of "
-                f"them with the same address, or give --distributed-timeout ({str(error).splitlines()[0].rstrip('.')})"
+                f"them with the same address, or give --distributed-timeout ({reason})"
             ) from None
         try:
             yield cls(rank, size, group)

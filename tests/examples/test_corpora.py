@@ -84,7 +84,8 @@ def published(monkeypatch):
     """sacreBLEU's test sets without a network."""
     from fairseq_mos.metrics import testsets
 
-    def of_sacrebleu(name, pair):
+    def of_sacrebleu(name, *languages):
+        pair = "-".join(languages)
         assert name in sacrebleu.utils.get_available_testsets()
         assert pair in sacrebleu.utils.get_langpairs_for_testset(name)
         sides = _sides(7, len(name), pair.split("-"))
