@@ -50,11 +50,14 @@ if __name__ == "__main__":
         license="MIT",
         license_files=["LICENSE"],
         author="the fairseq-mos authors",
-        python_requires=">=3.9",
+        python_requires=">=3.10",
         classifiers=[
             "Intended Audience :: Science/Research",
             "Programming Language :: Python :: 3",
+            "Programming Language :: Python :: 3.10",
             "Programming Language :: Python :: 3.11",
+            "Programming Language :: Python :: 3.12",
+            "Programming Language :: Python :: 3.13",
             "Topic :: Scientific/Engineering :: Artificial Intelligence",
         ],
         packages=[

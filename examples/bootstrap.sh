@@ -8,7 +8,7 @@
 # environment is .venv in the repository. What was installed is remembered in a stamp, so a second
 # call takes well under a second, and an interrupted one goes on where it stopped.
 #
-#   PYTHON=python3.11          the Python that .venv is made with (3.9 to 3.13; tested: 3.11)
+#   PYTHON=python3.11          the Python that .venv is made with (3.10 to 3.13)
 #   MOS_TORCH_INDEX_URL=URL    the package index to take torch from, e.g. that of its CPU builds
 #
 # Messages go to standard error. Exit code 2: one line says what is missing.
@@ -65,8 +65,8 @@ if command -v flock >/dev/null; then
 fi
 
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
-is_supported() { case $1 in 3.9 | 3.10 | 3.11 | 3.12 | 3.13) true ;; *) false ;; esac; }
-supported="Python 3.9 to 3.13 is supported (tested: 3.11)"
+is_supported() { case $1 in 3.10 | 3.11 | 3.12 | 3.13) true ;; *) false ;; esac; }
+supported="Python 3.10 to 3.13 is supported"
 
 # Sets $python, the interpreter that .venv is made with.
 choose_python() {
@@ -79,10 +79,10 @@ choose_python() {
         return
     fi
     # Fairseq for 3.11 and later is another, better tested distribution: prefer it over an older python3.
-    for candidate in python3 python3.11 python3.12 python3.13 python3 python3.10 python3.9; do
+    for candidate in python3 python3.11 python3.12 python3.13 python3 python3.10; do
         if version=$(version_of "$candidate") && is_supported "$version"; then
             case $first$version in
-                yes3.9 | yes3.10) ;;
+                yes3.10) ;;
                 *) python=$candidate && return ;;
             esac
         fi
@@ -262,7 +262,7 @@ if [ -n "$active" ]; then
 fi
 
 case $(version_of "$environment/bin/python") in
-    3.9 | 3.10)
+    3.10)
         fairseq=fairseq
         check_compiler
         # The metadata of its omegaconf is refused by later pips.
@@ -281,7 +281,10 @@ fi
 pip_step "1/3 torch and build tools" install -c "$constraints" torch numpy cython setuptools wheel
 # With CUDA_HOME set, fairseq would also compile CUDA kernels that this project does not use.
 unset CUDA_HOME
-pip_step "2/3 $fairseq (compiled here; the longest step)" install --no-build-isolation -c "$constraints" "$fairseq"
+# The archive of fairseq 0.12.2 lacks sources that its build wants where it finds torch: it is built without.
+isolation=(--no-build-isolation)
+if [ "$fairseq" = fairseq ]; then isolation=(); fi
+pip_step "2/3 $fairseq (compiled here; the longest step)" install ${isolation[@]+"${isolation[@]}"} -c "$constraints" "$fairseq"
 pip_step "3/3 fairseq-mos and the tools of its tests and examples" \
     install --no-build-isolation -c "$constraints" -e '.[dev]'
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import stat
 from typing import Any, TypeVar
 
 import yaml
@@ -68,18 +69,20 @@ def read_bytes(path: str | os.PathLike, what: str, limit: int = MAX_JSON_BYTES) 
         UserError: no such file, not readable, or larger than `limit` bytes.
     """
     try:
-        with open(path, "rb") as stream:
-            content = stream.read(limit + 1)
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+            with open(path, "rb") as stream:
+                return stream.read()
     except OSError as error:
         raise UserError(f"{path}: cannot read the {what}: {error.strerror or error}") from None
     except ValueError as error:  # a null character in the name
         raise UserError(f"{show(os.fspath(path))}: cannot read the {what}: {error}") from None
-    if len(content) > limit:
-        raise UserError(f"{path}: cannot read the {what}: it is larger than {limit:,} bytes")
-    return content
+    # A pipe without a writer, or a device, would be read for ever.
+    wrong = f"it is larger than {limit:,} bytes" if stat.S_ISREG(found.st_mode) else "it is no regular file"
+    raise UserError(f"{path}: cannot read the {what}: {wrong}")
 
 
-def read_json(path: str | os.PathLike, what: str, kind: type[T] = dict, remedy: str = "") -> T:
+def read_json(path: str | os.PathLike, what: str, kind: type[T] = dict, remedy: str = "", nan: bool = False) -> T:
     """Reads a JSON file of one value.
 
     Args:
@@ -87,20 +90,27 @@ def read_json(path: str | os.PathLike, what: str, kind: type[T] = dict, remedy: 
         what: what is expected, for the messages.
         kind: type that the value has to have: a builtin one, `dict[str, float]`, a `msgspec.Struct` ...
         remedy: what to do about a wrong value, added to the message.
+        nan: see :func:`parse_json`.
 
     Raises:
         UserError: names the file and, where there is one, the field.
     """
-    return convert(parse_json(read_bytes(path, what), f"{path}", what), kind, f"{path}", remedy)
+    content = read_bytes(path, what)
+    try:
+        data = parse_json(content, f"{path}", what, nan)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}" if remedy else str(error)) from None
+    return convert(data, kind, f"{path}", remedy)
 
 
-def parse_json(content: bytes | str, source: str, what: str = "JSON") -> Any:
+def parse_json(content: bytes | str, source: str, what: str = "JSON", nan: bool = False) -> Any:
     """Parses one JSON value.
 
     Args:
         content: the text.
         source: what to call it in messages.
         what: what is expected, for the messages.
+        nan: take NaN and Infinity, which are no JSON but which Python writes, for null.
 
     Raises:
         UserError: malformed, a key that stands twice, a number that is not finite or has too many digits, nesting
@@ -114,7 +124,7 @@ def parse_json(content: bytes | str, source: str, what: str = "JSON") -> Any:
             object_pairs_hook=_no_duplicates,
             parse_int=_integer,
             parse_float=_real,
-            parse_constant=_constant,
+            parse_constant=_null if nan else _constant,
         )
     except UnicodeDecodeError:
         raise UserError(f"{source}: malformed {what}: not UTF-8 text") from None
@@ -227,6 +237,10 @@ def _real(digits: str) -> float:
 
 def _constant(name: str) -> float:
     raise FieldError(f"malformed JSON: {name} is no number")
+
+
+def _null(name: str) -> None:
+    return None
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> dict:

@@ -30,8 +30,11 @@ def one_line(text: object, limit: int = 2000) -> str:
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
-def of_system(error: OSError) -> UserError | None:
-    """Returns what the system says of a file or of a full disk, or None for what is no matter of files."""
-    if error.filename is not None:
-        return UserError(f"cannot use {error.filename}: {error.strerror}")
-    return UserError(f"cannot write: {error.strerror}") if error.errno in _FULL else None
+def of_system(error: OSError | ValueError) -> UserError | None:
+    """Returns what the system says of a file's name or content, or of a full disk; None for everything else."""
+    if isinstance(error, OSError):
+        if error.filename is not None:
+            return UserError(f"cannot use {error.filename}: {error.strerror}")
+        return UserError(f"cannot write: {error.strerror}") if error.errno in _FULL else None
+    # Python's own words for a name that no system takes.
+    return UserError(f"cannot use a name: {error}") if "null byte" in str(error) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -20,7 +20,7 @@ try:
 except ImportError:  # not on Windows
     fcntl = None
 
-_SUFFIX = ".tmp"
+_SUFFIX, _LOCK = ".tmp", "lock"
 _NEW, _OLD = "new", "old"
 
 
@@ -82,6 +82,16 @@ def check_folder(path: str | os.PathLike) -> None:
         raise UserError(f"cannot write {path}: no permission to write to {place}")
 
 
+def check_output(path: str | os.PathLike) -> None:
+    """Checks, before long work, that a file or folder of this name can be written; makes nothing.
+
+    Raises:
+        UserError: it cannot.
+    """
+    exists(path)  # a name that is too long, a loop of links
+    check_folder(Path(path).absolute().parent)
+
+
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
     """Gives a folder beside `target`, on the same disk, which is gone after the block.
@@ -104,6 +114,36 @@ def staging(target: Path) -> Iterator[Path]:
         raise cannot_write(target, error) from error
     finally:
         if handle is not None:
+            os.close(handle)
+
+
+@contextmanager
+def exclusive(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Lets one process at a time work on `target`; the others wait for it.
+
+    The lock is a file beside `target`, which is gone afterwards; what a killed process leaves of it is free. Without
+    the right to make one, or on a disk without locks, nobody waits.
+
+    Args:
+        target: a file or a folder, which need not exist.
+        waiting: called when another process has it.
+
+    Raises:
+        UserError: the folder of `target` cannot be made.
+    """
+    path, handle = target.with_name(_prefix(target) + _LOCK), None
+    try:
+        handle = _held(path, waiting)
+    except PermissionError:
+        pass
+    except (OSError, ValueError) as error:
+        raise cannot_write(target, error) from error
+    try:
+        yield
+    finally:
+        if handle is not None:
+            # Before it is let go: afterwards it may be somebody else's.
+            path.unlink(missing_ok=True)
             os.close(handle)
 
 
@@ -184,6 +224,33 @@ def _remove_stale(target: Path) -> None:
             pass  # in the way of nobody
         finally:
             os.close(handle)
+
+
+def _held(path: Path, waiting: Callable[[], None]) -> int | None:
+    """Waits for a lock file and returns it, open and locked, or None where there are no locks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while fcntl is not None:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # Whoever had it may have removed it: what others open from now on is another file.
+            if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        except FileNotFoundError:  # removed between the two questions
+            pass
+        except OSError:
+            path.unlink(missing_ok=True)
+            os.close(handle)
+            return None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+    return None
 
 
 def _lock(handle: int) -> bool:

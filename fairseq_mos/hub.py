@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from fairseq.data import LanguagePairDataset, encoders
-from fairseq.hub_utils import GeneratorHubInterface
 from fairseq.modules import FairseqDropout
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.utils import apply_to_sample
 from omegaconf import OmegaConf
 
-from fairseq_mos.errors import UserError
-from fairseq_mos.export.bundle import Bundle, load_dictionaries
+from fairseq_mos.documents import show
+from fairseq_mos.errors import UserError, one_line
+from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.export.source import load_bundle
+from fairseq_mos.generation import CheckedHub, texts
+from fairseq_mos.paths import exists
+from fairseq_mos.ranges import TOKENS
 
 KINDS = ("sentencepiece", "subword_nmt", "none")
 
 
-class TranslationHub(GeneratorHubInterface):
+class TranslationHub(CheckedHub):
     """fairseq's hub interface for one dense translation model: raw text in, raw text out.
 
     `translate()` and `sample()` take a sentence or a list of them, and fairseq's generation options such as
@@ -68,14 +72,17 @@ class TranslationHub(GeneratorHubInterface):
             raise UserError("score() takes one source and one target, or a list of each")
         if isinstance(sources, str):
             return self.score([sources], [targets])[0]
+        sources, targets = texts(sources, "source"), texts(targets, "target")
+        if not sources and not targets:
+            return []
         if len(sources) != len(targets):
             raise UserError(f"{len(sources)} sources, but {len(targets)} targets to score")
         pairs = [(self.encode(source), self._encode_target(target)) for source, target in zip(sources, targets)]
-        texts, references = [source for source, _ in pairs], [target for _, target in pairs]
-        self._check_lengths(texts, self.max_positions[0], "source")
+        tokens, references = [source for source, _ in pairs], [target for _, target in pairs]
+        self._check_lengths(tokens, self.max_positions[0], "source")
         self._check_lengths(references, self.max_positions[1], "target")
         dataset = LanguagePairDataset(
-            texts, [len(t) for t in texts], self.src_dict, references, [len(t) for t in references], self.tgt_dict,
+            tokens, [len(t) for t in tokens], self.src_dict, references, [len(t) for t in references], self.tgt_dict,
             shuffle=False,
         )  # fmt: skip
         scorer, found = SequenceScorer(self.tgt_dict), {}
@@ -88,7 +95,7 @@ class TranslationHub(GeneratorHubInterface):
             for index, hypotheses in zip(batch["id"].tolist(), scorer.generate(list(self.models), batch)):
                 best = hypotheses[0]
                 found[index] = {"score": float(best["score"]), "positional_scores": best["positional_scores"]}
-        return [found[index] for index in range(len(texts))]
+        return [found[index] for index in range(len(tokens))]
 
     def _build_batches(self, tokens, skip_invalid_size_inputs: bool):
         positions = float("inf") if skip_invalid_size_inputs else self.max_positions[0]
@@ -114,6 +121,7 @@ def load(
     bpe: str | None = None,
     tokenizer: str | None = None,
     max_tokens: int = 4096,
+    trust: bool = False,
 ) -> TranslationHub:
     """Loads a model to translate with.
 
@@ -124,11 +132,14 @@ def load(
         bpe: `none` for text that is segmented already; by default what lies beside the checkpoint.
         tokenizer: fairseq's name of the tokenizer before the subwords, such as `moses`.
         max_tokens: tokens of a batch.
+        trust: see :func:`fairseq_mos.export.source.load_bundle`.
 
     Raises:
         UserError: unusable input, or no subword model.
     """
-    return of_bundle(load_bundle(checkpoint, architecture, data), bpe, tokenizer, max_tokens)
+    checkpoint, data = _place("checkpoint", checkpoint), _place("data", data)
+    architecture = _place("architecture", architecture)
+    return of_bundle(load_bundle(checkpoint, architecture, data, trust), bpe, tokenizer, max_tokens)
 
 
 def of_bundle(
@@ -136,11 +147,10 @@ def of_bundle(
 ) -> TranslationHub:
     """Like :func:`load`, for a model that is loaded already."""
     if bpe is not None and bpe not in KINDS:
-        raise UserError(f"bpe is {bpe!r}, allowed: {', '.join(KINDS)}")
+        raise UserError(f"bpe is {show(bpe)}, allowed: {', '.join(KINDS)}")
     if bpe not in (None, "none", bundle.subword_kind) and bundle.subwords is not None:
         raise UserError(f"bpe is {bpe!r}, but {bundle.subwords} is for {bundle.subword_kind}")
-    if max_tokens < 1:
-        raise UserError(f"max_tokens is {max_tokens}, allowed: 1 or more")
+    TOKENS.check("max_tokens", max_tokens)
     kind = bpe or bundle.subword_kind
     if kind is None or (kind != "none" and bundle.subwords is None):
         folder = bundle.dictionaries[0].parent
@@ -161,12 +171,14 @@ def of_bundle(
         config["tokenizer"] = {"_name": check_tokenizer(name), "source_lang": source, "target_lang": target}
         _try(encoders.build_tokenizer, config["tokenizer"], f"tokenizer {name} does not start")
     config["dataset"]["max_tokens"], config["dataset"]["batch_size"] = max_tokens, None
+    # Would be opened, whatever it names.
+    config["generation"]["replace_unk"] = None
     # Every sentence of a batch, whatever their number (fairseq drops what does not fill a multiple).
     config["dataset"]["required_batch_size_multiple"] = 1
     options = {name: value for name, value in config["task"].items() if name in TranslationConfig.__dataclass_fields__}
     options.update(source_lang=source, target_lang=target, data=str(bundle.dictionaries[0].parent))
     task_config = OmegaConf.merge(OmegaConf.structured(TranslationConfig), options)
-    task = TranslationTask(task_config, *load_dictionaries(bundle.dictionaries))
+    task = TranslationTask(task_config, bundle.model.encoder.dictionary, bundle.model.decoder.dictionary)
     cfg = OmegaConf.create({**config, "model": None})
     return TranslationHub(cfg, task, [bundle.model]).eval()
 
@@ -177,9 +189,19 @@ def check_tokenizer(name: str) -> str:
     Raises:
         UserError: fairseq knows none of that name.
     """
-    if name not in encoders.TOKENIZER_REGISTRY:
-        raise UserError(f"tokenizer is {name!r}, allowed: {', '.join(sorted(encoders.TOKENIZER_REGISTRY))}")
+    if not isinstance(name, str) or name not in encoders.TOKENIZER_REGISTRY:
+        raise UserError(f"tokenizer is {show(name)}, allowed: {', '.join(sorted(encoders.TOKENIZER_REGISTRY))}")
     return name
+
+
+def _place(name: str, value: object) -> str | None:
+    """Returns a path, which may be one of pathlib's, as a text that names something or nothing."""
+    place = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(place, (str, type(None))):
+        raise UserError(f"{name} is {show(value)}, expected a path")
+    if place is not None:
+        exists(place)
+    return place
 
 
 def _try(build: Callable, config: dict, complaint: str) -> None:
@@ -189,4 +211,4 @@ def _try(build: Callable, config: dict, complaint: str) -> None:
     except ImportError as error:
         raise UserError(str(error)) from error  # it says what to install
     except (Exception, SystemExit) as error:  # of any library
-        raise UserError(f"{complaint}: {' '.join(str(error).split())[:160]}") from error
+        raise UserError(f"{complaint}: {one_line(error, 160)}") from error

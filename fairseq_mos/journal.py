@@ -49,11 +49,12 @@ class Journal:
     ):
         self._kind = kind
         self.path = Path(path)
-        self._about = dict(about or {})
+        self._about = {name: _readable(value) for name, value in (about or {}).items()}
         self.rows: list[dict] = []
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "a+b")  # noqa: SIM115 (open as long as the search runs)
+            # Unbuffered: what a full disk has refused once would be written again, and refused, on closing.
+            self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115 (open as long as the search runs)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
         try:
@@ -130,10 +131,10 @@ class Journal:
             raise UserError(f"{self.path} is the log of another {self._kind}: {differing}; {REMEDY}")
 
     def _write(self, row: Mapping[str, object]) -> None:
-        line = json.dumps(row, allow_nan=False).encode() + b"\n"
+        rest = memoryview(json.dumps(row, allow_nan=False).encode() + b"\n")
         try:
-            self._file.write(line)
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
@@ -142,6 +143,11 @@ class Journal:
 def finite(row: Mapping[str, object]) -> dict[str, object]:
     """Returns the row with null for every number that JSON cannot express."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
+def _readable(value: object) -> object:
+    """Returns a text with what is no Unicode escaped, as in a path that is not UTF-8: it would not be read back."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _differences(there: object, here: object, name: str = "") -> Iterator[tuple[str, object, object]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 
 from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError
+
+_NUMBER = re.compile(r"[-+0-9.eE]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,15 @@ class Range:
         """Parses a flag's value.
 
         Raises:
-            argparse.ArgumentTypeError: no number, or one outside.
+            argparse.ArgumentTypeError: no number, or one outside; our parser puts the flag before "is".
         """
         try:
-            # Longer than any number of a range: int() takes time that grows with the square of the digits.
-            value = self.kind(text) if len(text) <= 64 else None
+            # int() would also take "1_0", " 1" and other digits, and much time for thousands of them.
+            value = self.kind(text) if _NUMBER.fullmatch(text) else None
         except (ValueError, OverflowError):
             value = None
         if value not in self:
-            what = "out of range" if value is not None else "no whole number" if self.kind is int else "no number"
-            raise argparse.ArgumentTypeError(f"{show(text)} is {what}, allowed: {self}")
+            raise argparse.ArgumentTypeError(f"is {text if value is not None else show(text)}, allowed: {self}")
         return value
 
     def check(self, name: str, value: object) -> float:
@@ -79,19 +81,24 @@ TOKENS = Range(int, 1, 10_000_000)
 """Tokens of a batch."""
 LENGTH = Range(int, 1, 100_000)
 """Tokens of a sentence."""
-LENPEN = Range(float, -100.0, 100.0)
+LENPEN = Range(float, -50.0, 50.0)
+"""Power of a length: LENGTH.high to this power is still a number."""
 SENTENCES = Range(int, 1, 10_000_000)
 VOCABULARY = Range(int, 5, 5_000_000)
 """Entries of a dictionary: fairseq's four special ones and a word."""
 RUNS = Range(int, 4, 1_000_000)
 """Timed runs: quartiles need four."""
 WARMUP = Range(int, 0, 1_000_000)
-SAMPLES = Range(int, 1, 10_000_000)
+SAMPLES = Range(int, 2, 10_000_000)
 EVALUATIONS = Range(int, 1, 1_000_000_000)
 MINUTES = Range(float, 0.0, 1e7, above=True)
 PROBABILITY = Range(float, 0.0, 1.0)
 POPULATION = Range(int, 1, 1_000_000)
+CHILDREN = Range(int, 0, 1_000_000)
+PASSES = Range(int, 1, 1000)
 PROCESSES = Range(int, 1, 65_536)
+RANK = Range(int, 0, 65_535)
+UPDATES = Range(int, 0, 2**62)
 RESAMPLES = Range(int, 0, 1_000_000)
 """Of a bootstrap; 0: none."""
-CHECKPOINTS = Range(int, 1, 1_000_000)
+COUNT = Range(int, 1, 1_000_000_000)

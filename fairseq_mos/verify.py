@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairseq_mos.documents import read_text
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.bundle import Bundle
 
@@ -47,8 +49,10 @@ class Verdict:
 def read_sentences(bundle: Bundle, path: str | None, number: int) -> list[list[str]]:
     """Returns source sentences as subword tokens: the first ones of a raw text, or made-up ones.
 
+    Lines without any token are left out: CTranslate2 answers them without asking the model.
+
     Raises:
-        UserError: an unreadable file, too few sentences, or text without a subword model.
+        UserError: an unreadable file, no sentences, or text without a subword model.
     """
     if number < 1:
         raise UserError(f"--sentences is {number}, allowed: 1 or more")
@@ -59,15 +63,14 @@ def read_sentences(bundle: Bundle, path: str | None, number: int) -> list[list[s
         return [rng.choices(words, k=rng.randint(1, 30)) for _ in range(number)]
     from fairseq_mos import hub
 
-    try:
-        lines = Path(path).read_text("utf-8").splitlines()[:number]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if not lines:
-        raise UserError(f"{path} is empty")
+    lines = read_text(path, "text").splitlines()
     interface = hub.of_bundle(bundle)
     # Words that are not in the dictionary are unknown to each route; what they look like differs.
-    return [dictionary.string(interface.encode(line)).split() for line in lines]
+    tokens = (dictionary.string(interface.encode(line)).split() for line in lines)
+    sentences = list(itertools.islice(filter(None, tokens), number))
+    if not sentences:
+        raise UserError(f"{path} holds no sentence")
+    return sentences
 
 
 def with_fairseq(bundle: Bundle, sentences: Sequence[list[str]]) -> list[Translation]:

@@ -47,8 +47,8 @@ def sentences(number: int, seed: int) -> list[str]:
     return [" ".join(draw.choices(WORDS, k=draw.randint(2, 9))) for _ in range(number)]
 
 
-def small_supernet(folder: Path, space: SearchSpace | None = None, **options) -> Small:
-    """Writes everything into `folder`."""
+def small_supernet(folder: Path, space: SearchSpace | None = None, more_words: int = 0, **options) -> Small:
+    """Writes everything into `folder`; `more_words` stand in the target's dictionary before the others."""
     fairseq_mos.register()
     space = space or toy.space()
     for name, seed in (("en", 1), ("de", 2)):
@@ -58,20 +58,24 @@ def small_supernet(folder: Path, space: SearchSpace | None = None, **options) ->
         sentence_iterator=iter(sentences(200, 3)), model_prefix=str(prefix), vocab_size=54, minloglevel=2
     )
     model = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
-    dictionary = Dictionary()
-    for index in range(3, model.get_piece_size()):
-        dictionary.add_symbol(model.id_to_piece(index))
-    for language in ("en", "de"):
+    dictionaries = {"en": Dictionary(), "de": Dictionary()}
+    for number in range(more_words):
+        dictionaries["de"].add_symbol(f"more{number}")
+    for language, dictionary in dictionaries.items():
+        for index in range(3, model.get_piece_size()):
+            dictionary.add_symbol(model.id_to_piece(index))
         dictionary.save(str(folder / f"dict.{language}.txt"))
-    supernet = toy.supernet("neuron", space, toy.task(dictionary), **options)
+    options = {"share_all_embeddings": not more_words, **options}
+    supernet = toy.supernet("neuron", space, toy.task(*dictionaries.values()), **options)
     with torch.no_grad():
         # So that some translations end: an untrained model's would not.
         output = supernet.decoder.output_projection
         table = supernet.decoder.embed_tokens.weight if output is None else output.weight
         table[dictionary.eos()] *= 4
-    config = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), enum_to_str=True)
+    # As fairseq's trainer saves it.
+    config = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), resolve=True, enum_to_str=True)
     fields = OmegaConf.to_container(OmegaConf.structured(MosTransformerConfig()), enum_to_str=True)
-    given = {"router_hidden_dim": 16, "share_all_embeddings": True, "dropout": 0.0, **options}
+    given = {"router_hidden_dim": 16, "dropout": 0.0, **options}
     config["model"] = {
         **fields,
         **given,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.files import atomic_write, check_folder, replaced_folder
+from fairseq_mos.files import atomic_write, check_folder, exclusive, replaced_folder
 from tests.fairseq_commands import environment
 
 
@@ -110,3 +114,38 @@ def test_foreign_folders_and_impossible_names(tmp_path):
         with pytest.raises(UserError):
             check_folder(tmp_path / name)
     assert _names(tmp_path) == ["model"]
+
+
+def test_one_at_a_time(tmp_path):
+    target, inside, most = tmp_path / "folder" / "a", [], []
+
+    def work(number):
+        with exclusive(target, lambda: None):
+            inside.append(number)
+            most.append(len(inside))
+            threading.Event().wait(0.002)
+            inside.remove(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(40)))
+    assert most == [1] * 40 and _names(target.parent) == []
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    _killed(f"from pathlib import Path\nwith exclusive(Path('a'), print):\n {KILL}", tmp_path)
+    assert _names(tmp_path) == [".a.lock"]
+    with exclusive(tmp_path / "a", pytest.fail):
+        assert _names(tmp_path) == [".a.lock"]
+    assert _names(tmp_path) == []
+
+
+def test_where_there_are_no_locks(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with exclusive(tmp_path / "a", pytest.fail):
+        assert _names(tmp_path) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write .*a: "), exclusive(tmp_path / "file" / "a", pytest.fail):
+        pass

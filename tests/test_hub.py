@@ -217,3 +217,51 @@ def test_models_that_are_nowhere(tmp_path, monkeypatch, checkpoint, message):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UserError, match=message):
         torch.hub.load(str(ROOT), "mos_subnet", source="local", checkpoint=checkpoint, trust_repo=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"checkpoint": 3}, "checkpoint is 3, expected a path"),
+        ({"checkpoint": b"x"}, "checkpoint is b'x', expected a path"),
+        ({"checkpoint": "n" * 300}, "cannot read n.*File name too long"),
+        ({"checkpoint": "n\0"}, "cannot read n"),
+        ({"checkpoint": "/dev/null"}, "/dev/null"),
+        ({"architecture": 3}, "architecture is 3, expected a path"),
+        ({"architecture": ["largest"]}, r"architecture is \['largest'\], expected a path"),
+        ({"architecture": "n" * 300}, "n"),
+        ({"architecture": "n\0"}, "n"),
+        ({"architecture": "/dev"}, "/dev"),
+        ({"data": 3}, "data is 3, expected a path"),
+        ({"data": "n" * 300}, "n"),
+        ({"data": "n\0"}, "n"),
+        ({"data": "{file}"}, "supernet.pt"),
+        ({"data": "/nowhere"}, "/nowhere"),
+        ({"bpe": 3}, "bpe is 3, allowed: sentencepiece, subword_nmt, none"),
+        ({"bpe": ["none"]}, r"bpe is \['none'\], allowed: sentencepiece"),
+        ({"tokenizer": 3}, "tokenizer is 3, allowed: moses"),
+        ({"tokenizer": ["moses"]}, r"tokenizer is \['moses'\], allowed: moses"),
+        ({"tokenizer": "n" * 10_000}, "tokenizer is 'nnn.*, allowed: moses"),
+        *(({"max_tokens": value}, "max_tokens is .*, allowed: 1 to 10,000,000") for value in (
+            0, -1, 1.5, "9", True, None, float("nan"), float("inf"), 10**400, [1])),
+    ],
+    ids=lambda value: repr(value)[:40],
+)  # fmt: skip
+def test_arguments(small, arguments, message):
+    arguments = {name: small.path if value == "{file}" else value for name, value in arguments.items()}
+    with pytest.raises(UserError, match=message) as error:
+        torch.hub.load(
+            str(ROOT), "mos_subnet", source="local", trust_repo=True,
+            **{"checkpoint": small.path, "architecture": "largest", **arguments},
+        )  # fmt: skip
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+def test_folders_that_are_none(small, tmp_path):
+    for name in ("empty", "taken/arch.json", "pt/model.pt"):
+        (tmp_path / name).mkdir(parents=True)
+        with pytest.raises(UserError) as error:
+            hub.load(tmp_path / name.partition("/")[0])
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError):
+        hub.load(tmp_path / "pt/model.pt")

@@ -68,7 +68,6 @@ def test_version_has_one_source():
 @pytest.mark.parametrize(
     ("python", "expected"),
     [
-        ("3.9", {"fairseq": "==0.12.2"}),
         ("3.10", {"fairseq": "==0.12.2"}),
         ("3.11", {"fairseq-fixed": "==0.12.3.1"}),
         ("3.13", {"fairseq-fixed": "==0.12.3.1"}),
@@ -101,7 +100,7 @@ def test_constraints_pin_every_requirement_exactly(python):
             assert requirement.specifier.contains(pinned[name][2:]), requirement
 
 
-@pytest.mark.parametrize("python", ["3.9", "3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 def test_constraints_name_nothing_twice(python):
     environment = {"python_version": python}
     holding = [
@@ -145,7 +144,7 @@ def test_bootstrap_names_a_python_that_does_not_exist(tmp_path):
     result = bootstrap(tmp_path / "with space", PYTHON="python9.9")
     assert result.returncode == 2
     assert error_lines(result) == [
-        "bootstrap: error: PYTHON=python9.9: no such program; Python 3.9 to 3.13 is supported (tested: 3.11)"
+        "bootstrap: error: PYTHON=python9.9: no such program; Python 3.10 to 3.13 is supported"
     ]
     assert not (tmp_path / "with space" / ".venv").exists()
 
@@ -162,7 +161,7 @@ def test_bootstrap_refuses_an_unsupported_python(tmp_path):
     result = bootstrap(tmp_path / "repository", PYTHON=str(old))
     assert result.returncode == 2
     (line,) = error_lines(result)
-    assert line.startswith(f"bootstrap: error: PYTHON={old} is Python 3.8; Python 3.9 to 3.13 is supported")
+    assert line.startswith(f"bootstrap: error: PYTHON={old} is Python 3.8; Python 3.10 to 3.13 is supported")
 
 
 def test_bootstrap_names_a_missing_venv_module(tmp_path):

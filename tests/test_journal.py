@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+from contextlib import contextmanager
 
 import pytest
 
@@ -139,3 +142,41 @@ def test_an_unwritable_place_is_named(tmp_path):
 def test_a_header_whose_signature_is_none_is_refused(path):
     path.write_text('{"fairseq_mos_search": 1, "signature": [1]}\n')
     assert "its signature is [1], now it is {" in refusal(path, SIGNATURE)
+
+
+def test_a_place_whose_name_is_not_utf8(tmp_path):
+    about = {"path": os.fsdecode(b"a\xff.pt"), "data": None}
+    for rows in (0, 1):
+        with Journal(tmp_path / "log.jsonl", {"seed": 1}, about) as journal:
+            assert len(journal.rows) == rows
+            journal.append({"index": rows})
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])["path"] == "a\\udcff.pt"
+
+
+@contextmanager
+def files_of_at_most(size):
+    """Lets the kernel refuse to write beyond a size, after it has written up to it: as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_what_was_written_before_stays(path):
+    whole = path.read_bytes()
+    with pytest.raises(UserError) as caught, files_of_at_most(len(whole) + 9), Journal(path, SIGNATURE) as log:
+        log.append(ROWS[0])
+    assert str(caught.value) == f"cannot write {path}: File too large"
+    assert path.read_bytes()[: len(whole)] == whole and len(path.read_bytes()) == len(whole) + 9
+    with Journal(path, SIGNATURE) as log:
+        assert len(log.rows) == 3
+        log.append(ROWS[0])
+    assert path.read_bytes() == whole + whole.splitlines(keepends=True)[1]
+    # Of a header that could not be written whole, too.
+    path.unlink()
+    with pytest.raises(UserError, match="cannot write .*: File too large"), files_of_at_most(9):
+        Journal(path, SIGNATURE)
+    Journal(path, SIGNATURE, {"data": "folder"}).close()
+    assert path.read_bytes() == whole.splitlines(keepends=True)[0]

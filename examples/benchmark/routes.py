@@ -29,6 +29,8 @@ Translate = Callable[[Sequence[str], int], "list[str]"]
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the flags."""
+    from fairseq_mos import ranges
+
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -36,20 +38,20 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--path", required=True, help="extracted subnet, dictionaries and sentencepiece model beside it"
     )
     parser.add_argument("--test", required=True, help="raw source text, one sentence a line")
-    parser.add_argument("--sentences", type=int, default=100, help="how many of its lines")
-    parser.add_argument("--beam", type=int, default=5, help="beam size, besides greedy search")
-    parser.add_argument("--max-tokens", type=int, default=4096, help="source tokens of a batch")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--runs", type=int, default=5, help="timed rounds")
+    parser.add_argument("--sentences", type=ranges.COUNT, default=100, help="how many of its lines")
+    parser.add_argument("--beam", type=ranges.BEAM, default=5, help="beam size, besides greedy search")
+    parser.add_argument("--max-tokens", type=ranges.TOKENS, default=4096, help="source tokens of a batch")
+    parser.add_argument("--threads", type=ranges.THREADS, default=2, help="CPU threads")
+    parser.add_argument("--runs", type=ranges.COUNT, default=5, help="timed rounds")
     parser.add_argument("--output", default="routes.json", help="JSON to write; a CSV lies beside it")
     return parser.parse_args(argv)
 
 
-def with_hub(path: str, max_tokens: int) -> Translate:
+def with_hub(path: str, max_tokens: int, trust: bool = False) -> Translate:
     """Returns a translator through torch.hub's interface."""
     from fairseq_mos import hub
 
-    interface = hub.load(path, max_tokens=max_tokens)
+    interface = hub.load(path, max_tokens=max_tokens, trust=trust)
     return lambda lines, beam: interface.translate(list(lines), beam=beam)
 
 
@@ -142,7 +144,7 @@ def build_routes(args: argparse.Namespace, folder: Path) -> dict[str, Translate]
     except UserError as error:
         print(f"no stock transformer: {error}")
     programs.write(bundle(), folder / "programs")
-    routes["hub, torch.export"] = with_hub(str(folder / "programs"), args.max_tokens)
+    routes["hub, torch.export"] = with_hub(str(folder / "programs"), args.max_tokens, trust=True)
     model = str(bundle().subwords)
     for name, quantization in (("fp32", "float32"), ("int8", "int8")):
         try:

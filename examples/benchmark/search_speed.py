@@ -30,16 +30,18 @@ sys.path.insert(0, str(ROOT))
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
+    from fairseq_mos import ranges
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--path", help="trained supernet, instead of one with random weights; needs --data")
     parser.add_argument("--data", help="folder that fairseq-preprocess wrote, for --path")
     parser.add_argument("--search-space", default="multi30k", help="search space")
     parser.add_argument("--routing", default="neuron", help="routing")
-    parser.add_argument("--words", type=int, default=4000, help="words of the generated data")
-    parser.add_argument("--sentences", type=int, default=1000, help="sentences of the validation set")
-    parser.add_argument("--max-tokens", type=int, default=4096, help="tokens of a batch")
-    parser.add_argument("--runs", type=int, default=7, help="candidates, each timed in all three ways")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--words", type=ranges.COUNT, default=4000, help="words of the generated data")
+    parser.add_argument("--sentences", type=ranges.COUNT, default=1000, help="sentences of the validation set")
+    parser.add_argument("--max-tokens", type=ranges.TOKENS, default=4096, help="tokens of a batch")
+    parser.add_argument("--runs", type=ranges.COUNT, default=7, help="candidates, each timed in all three ways")
+    parser.add_argument("--threads", type=ranges.THREADS, default=1, help="CPU threads")
     parser.add_argument("--json", help="also write the results to this file")
     return parser.parse_args()
 

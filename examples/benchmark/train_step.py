@@ -22,20 +22,22 @@ sys.path.insert(0, str(ROOT))
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
+    from fairseq_mos import ranges
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     routings = ["shared", "layer", "neuron"]
     parser.add_argument("--routings", nargs="+", default=routings, help="routings to time")
-    parser.add_argument("--num-experts", type=int, default=2, help="experts")
-    parser.add_argument("--embed-dim", type=int, default=512, help="embed width of both stacks")
-    parser.add_argument("--ffn-dim", type=int, default=2048, help="feed-forward width")
-    parser.add_argument("--layers", type=int, default=6, help="layers of each stack")
-    parser.add_argument("--heads", type=int, default=8, help="attention heads")
-    parser.add_argument("--vocabulary", type=int, default=8000, help="words of the joined dictionary")
-    parser.add_argument("--sentences", type=int, default=120, help="sentences of the batch")
-    parser.add_argument("--length", type=int, default=25, help="tokens of every source and target sentence")
-    parser.add_argument("--dropout", type=float, default=0.1, help="dropout of both models")
-    parser.add_argument("--runs", type=int, default=7, help="counted pairs per routing, after one uncounted")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--num-experts", type=ranges.COUNT, default=2, help="experts")
+    parser.add_argument("--embed-dim", type=ranges.COUNT, default=512, help="embed width of both stacks")
+    parser.add_argument("--ffn-dim", type=ranges.COUNT, default=2048, help="feed-forward width")
+    parser.add_argument("--layers", type=ranges.COUNT, default=6, help="layers of each stack")
+    parser.add_argument("--heads", type=ranges.COUNT, default=8, help="attention heads")
+    parser.add_argument("--vocabulary", type=ranges.COUNT, default=8000, help="words of the joined dictionary")
+    parser.add_argument("--sentences", type=ranges.COUNT, default=120, help="sentences of the batch")
+    parser.add_argument("--length", type=ranges.COUNT, default=25, help="tokens of every source and target sentence")
+    parser.add_argument("--dropout", type=ranges.PROBABILITY, default=0.1, help="dropout of both models")
+    parser.add_argument("--runs", type=ranges.COUNT, default=7, help="counted pairs per routing, after one uncounted")
+    parser.add_argument("--threads", type=ranges.THREADS, default=2, help="CPU threads")
     parser.add_argument("--json", help="also write the results to this file")
     return parser.parse_args()
 

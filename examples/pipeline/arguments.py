@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,20 +24,26 @@ class OneLineParser(argparse.ArgumentParser):
     """Reports a bad argument in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        line = " ".join(message.split())
+        self.exit(2, f"{self.prog}: error: {line} (see --help)\n")
 
 
-def natural(text: str) -> int:
-    """Parses a whole number of 1 or more."""
-    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not allowed; it must be a whole number of 1 or more")
-    return int(text)
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Returns a parser of whole numbers from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        # int() would also take "1_0" and " 1", and much time for thousands of digits.
+        if not re.fullmatch(r"[0-9]{1,20}", text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text[:60]!r} is not allowed; it must be {low:,} to {high:,}")
+        return int(text)
+
+    return parse
 
 
-def _seed(text: str) -> int:
-    if not re.fullmatch(r"[0-9]+", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not allowed; it must be 0, 1, 2, ...")
-    return int(text)
+natural = whole(1, 1_000_000_000)
+_from_zero = whole(0, 1_000_000_000)
+_seed = whole(0, 2**32 - 1)  # what numpy takes
+_threads = whole(1, 1024)
 
 
 def _fraction(text: str) -> float:
@@ -102,7 +109,7 @@ def build_parser(config: Config) -> argparse.ArgumentParser:
     add(
         "--retrain-updates",
         default=config.retrain_updates,
-        type=_seed,
+        type=_from_zero,
         metavar="N",
         help="updates in which the found subnet is retrained, beside training it from scratch; 0: neither "
         f"(default: {config.retrain_updates})",
@@ -119,7 +126,7 @@ def build_parser(config: Config) -> argparse.ArgumentParser:
     add(
         "--threads",
         default=available_cores(),
-        type=natural,
+        type=_threads,
         metavar="N",
         help="CPU threads (default: the available cores, 4 at most)",
     )

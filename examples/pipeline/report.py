@@ -44,7 +44,7 @@ def report(run: Run, unlike: dict[str, list[int]]) -> None:
         dense = name == STOCK
         architecture = largest if dense else Architecture.load(run.architecture_file(name))
         size = systems.measure(run.checkpoint(name), architecture)
-        scores = score(hypotheses[name], references)
+        scores = score(hypotheses[name], references, target_lang)
         latency = run.latency(name)
         marked[name] = Point(latency["median_ms"], run.valid_loss(name))
         quartiles[name] = (latency["low_ms"], latency["high_ms"])
@@ -64,7 +64,7 @@ def report(run: Run, unlike: dict[str, list[int]]) -> None:
                 architecture=None if dense else architecture.digest(),
             )
         )
-    copied = score(sources, references)
+    copied = score(sources, references, target_lang)
     shown = (*systems.SUBNETS, RETRAINED)
     rows.append(Row(system=COPY, bleu=copied.bleu, chrf=copied.chrf))
     results = Results(

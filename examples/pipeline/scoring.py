@@ -19,23 +19,26 @@ class Scores:
     chrf_signature: str
 
 
-def score(hypotheses: list[str], references: list[str]) -> Scores:
-    """Computes BLEU and chrF with sacreBLEU's defaults.
+def score(hypotheses: list[str], references: list[str], target_lang: str) -> Scores:
+    """Computes BLEU and chrF as `fairseq-mos evaluate` does.
 
     Args:
         hypotheses: detokenised translations, one a line of the test set.
         references: the raw references.
+        target_lang: language code; decides BLEU's tokeniser.
 
     Raises:
         PipelineError: their numbers differ, or there are none.
     """
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics import CHRF
+
+    from fairseq_mos.metrics.bleu import bleu_metric
 
     if len(hypotheses) != len(references):
         raise PipelineError(f"{len(hypotheses)} hypotheses for {len(references)} references", 1)
     if not references:
         raise PipelineError("there is nothing to score", 1)
-    bleu, chrf = BLEU(), CHRF()
+    bleu, chrf = bleu_metric(target_lang), CHRF()
     return Scores(
         bleu=bleu.corpus_score(hypotheses, [references]).score,
         chrf=chrf.corpus_score(hypotheses, [references]).score,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import datetime
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 from babel.dates import format_date, format_interval, format_skeleton, format_time
 from babel.numbers import get_currency_precision

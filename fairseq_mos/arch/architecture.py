@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fairseq_mos.arch.reading import (
+    MAX_LAYERS,
     FieldError,
     check_attention,
     check_integer,
@@ -235,7 +236,7 @@ def _side_to_dict(side: EncoderArchitecture | DecoderArchitecture, lists: tuple[
 
 def _side_from_dict(data: object, name: str, lists: tuple[str, ...]) -> dict:
     data = check_keys(data, name, ("embed_dim", "layers") + lists)
-    layers = check_integer(data["layers"], f"{name}.layers")
+    layers = check_integer(data["layers"], f"{name}.layers", MAX_LAYERS)
     for key in lists:
         _check_length(check_list(data[key], f"{name}.{key}"), f"{name}.{key}", layers)
     return {"embed_dim": data["embed_dim"], **{key: data[key] for key in lists}}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from fairseq_mos.arch.architecture import MEMORY_STATES, memory_states
-from fairseq_mos.arch.reading import FieldError, check_attention, check_integer, check_keys, check_list
+from fairseq_mos.arch.reading import MAX_LAYERS, FieldError, check_attention, check_integer, check_keys, check_list
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ def _check(choices: EncoderChoices | DecoderChoices, side: str) -> None:
         check: Callable[[object, str], int] = check_integer
         if field.name == "arbitrary_attention":
             check = _check_attention
+        elif field.name == "layers":
+            check = _check_layers
         values = [
             check(value, f"{name}[{index}]")
             for index, value in enumerate(check_list(getattr(choices, field.name), name))
@@ -117,3 +119,7 @@ def _check(choices: EncoderChoices | DecoderChoices, side: str) -> None:
 
 def _check_attention(value: object, name: str) -> int:
     return check_attention(value, name, MEMORY_STATES)
+
+
+def _check_layers(value: object, name: str) -> int:
+    return check_integer(value, name, MAX_LAYERS)

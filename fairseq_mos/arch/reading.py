@@ -96,14 +96,22 @@ def check_keys(
     return data
 
 
-def check_integer(value: object, field: str) -> int:
-    """Returns `value` if it is a positive integer (a bool is not one).
+MAX_SIZE = 1_000_000
+"""Of any size of an architecture: whatever is larger is a slip."""
+
+MAX_LAYERS = 1000
+
+
+def check_integer(value: object, field: str, most: int = MAX_SIZE) -> int:
+    """Returns `value` if it is a positive integer (a bool is not one) of at most `most`.
 
     Raises:
         FieldError: otherwise.
     """
     if type(value) is not int or value < 1:
         raise FieldError(f"{field} is {show(value)}, expected a positive integer")
+    if value > most:
+        raise FieldError(f"{field} is {show(value)}, expected at most {most:,}")
     return value
 
 
@@ -137,7 +145,7 @@ def check_qkv_dim(value: object) -> int | None:
     """
     if value == "embed":
         return None
-    if type(value) is not int or value < 1:
+    if type(value) is not int or not 1 <= value <= MAX_SIZE:
         raise FieldError(
             f"qkv_dim is {show(value)}, expected a positive integer, or embed (the width follows embed_dim)"
         )

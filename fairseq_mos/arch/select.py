@@ -30,7 +30,7 @@ def resolve(space: SearchSpace, text: str) -> Architecture:
     if text.startswith("random:"):
         seed = text[len("random:") :]
         # int() would also take "1_0", " 1" and other digits than these.
-        if not (seed.isascii() and seed.isdigit()):
+        if not (seed.isascii() and seed.isdigit() and len(seed) < 20):
             raise UserError(f"architecture {show(text)}: the seed is {show(seed)}, expected 0, 1, 2, ...")
         return space.sample(random.Random(int(seed)))
     if not is_inline(text) and not os.path.lexists(text.replace("\0", "")):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
+import re
 import sys
 from typing import NoReturn
 
 from fairseq_mos.errors import UserError, of_system, one_line
+from fairseq_mos.files import check_output
 from fairseq_mos.logs import configure_logging
 
 # What `fairseq-mos --help` shows without importing any of them.
@@ -41,6 +44,8 @@ class _Parser(argparse.ArgumentParser):
     """
 
     def error(self, message: str) -> NoReturn:
+        # "argument --beam: is 0", of a Range, reads better as "--beam is 0".
+        message = re.sub(r"^argument (\S+): is ", r"\1 is ", message)
         self.exit(2, f"{one_line(f'{self.prog}: error: {message}')} (see --help)\n")
 
 
@@ -75,10 +80,18 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0, or 2 for bad input, which is reported in one line.
     """
     argv = sys.argv[1:] if argv is None else argv
+    # Names of files may hold what is no text: it is shown escaped, as stderr does.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     configure_logging()
     verb = next((word for word in argv if word in VERBS), None)
-    args = build_parser(verb).parse_args(argv)
     try:
+        args = build_parser(verb).parse_args(argv)
+    except SystemExit as ended:  # argparse's way to end after --help and after a bad argument
+        return ended.code or 0
+    try:
+        if getattr(args, "output", None):
+            check_output(args.output)
         return args.run(args) or 0
     except UserError as error:
         return _complain(error)
@@ -86,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         # The reader (`| head`) has gone; what is left in the buffer has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    except (OSError, ValueError) as error:
         explained = of_system(error)
         if explained is None:
             raise

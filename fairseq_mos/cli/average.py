@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from fairseq_mos import ranges
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's arguments."""
@@ -12,12 +14,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, help="checkpoint to write")
     number = parser.add_mutually_exclusive_group()
-    number.add_argument("--num-epoch-checkpoints", type=int, help="the last N checkpointE.pt of the folder")
     number.add_argument(
-        "--num-update-checkpoints", type=int, help="the last N checkpoint_E_U.pt of the folder"
+        "--num-epoch-checkpoints", type=ranges.COUNT, help="the last N checkpointE.pt of the folder"
+    )
+    number.add_argument(
+        "--num-update-checkpoints", type=ranges.COUNT, help="the last N checkpoint_E_U.pt of the folder"
     )
     parser.add_argument(
-        "--checkpoint-upper-bound", type=int, help="ignore epochs (or updates) above this number"
+        "--checkpoint-upper-bound", type=ranges.UPDATES, help="ignore epochs (or updates) above this number"
+    )
+    parser.add_argument(
+        "--checkpoint-suffix", help="what stands before .pt in the folder, as given to fairseq-train (default: found)"
     )
 
 
@@ -34,6 +41,6 @@ def run(args: argparse.Namespace) -> None:
     if number is not None:
         if len(inputs) != 1:
             raise UserError("--inputs takes one folder with --num-epoch- or --num-update-checkpoints")
-        inputs = last_checkpoints(inputs[0], number, by_update, args.checkpoint_upper_bound)
+        inputs = last_checkpoints(inputs[0], number, by_update, args.checkpoint_upper_bound, args.checkpoint_suffix)
     average_checkpoints(inputs, args.output)
     print(f"wrote {args.output}, the average of {len(inputs)}: {', '.join(map(str, inputs))}")

@@ -8,12 +8,8 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's arguments."""
     parser.add_argument("--path", required=True, help="supernet checkpoint (may be an averaged one)")
-    parser.add_argument(
-        "--architecture", required=True, help="YAML file, largest, smallest or random:SEED"
-    )
-    parser.add_argument(
-        "--output", required=True, help="checkpoint to write; the dictionaries are copied beside it"
-    )
+    parser.add_argument("--architecture", required=True, help="YAML file, largest, smallest or random:SEED")
+    parser.add_argument("--output", required=True, help="checkpoint to write; the dictionaries are copied beside it")
     parser.add_argument(
         "--data",
         help="folder with the dictionaries (default: beside the supernet, else where it was trained)",

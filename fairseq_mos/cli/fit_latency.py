@@ -7,6 +7,8 @@ import math
 import shlex
 from pathlib import Path
 
+from fairseq_mos import ranges
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's arguments."""
@@ -25,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ridge regression, boosted trees, boosted trees on the ridge's residuals; auto: the best in "
         "cross-validation",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the split into fitted and held-out architectures")
+    parser.add_argument(
+        "--seed", type=ranges.SEED, default=1, help="of the split into fitted and held-out architectures"
+    )
     parser.add_argument("--search-space", help="the search space of a CSV file")
     parser.add_argument("--device-name", default="unknown", help="the device of a CSV file")
 
@@ -46,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
         print(report.remark)
     command = ["fairseq-mos", "search", str(report.about.get("data") or "DATA")]
     command += ["--path", str(report.about.get("supernet") or "SUPERNET"), "--latency-predictor", args.output]
+    if report.threads is not None:
+        command += ["--threads", str(report.threads)]
     command += ["--constraint", f"latency_ms<={report.middle_ms:.4g}"]
     output = str(Path(args.output).with_name("search"))
     print("next (the limit is the median of what was measured):\n  " + shlex.join([*command, "--output", output]))

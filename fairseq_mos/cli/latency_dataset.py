@@ -6,6 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from fairseq_mos import ranges
 from fairseq_mos.cost.options import add_latency_flags
 
 
@@ -21,17 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="file to write (.jsonl), a summary and a CSV beside it; given again, measuring goes on",
     )
-    parser.add_argument("--samples", type=int, default=300, help="architectures to measure")
+    parser.add_argument("--samples", type=ranges.SAMPLES, default=300, help="architectures to measure")
     parser.add_argument(
         "--passes",
-        type=int,
+        type=ranges.PASSES,
         default=1,
         help="how often all of them are measured, each time in another order; the lowest median counts, which "
         "helps on a machine whose speed changes",
     )
-    parser.add_argument("--seed", type=int, default=1, help="which architectures")
+    parser.add_argument("--seed", type=ranges.SEED, default=1, help="which architectures")
     parser.add_argument("--data", help="folder with the dictionaries (default: beside the supernet)")
-    parser.add_argument("--vocabulary", type=int, default=32768, help="entries of the dictionary, for --search-space")
+    parser.add_argument(
+        "--vocabulary", type=ranges.VOCABULARY, default=32768, help="entries of the dictionary, for --search-space"
+    )
     add_latency_flags(parser, runs=20)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from fairseq_mos import ranges
 from fairseq_mos.cost.options import add_latency_flags
 
 
@@ -16,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--architecture", help="for a supernet or space: YAML file, largest, smallest or random:SEED (default: largest)"
     )
     parser.add_argument("--data", help="folder with the dictionaries (default: beside the checkpoint)")
-    parser.add_argument("--vocabulary", type=int, default=32768, help="entries of the dictionary, for --search-space")
+    parser.add_argument(
+        "--vocabulary", type=ranges.VOCABULARY, default=32768, help="entries of the dictionary, for --search-space"
+    )
     parser.add_argument(
         "--share", choices=("all", "decoder", "none"), default="all", help="shared embeddings, for --search-space"
     )
@@ -27,12 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="peak memory of a training update and of decoding, in fp32: estimate needs neither the memory nor a GPU; "
         "measure also runs both on --device",
     )
-    parser.add_argument("--max-tokens", type=int, default=4096, help="tokens of a training batch, for --memory")
+    parser.add_argument(
+        "--max-tokens", type=ranges.TOKENS, default=4096, help="tokens of a training batch, for --memory"
+    )
     parser.add_argument(
         "--latency", action="store_true", help="also measure latency on this machine (implied by --protocol generate)"
     )
     parser.add_argument("--gen-subset", default="test", help="split of --data to translate, for --protocol generate")
-    parser.add_argument("--sentences", type=int, default=20, help="how many of its sentences, for --protocol generate")
+    parser.add_argument(
+        "--sentences", type=ranges.SENTENCES, default=20, help="how many of its sentences, for --protocol generate"
+    )
     add_latency_flags(parser, runs=300)
 
 

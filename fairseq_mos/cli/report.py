@@ -35,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Writes the page, or prints the comparison."""
     import fairseq_mos
-    from fairseq_mos.errors import UserError
-    from fairseq_mos.files import atomic_write
+    from fairseq_mos.errors import UserError, one_line
+    from fairseq_mos.files import atomic_write, check_folder
+    from fairseq_mos.report.document import check_output, write
     from fairseq_mos.report.logs import read_log
 
     if bool(args.scratch) != bool(args.retrained):
@@ -49,22 +50,27 @@ def run(args: argparse.Namespace) -> None:
     fairseq_mos.register()
     from fairseq_mos.report.content import build, find_pair
     from fairseq_mos.report.discover import discover
-    from fairseq_mos.report.document import write
     from fairseq_mos.report.retraining import compare
 
+    run = None if given and args.retrain else discover(args.folder, args.supernet)
     if args.retrain:
-        pair = given or find_pair(discover(args.folder, args.supernet))
+        pair = given or find_pair(run)
         if pair is None:
             raise UserError(f"{args.folder} has no logs named *scratch* and *retrain*: give --scratch and --retrained")
         found = compare(*pair)
-        print("\n".join(found.sentences()))
+        check_folder(output.parent)
         with atomic_write(output) as stream:
             json.dump(found.to_dict(), stream, indent=2)
             stream.write("\n")
-        print(f"wrote {output}")
-        return
-    try:
-        document = build(discover(args.folder, args.supernet), args.title, given)
-    except ImportError as error:
-        raise UserError('the report needs matplotlib: pip install "fairseq-mos[plot]"') from error
-    print(f"wrote {', '.join(map(str, write(document, output.with_suffix(''))))}")
+        print("\n".join(found.sentences()))
+        wrote = [output]
+    else:
+        check_output(output.with_suffix(""))
+        try:
+            document = build(run, args.title, given)
+        except ImportError as error:
+            raise UserError('the report needs matplotlib: pip install "fairseq-mos[plot]"') from error
+        wrote = write(document, output.with_suffix(""))
+    for reason in run.left_out if run else ():
+        print(f"left out: {one_line(reason)}")
+    print(one_line(f"wrote {', '.join(map(str, wrote))}"))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fairseq_mos import ranges
 from fairseq_mos.search import launch
 from fairseq_mos.search.algorithms import ALGORITHMS
 from fairseq_mos.search.planning import BUDGET, POST_PROCESS, check_arguments
@@ -30,10 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "else measured on this machine",
     )
     parser.add_argument(
-        "--budget", type=int, help=f"how many architectures to evaluate (default: {BUDGET}; exhaustive: all)"
+        "--budget",
+        type=ranges.EVALUATIONS,
+        help=f"how many architectures to evaluate (default: {BUDGET}; exhaustive: all)",
     )
-    parser.add_argument("--minutes", type=float, help="end after this many minutes, over all runs of the search")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same result")
+    parser.add_argument(
+        "--minutes", type=ranges.MINUTES, help="end after this many minutes, over all runs of the search"
+    )
+    parser.add_argument("--seed", type=ranges.SEED, default=1, help="same seed, same result")
     parser.add_argument(
         "--constraint",
         action="append",
@@ -49,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "may be given several times",
     )
     parser.add_argument("--valid-subset", default="valid", help="split to measure on")
-    parser.add_argument("--max-tokens", type=int, default=4096, help="tokens of a batch")
+    parser.add_argument("--max-tokens", type=ranges.TOKENS, default=4096, help="tokens of a batch")
     parser.add_argument("--cpu", action="store_true", help="stay on the CPU")
     parser.add_argument("--fp16", action="store_true", help="half precision (GPU)")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 (GPU)")
@@ -61,22 +66,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     latency = parser.add_argument_group("latency")
     latency.add_argument("--latency-predictor", metavar="FILE", help="what fairseq-mos fit-latency wrote")
     latency.add_argument(
+        "--threads",
+        type=ranges.THREADS,
+        help="CPU threads that latency is meant for (default: as many as torch uses); a predictor for another number "
+        "is refused",
+    )
+    latency.add_argument(
         "--any-device",
         action="store_true",
-        help="take a predictor that was fitted on another device than this (nothing is measured then)",
+        help="take a predictor that was fitted on another device than this or for other threads (nothing is measured "
+        "then)",
     )
     latency.add_argument(
         "--no-confirm", action="store_true", help="do not measure the winner's latency, believe the prediction"
     )
     latency.add_argument(
         "--latency-runs",
-        type=int,
+        type=ranges.RUNS,
         default=30,
         help="timed runs of each candidate, where latency_ms is an objective and no predictor is given",
     )
-    latency.add_argument("--confirm-runs", type=int, default=100, help="timed runs of a winner's measurement")
+    latency.add_argument(
+        "--confirm-runs",
+        type=ranges.RUNS,
+        default=100,
+        help="timed runs of a winner's measurement, in turn with as many of the data set's reference",
+    )
     scores = parser.add_argument_group("bleu and chrf")
-    scores.add_argument("--beam", type=int, default=5, help="beam size")
+    scores.add_argument("--beam", type=ranges.BEAM, default=5, help="beam size")
     scores.add_argument(
         "--post-process",
         metavar="KIND",
@@ -84,14 +101,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the target dictionary)",
     )
     sizes = parser.add_argument_group("evolution and nsga2", "the published sizes of the evolution by default")
-    sizes.add_argument("--population", type=int, default=default.population, help="first generation")
+    sizes.add_argument("--population", type=ranges.POPULATION, default=default.population, help="first generation")
     sizes.add_argument(
-        "--parents", type=int, default=default.parents, help="best architectures that make a generation (evolution)"
+        "--parents",
+        type=ranges.POPULATION,
+        default=default.parents,
+        help="best architectures that make a generation (evolution)",
     )
-    sizes.add_argument("--mutations", type=int, default=default.mutations, help="mutated children of a generation")
-    sizes.add_argument("--crossovers", type=int, default=default.crossovers, help="crossed children of a generation")
     sizes.add_argument(
-        "--mutation-prob", type=float, default=default.mutation_prob, help="probability to redraw each gene (evolution)"
+        "--mutations", type=ranges.CHILDREN, default=default.mutations, help="mutated children of a generation"
+    )
+    sizes.add_argument(
+        "--crossovers", type=ranges.CHILDREN, default=default.crossovers, help="crossed children of a generation"
+    )
+    sizes.add_argument(
+        "--mutation-prob",
+        type=ranges.PROBABILITY,
+        default=default.mutation_prob,
+        help="probability to redraw each gene (evolution)",
     )
     launch.add_arguments(parser)
 
@@ -119,7 +146,7 @@ def search(args: argparse.Namespace) -> None:
     from fairseq_mos.search.plan import STATE
     from fairseq_mos.search.ranks import Ranks
 
-    with Ranks.from_environment(cpu=args.cpu) as ranks:
+    with Ranks.from_environment(args.cpu, args.distributed_timeout) as ranks:
         plan, about = prepare(args, checked, ranks)
         if ranks.is_main:
             print("\n".join(about), file=sys.stderr)
@@ -149,7 +176,8 @@ def _report(args: argparse.Namespace, plan, result) -> None:
     for c in result.confirmations:
         print(
             f"measured {c.evaluation.architecture.digest()}: {c.measured:.2f} ms (quartiles {c.low:.2f} to "
-            f"{c.high:.2f}), predicted {c.predicted:.2f} ms ({c.error:+.1%})"
+            f"{c.high:.2f}) relative to the reference, predicted {c.predicted:.2f} ms ({c.error:+.1%}); by the clock "
+            f"{c.clocked:.2f} ms, the reference {c.reference:.2f} ms, in the data set {c.recorded:.2f} ms"
             + ("" if c.holds else ": breaks the limit, replaced by the next best")
         )
     folder = Path(args.output)

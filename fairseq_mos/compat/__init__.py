@@ -25,19 +25,23 @@ def apply() -> list[str]:
         data,
         finished,
         launching,
+        literals,
         loading,
         locking,
         numbers,
         numpy2,
         reporting,
         resuming,
+        scoring,
         validation,
     )
 
     repairs = (
         reporting.repair_user_errors,
         reporting.repair_hydra_errors,
+        literals.repair_eval,
         loading.repair_safe_globals,
+        loading.repair_interpolations,
         loading.repair_checkpoint_errors,
         loading.repair_missing_restore_file,
         loading.repair_load_errors_in_training,
@@ -64,6 +68,7 @@ def apply() -> list[str]:
         numpy2.repair_aliases,
         launching.repair_silent_launch,
         launching.repair_stray_rank,
+        scoring.repair_bleu_tokenizer,
     )
     silence_noise()
     return [repair.__name__.removeprefix("repair_") for repair in repairs if repair()]

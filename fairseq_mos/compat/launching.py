@@ -6,7 +6,8 @@ import argparse
 import os
 import socket
 import urllib.parse
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from fairseq_mos.compat._patch import replace
 from fairseq_mos.errors import UserError

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Callable
+from typing import Any
 
 from fairseq_mos.compat._patch import replace
+from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError
 
 
@@ -55,6 +56,44 @@ def repair_safe_globals() -> bool:
     return True
 
 
+def repair_interpolations() -> bool:
+    """Keeps text of a checkpoint's configuration text.
+
+    `load_checkpoint_to_cpu` (`checkpoint_utils.py`) makes an OmegaConf object of it, which resolves
+    `${oc.env:SECRET}` wherever it is read or written: what the environment holds would end up in logs and in
+    files that are shared. fairseq's trainer resolves its own references before it saves, so none is lost.
+    """
+    from fairseq import checkpoint_utils
+
+    def make(original: Callable) -> Callable:
+        def _upgrade_state_dict(state: dict) -> dict:
+            from omegaconf import OmegaConf
+
+            for name, value in vars(state["args"]).items() if state.get("args") is not None else ():
+                # fairseq makes a resolved configuration of these by itself.
+                if isinstance(value, str) and "${" in value:
+                    raise UserError(f"args.{name} is {show(value)}: references are not allowed in a checkpoint")
+            if OmegaConf.is_config(state.get("cfg")):
+                plain = OmegaConf.to_container(state["cfg"], resolve=False)
+                escaped = _escaped(plain)
+                if escaped != plain:
+                    state["cfg"] = OmegaConf.create(escaped, flags={"allow_objects": True})
+            return original(state)
+
+        return _upgrade_state_dict
+
+    return replace(checkpoint_utils, "_upgrade_state_dict", "interpolations", make)
+
+
+def _escaped(value: Any) -> Any:
+    """Returns plain data in which OmegaConf finds nothing to resolve."""
+    if isinstance(value, dict):
+        return {name: _escaped(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value
+
+
 @contextmanager
 def _always_safe() -> Iterator[None]:
     """Within the block `torch.load` is safe in every version and whatever the environment asks for."""
@@ -79,8 +118,8 @@ def _explain(path: str, error: Exception) -> UserError | None:
         return UserError(
             f"checkpoint {path} holds the type {name}, which is refused because loading it could run code"
         )
-    if isinstance(error, RuntimeError) and not re.search(r"PytorchStream|archive|storage|EOF|corrupt", text):
-        return None  # out of memory, for one
+    if isinstance(error, RuntimeError) and re.search(r"memory|allocate", text) and "Pytorch" not in text:
+        return None
     if isinstance(error, (pickle.UnpicklingError, EOFError, RuntimeError, UnicodeDecodeError, OverflowError)):
         reason = text.split(". ")[0][:160] or type(error).__name__
         return UserError(f"checkpoint {path} is truncated or not a checkpoint ({reason})")
@@ -110,9 +149,12 @@ def repair_checkpoint_errors() -> bool:
         def load_checkpoint_to_cpu(path: str, *args: Any, **kwargs: Any) -> dict:
             try:
                 with _always_safe():
-                    return original(path, *args, **kwargs)
-            except UserError:
-                raise
+                    state = original(path, *args, **kwargs)
+                if not isinstance(state.get("model"), dict):
+                    raise UserError(f"model is {show(state.get('model'))}, expected a mapping of tensors")
+                return state
+            except UserError as error:
+                raise UserError(f"checkpoint {path}: {error}") from error
             except Exception as error:
                 explained = _explain(path, error)
                 if explained is None:

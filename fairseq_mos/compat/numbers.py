@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from fairseq_mos.compat._patch import replace
 from fairseq_mos.ranges import BEAM, LENPEN, PROBABILITY, PROCESSES, SEED, Range

@@ -6,7 +6,8 @@ import functools
 import importlib
 import sys
 import types
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 # fairseq module -> why it needs the alias (the name it reads from `np`).
 _MODULES = (

@@ -6,7 +6,8 @@ import inspect
 import io
 import logging
 import sys
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from fairseq_mos.compat._patch import is_replaced, replace
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.cost.features import MEAN_NAMES, mean_features
+from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.cost.tables import signature_line
 from fairseq_mos.documents import json_lines
 from fairseq_mos.errors import UserError
@@ -33,7 +33,7 @@ class LatencyData:
         signature: how and where latency was measured.
         architectures: what was measured, the reference left out.
         milliseconds: latency of each: the median of its runs, the lowest of all passes.
-        reference: latency of the reference architecture at each of its places in a pass, likewise.
+        reference: latency of the reference, the largest architecture, at each of its places in a pass, likewise.
         in_time: all medians of the reference, as they were measured one after the other.
         about: what else the file's header says: `supernet` and `data`, as given, where it has them.
     """
@@ -185,18 +185,16 @@ def _data(space: SearchSpace, signature, rows: Sequence[Mapping], path, about: M
     lowest: dict[str, dict] = {"reference": {}, "sample": {}}
     for number, row in enumerate(rows, 2):
         try:
-            milliseconds, role = float(row["median_ms"]), row["role"]
-            if not 0 < milliseconds < math.inf:
-                raise ValueError(f"median_ms is {milliseconds}, expected more than 0")
+            latency, role = milliseconds("median_ms", row["median_ms"]), row["role"]
             if role == "reference":
                 # Files from before there were passes have no places: each of their measurements counts.
                 key = row.get("place", len(in_time))
-                in_time.append(milliseconds)
+                in_time.append(latency)
             else:
                 key = Architecture.from_dict(row["architecture"], f"{path}: line {number}")
                 space.validate(key, f"{path}: line {number}")
             found = lowest[role]
-            found[key] = min(found.get(key, milliseconds), milliseconds)
+            found[key] = min(found.get(key, latency), latency)
         except UserError:
             raise
         except (KeyError, TypeError, ValueError) as error:
@@ -229,10 +227,10 @@ def table(data: LatencyData) -> list[dict[str, object]]:
     return [
         {
             "digest": arch.digest(),
-            "latency_ms": milliseconds,
+            "latency_ms": latency,
             **dict(zip(MEAN_NAMES, mean_features(arch))),
             "architecture": arch.to_json(),
             "signature": line,
         }
-        for arch, milliseconds in zip(data.architectures, data.milliseconds)
+        for arch, latency in zip(data.architectures, data.milliseconds)
     ]

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fairseq_mos.arch import SearchSpace
-from fairseq_mos.cost.dataset import read_dataset
+from fairseq_mos.cost.dataset import LatencyData, read_dataset
 from fairseq_mos.cost.features import MEAN_NAMES, features, products
-from fairseq_mos.cost.predictor import LatencyPredictor, Measurements
+from fairseq_mos.cost.milliseconds import milliseconds
+from fairseq_mos.cost.predictor import LatencyPredictor, Measurements, Reference
 from fairseq_mos.cost.regression import Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.cost.tables import check_ending, signature_line, write_csv, write_json
 from fairseq_mos.errors import UserError
@@ -21,6 +22,7 @@ from fairseq_mos.version import __version__
 
 _BESIDE = (".errors.json", ".heldout.csv", ".png")
 _LATENCIES = ("latency_mean_encoder", "latency_mean_decoder")
+_LARGEST = 1e6  # of a width, a depth, a mean over layers
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Report:
         files: what was written.
         remark: what should be said besides; may be empty.
         middle_ms: median latency of the measured architectures.
+        threads: CPU threads of the measurements; None: the data do not say.
         about: what the data set says of its supernet, see :attr:`fairseq_mos.cost.dataset.LatencyData.about`.
     """
 
@@ -45,6 +48,7 @@ class Report:
     files: Sequence[Path]
     remark: str
     middle_ms: float
+    threads: int | None
     about: Mapping[str, object]
 
 
@@ -79,7 +83,9 @@ def fit_file(
     else:
         measured = read_dataset(dataset)
         rows = [features("layers", measured.space, arch) for arch in measured.architectures]
-        data = Measurements(measured.space, measured.signature, "layers", rows, measured.milliseconds)
+        data = Measurements(
+            measured.space, measured.signature, "layers", rows, measured.milliseconds, _reference(measured)
+        )
         noise, repeated = measured.noise(), measured.reference
         about = measured.about
     found, held_out, predicted, model = held_out_errors(data, model, seed)
@@ -119,7 +125,14 @@ def fit_file(
         del files[3]
         remark = 'no picture: it needs matplotlib (pip install "fairseq-mos[plot]")'
     middle = statistics.median(data.milliseconds)
-    return Report(model, found, noise, ceiling, files, remark, middle, about)
+    return Report(model, found, noise, ceiling, files, remark, middle, data.signature.get("threads"), about)
+
+
+def _reference(data: LatencyData) -> Reference | None:
+    """Returns the reference of a data set with the median of its latencies."""
+    if not data.reference:
+        return None
+    return Reference(data.space.largest(), statistics.median(data.reference))
 
 
 def held_out_errors(data: Measurements, model: str, seed: int) -> tuple[Errors, list[int], list[float], str]:
@@ -144,9 +157,9 @@ def read_hat_csv(path: str, space: SearchSpace, device: str) -> Measurements:
     """Reads a data set with HAT's columns; the target is encoder plus decoder.
 
     Raises:
-        UserError: the file cannot be read, lacks a column, or has a value that is no positive number.
+        UserError: the file cannot be read, lacks a column, or has a value that is no number or an absurd one.
     """
-    rows, milliseconds = [], []
+    rows, latencies = [], []
     try:
         with open(path, newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
@@ -158,18 +171,20 @@ def read_hat_csv(path: str, space: SearchSpace, device: str) -> Measurements:
             for number, row in enumerate(reader, 2):
                 try:
                     values = [float(row[name]) for name in MEAN_NAMES]
-                    milliseconds.append(sum(float(row[name]) for name in _LATENCIES))
+                    parts = [float(row[name]) for name in _LATENCIES]
                 except (TypeError, ValueError):
                     raise UserError(f"{path}: line {number} holds something that is no number") from None
                 for name, value in zip(MEAN_NAMES, values):
-                    if not math.isfinite(value):
-                        raise UserError(f"{path}: line {number}: {name} is {value}, expected a finite number")
+                    if not 0 <= value <= _LARGEST:
+                        raise UserError(f"{path}: line {number}: {name} is {value}, expected 0 to {_LARGEST:g}")
                 rows.append(products(values))
-                if not 0 < milliseconds[-1] < math.inf:
-                    raise UserError(f"{path}: line {number} has a latency of {milliseconds[-1]}, expected more than 0")
-    except (OSError, UnicodeDecodeError) as error:
+                try:
+                    latencies.append(sum(milliseconds(name, part) for name, part in zip(_LATENCIES, parts)))
+                except ValueError as error:
+                    raise UserError(f"{path}: line {number}: {error}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    return Measurements(space, {"protocol": "hat", "device": device}, "mean", rows, milliseconds)
+    return Measurements(space, {"protocol": "hat", "device": device}, "mean", rows, latencies)
 
 
 def _draw(path: Path, actual: Sequence[float], predicted: Sequence[float], found: Errors, device: str) -> None:

@@ -8,6 +8,7 @@ autograd: what the published code measured in train mode was another model.
 
 from __future__ import annotations
 
+import itertools
 import math
 import platform
 import statistics
@@ -101,9 +102,13 @@ class LatencySettings:
             for name in ("source_tokens", "target_tokens"):
                 if name in signature:
                     values[name] = signature[name]
-            return cls(device=str(signature["kind"]), **values, **others)
-        except (KeyError, TypeError) as error:
+            kind = signature["kind"]
+        except KeyError as error:
             raise UserError(f"the latency predictor's signature lacks {error}: fit it anew") from error
+        for name, value in {"kind": kind, **values}.items():
+            if type(value) is not (str if name in ("kind", "protocol", "precision") else int):
+                raise UserError(f"the latency predictor's signature has {name} {value!r}: fit it anew")
+        return cls(device=kind, **values, **others)
 
 
 @dataclass(frozen=True)
@@ -203,26 +208,42 @@ class LatencyMeter:
             model: an extracted subnet, or a stock fairseq encoder-decoder.
             progress: called after each timed run.
         """
+        (parts,) = self.in_turn([model], progress)
+        totals = [sum(values) for values in zip(*parts)]
+        if self.settings.protocol == "hat":
+            return Latency.of_runs(totals, self.settings.trim, encoder=parts[0], decoder=parts[1])
+        return Latency.of_runs([total / len(self.sentences) for total in totals], self.settings.trim)
+
+    def in_turn(
+        self, models: Sequence[nn.Module], progress: Callable[[], None] | None = None
+    ) -> list[list[list[float]]]:
+        """Times models in turn, a run of each after a run of the one before: what slows the machine slows all.
+
+        Args:
+            models: as for :meth:`measure`.
+            progress: called after each round of timed runs.
+
+        Returns:
+            For each model and each of its parts (encoder and decoder, or the whole), seconds of each run.
+        """
         settings = self.settings
-        model = prepared(model, settings.device, settings.precision)
         with torch.inference_mode():
-            steps = self._hat(model) if settings.protocol == "hat" else self._generate(model)
-            timers = [_timer(step, settings.threads) for step in steps]
+            dense = [prepared(model, settings.device, settings.precision) for model in models]
+            steps = [self._hat(model) if settings.protocol == "hat" else self._generate(model) for model in dense]
             for _ in range(settings.warmup):
-                for step in steps:
+                for step in itertools.chain(*steps):
                     step()
-            parts: list[list[float]] = [[] for _ in timers]
+            timers = [[_timer(step, settings.threads) for step in parts] for parts in steps]
+            seconds: list[list[list[float]]] = [[[] for _ in parts] for parts in steps]
             for _ in range(settings.runs):
-                for part, timer in zip(parts, timers):
-                    # One timed call at a time shows the spread of single runs. Before each, timeit makes two
-                    # calls that it does not count.
-                    part.append(timer.timeit(1).median)
+                for parts, runs in zip(timers, seconds):
+                    for timer, part in zip(parts, runs):
+                        # One timed call at a time shows the spread of single runs. Before each, timeit makes two
+                        # calls that it does not count.
+                        part.append(timer.timeit(1).median)
                 if progress is not None:
                     progress()
-        totals = [sum(values) for values in zip(*parts)]
-        if settings.protocol == "hat":
-            return Latency.of_runs(totals, settings.trim, encoder=parts[0], decoder=parts[1])
-        return Latency.of_runs([total / len(self.sentences) for total in totals], settings.trim)
+        return seconds
 
     def _hat(self, model: nn.Module) -> list[Callable[[], object]]:
         settings, beam = self.settings, self.settings.beam

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from fairseq_mos import ranges
+
 FIELDS = ("protocol", "device", "precision", "threads", "source_tokens", "target_tokens", "beam", "warmup", "runs")
 
 
@@ -19,12 +21,12 @@ def add_latency_flags(parser: argparse.ArgumentParser, runs: int) -> None:
     )
     group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run")
     group.add_argument("--precision", default="fp32", help="fp32; int8 on cpu; fp16 or bf16 on cuda")
-    group.add_argument("--threads", type=int, help="CPU threads (default: as many as torch uses)")
-    group.add_argument("--source-tokens", type=int, default=30, help="source length of protocol hat, tokens")
-    group.add_argument("--target-tokens", type=int, default=30, help="decoder steps of protocol hat")
-    group.add_argument("--beam", type=int, default=5, help="beam width")
-    group.add_argument("--warmup", type=int, default=5, help="runs before the timed ones")
-    group.add_argument("--runs", type=int, default=runs, help="timed runs of an architecture")
+    group.add_argument("--threads", type=ranges.THREADS, help="CPU threads (default: as many as torch uses)")
+    group.add_argument("--source-tokens", type=ranges.LENGTH, default=30, help="source length of protocol hat, tokens")
+    group.add_argument("--target-tokens", type=ranges.LENGTH, default=30, help="decoder steps of protocol hat")
+    group.add_argument("--beam", type=ranges.BEAM, default=5, help="beam width")
+    group.add_argument("--warmup", type=ranges.WARMUP, default=5, help="runs before the timed ones")
+    group.add_argument("--runs", type=ranges.RUNS, default=runs, help="timed runs of an architecture")
 
 
 def latency_settings(args: argparse.Namespace):

@@ -16,12 +16,29 @@ from pathlib import Path
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.reading import compact_json
 from fairseq_mos.cost.features import features
+from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.cost.regression import MODELS, Errors, fit
+from fairseq_mos.documents import convert, read_json, show
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
+from fairseq_mos.journal import finite
 
 _HEADER = "fairseq_mos_latency_predictor"
 _REMEDY = "fit it anew"
+_LARGEST = 1e18  # of a feature: products of three sizes
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An architecture whose latency stands for the speed of the machine when the others were measured.
+
+    Attributes:
+        architecture: the architecture.
+        milliseconds: its latency then.
+    """
+
+    architecture: Architecture
+    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,7 @@ class Measurements:
         kind: of the features, see :func:`fairseq_mos.cost.features.features`.
         rows: features of each architecture.
         milliseconds: latency of each.
+        reference: what later measurements can be compared with; None: it was not recorded.
     """
 
     space: SearchSpace
@@ -42,6 +60,7 @@ class Measurements:
     kind: str
     rows: Sequence[Sequence[float]]
     milliseconds: Sequence[float]
+    reference: Reference | None = None
 
 
 class LatencyPredictor:
@@ -70,6 +89,15 @@ class LatencyPredictor:
             self._known.update(zip(new, self._predict(rows)))
         return [self._known[arch] for arch in archs]
 
+    def reference(self) -> Reference:
+        """Returns what to compare measurements of today with.
+
+        Data without one (of a CSV file, or in a predictor's file of an earlier version) has the largest
+        architecture as predicted instead: it belongs to every data set of `latency-dataset`.
+        """
+        largest = self.space.largest()
+        return self.data.reference or Reference(largest, self.predict([largest])[0])
+
     def check(self, space: SearchSpace, signature: Mapping[str, object] | None = None) -> None:
         """Checks that predictions hold for a space, and for a device and settings where these are given.
 
@@ -84,9 +112,10 @@ class LatencyPredictor:
         for name in {**self.signature, **signature} if signature is not None else ():
             there, here = self.signature.get(name), signature.get(name)
             if there != here:
+                remedy = f"give --threads {there}, fit one here" if name == "threads" else "fit one here"
                 raise UserError(
-                    f"the latency predictor was fitted for {name} {there}, here it is {here}: fit one here, or "
-                    "give --any-device"
+                    f"the latency predictor was fitted for {name} {there}, here it is {here}: {remedy}, or give "
+                    "--any-device"
                 )
 
     def digest(self) -> str:
@@ -94,7 +123,11 @@ class LatencyPredictor:
         return hashlib.sha256(compact_json(self._content()).encode()).hexdigest()[:12]
 
     def _content(self) -> dict:
+        reference = {} if self.data.reference is None else {"reference": asdict(self.data.reference)}
+        if reference:
+            reference["reference"]["architecture"] = self.data.reference.architecture.to_dict()
         return {
+            **reference,
             "model": self.model,
             "features": self.data.kind,
             "signature": self.signature,
@@ -110,7 +143,7 @@ class LatencyPredictor:
             UserError: it cannot be written.
         """
         with atomic_write(path) as stream:
-            json.dump({_HEADER: 1, "errors": asdict(self.errors), **self._content()}, stream)
+            json.dump({_HEADER: 1, "errors": finite(asdict(self.errors)), **self._content()}, stream)
             stream.write("\n")
 
     @classmethod
@@ -120,54 +153,77 @@ class LatencyPredictor:
         Raises:
             UserError: there is none, or it is something else.
         """
-        try:
-            content = json.loads(Path(path).read_text("utf-8"))
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-        except ValueError:
-            content = None
-        if not isinstance(content, dict) or _HEADER not in content:
+        content = read_json(path, "latency predictor", remedy=f"expected a file of fit-latency: {_REMEDY}", nan=True)
+        if _HEADER not in content:
             raise UserError(f"{path} is no latency predictor: expected a file that fairseq-mos fit-latency wrote")
-        try:
-            data = _measurements(content, path)
-            if content["model"] not in MODELS:
-                raise UserError(f"{path}: model is {content['model']!r}, allowed: {', '.join(MODELS)}")
-            for name, value in content["errors"].items():
-                if not isinstance(value, (int, float)):
-                    raise UserError(f"{path}: errors.{name} is {json.dumps(value)}, expected a number: {_REMEDY}")
-            return cls(data, content["model"], Errors(**content["errors"]))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: a field is missing or malformed ({error}): {_REMEDY}") from error
+        stored = convert(content, _Stored, str(path), _REMEDY)
+        if stored.model not in MODELS:
+            raise UserError(f"{path}: model is {show(stored.model)}, allowed: {', '.join(MODELS)}")
+        numbers = {name: math.nan if value is None else value for name, value in vars(stored.errors).items()}
+        return cls(_measurements(stored, path), stored.model, Errors(**numbers))
 
 
-def _measurements(content: dict, path: str | Path) -> Measurements:
+@dataclass
+class _StoredErrors:
+    architectures: int
+    fitted_to: int
+    seed: int
+    mape: float | None
+    rmse: float | None
+    kendall_tau: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass
+class _StoredReference:
+    architecture: dict
+    milliseconds: int | float
+
+
+@dataclass
+class _Stored:
+    """A predictor's file."""
+
+    model: str
+    features: str
+    signature: dict
+    space: dict
+    # Whole numbers stay whole: the digest tells them apart.
+    rows: list[list[int | float]]
+    milliseconds: list[int | float]
+    errors: _StoredErrors
+    reference: _StoredReference | None = None
+
+
+def _measurements(stored: _Stored, path: str | Path) -> Measurements:
     """Checks what a file says, so that fitting can rely on it."""
-    space, signature = SearchSpace.from_dict(content["space"], str(path)), content["signature"]
-    if not isinstance(signature, dict):
-        raise UserError(f"{path}: signature is {json.dumps(signature)}, expected a mapping: {_REMEDY}")
-    rows, milliseconds = content["rows"], content["milliseconds"]
-    if len(rows) != len(milliseconds) or len(rows) < 2:
+    space = SearchSpace.from_dict(stored.space, str(path))
+    rows, latencies = stored.rows, stored.milliseconds
+    if len(rows) != len(latencies) or len(rows) < 2:
         raise UserError(
-            f"{path}: rows and milliseconds have {len(rows)} and {len(milliseconds)} entries, expected as many, and 2 "
+            f"{path}: rows and milliseconds have {len(rows)} and {len(latencies)} entries, expected as many, and 2 "
             f"or more: {_REMEDY}"
         )
-    width = len(features(content["features"], space, space.largest()))
-    for index, (row, value) in enumerate(zip(rows, milliseconds)):
-        wrong = None
-        if row is None:
-            wrong = "is null"
-        elif len(row) != width:
-            wrong = f"has {len(row)} values"
-        elif not all(_finite(number) for number in row):
-            wrong = "holds something else"
-        if wrong:
-            raise UserError(f"{path}: rows[{index}] {wrong}, expected {width} finite numbers: {_REMEDY}")
-        if not _finite(value) or value <= 0:
-            raise UserError(
-                f"{path}: milliseconds[{index}] is {json.dumps(value)}, expected a number above 0: {_REMEDY}"
-            )
-    return Measurements(space, signature, content["features"], rows, milliseconds)
+    width = len(features(stored.features, space, space.largest()))
+    for index, (row, value) in enumerate(zip(rows, latencies)):
+        if len(row) != width:
+            raise UserError(f"{path}: rows[{index}] has {len(row)} values, expected {width} numbers: {_REMEDY}")
+        if not all(-_LARGEST <= number <= _LARGEST for number in row):
+            raise UserError(f"{path}: rows[{index}] holds a number above {_LARGEST:g}: {_REMEDY}")
+        _check_milliseconds(f"milliseconds[{index}]", value, path)
+    reference = None
+    if stored.reference is not None:
+        source = f"{path}: reference.architecture"
+        architecture = Architecture.from_dict(stored.reference.architecture, source)
+        space.validate(architecture, source)
+        _check_milliseconds("reference.milliseconds", stored.reference.milliseconds, path)
+        reference = Reference(architecture, stored.reference.milliseconds)
+    return Measurements(space, stored.signature, stored.features, rows, latencies, reference)
 
 
-def _finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def _check_milliseconds(name: str, value: float, path: str | Path) -> None:
+    try:
+        milliseconds(name, value)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}: {_REMEDY}") from None

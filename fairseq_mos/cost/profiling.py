@@ -13,6 +13,7 @@ from fairseq_mos.arch.select import resolve
 from fairseq_mos.cost import subnets
 from fairseq_mos.cost.measured import count_flops, count_parameters
 from fairseq_mos.errors import UserError
+from fairseq_mos.paths import is_folder
 from fairseq_mos.version import __version__
 
 
@@ -101,7 +102,7 @@ def read_sentences(model: nn.Module, data: str | None, split: str, count: int) -
         raise UserError("--protocol generate needs sentences to translate: give --data")
     if count < 1:
         raise UserError(f"--sentences is {count}, allowed: 1 or more")
-    source, target = data_utils.infer_language_pair(data) if Path(data).is_dir() else (None, None)
+    source, target = data_utils.infer_language_pair(data) if is_folder(data) else (None, None)
     if source is None:
         raise UserError(f"{data} is no folder that fairseq-preprocess wrote")
     dataset = data_utils.load_indexed_dataset(

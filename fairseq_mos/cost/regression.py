@@ -57,7 +57,9 @@ def _linear(rows, milliseconds):
     # So that the relative error is minimised, which is what counts for a limit. Weights of mean 1 keep the
     # strength of the regularisation independent of the unit.
     weights = milliseconds**-2.0
-    return model.fit(rows, milliseconds, ridgecv__sample_weight=weights / weights.mean()).predict
+    fitted = model.fit(rows, milliseconds, ridgecv__sample_weight=weights / weights.mean())
+    # It may go below zero outside of what it has seen: such a latency would keep every limit.
+    return lambda rows: np.maximum(fitted.predict(rows), 0.1 * milliseconds.min())
 
 
 def _boosting(rows, milliseconds):
@@ -76,12 +78,7 @@ def _both(rows, milliseconds):
     import numpy as np
     from sklearn.ensemble import GradientBoostingRegressor
 
-    linear = _linear(rows, milliseconds)
-
-    def base(rows):
-        # A linear model may go below zero outside of what it has seen.
-        return np.maximum(linear(rows), 0.1 * milliseconds.min())
-
+    base = _linear(rows, milliseconds)
     trees = GradientBoostingRegressor(
         loss="absolute_error", n_estimators=200, max_depth=3, learning_rate=0.05, subsample=0.7, random_state=0
     ).fit(rows, np.log(milliseconds / base(rows)))

@@ -13,14 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq_mos.arch import Architecture
+from fairseq_mos.documents import read_json, show
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import SUBWORD_FILES
+from fairseq_mos.export.checkpoint import SUBWORD_FILES, with_defaults, without_interpolations
 from fairseq_mos.files import atomic_write
 from fairseq_mos.models.config import MosSubnetConfig
+from fairseq_mos.models.content import check_options
+from fairseq_mos.paths import is_file
 
 ABOUT = "arch.json"
-FORMS = ("safetensors", "torch-export")
+FORMS = {"safetensors": "model.safetensors", "torch-export": "weights.safetensors"}
+"""Format -> name of the file with the weights; they differ, so that no format's folder passes for the other's."""
+
 _FORMAT = 1
 _GROUPS = {
     "model": MosSubnetConfig,
@@ -36,7 +41,7 @@ class About:
 
     Attributes:
         name: what to call it.
-        form: the format of its weights: `safetensors` or `torch-export`.
+        form: its format, a key of :data:`FORMS`.
         architecture: its sizes.
         config: fairseq's whole configuration, plain.
         model_config: of a `mos_subnet`.
@@ -95,18 +100,18 @@ def read_about(folder: Path) -> About:
     ):
         if value not in allowed:
             raise UserError(f"{path}: {name} is {value!r}, allowed: {', '.join(map(_json, allowed))}")
-    config = _get(path, values, "config", dict)
+    config = without_interpolations(_get(path, values, "config", dict))
     groups = {name: _group(path, config, name, kind) for name, kind in _GROUPS.items()}
     for name in ("dataset", "generation"):
-        config[name] = {**OmegaConf.to_container(groups[name], enum_to_str=True), **config[name]}
+        config[name] = with_defaults(config[name], _GROUPS[name])
     dictionaries = tuple(folder / f"dict.{language}.txt" for language in languages)
     for file in (*dictionaries, *([folder / subwords] if subwords else [])):
-        if not file.is_file():
+        if not is_file(file):
             raise UserError(f"{file} is missing: {folder} is incomplete")
     return About(
         name=str(values.get("name", folder.name)),
         # Folders of the first versions do not say it.
-        form=values.get("format", "torch-export" if (folder / "step.pt2").is_file() else "safetensors"),
+        form=values.get("format", "torch-export" if is_file(folder / "step.pt2") else "safetensors"),
         architecture=Architecture.from_dict(_get(path, values, "architecture", dict), f"{path}: architecture"),
         config=config,
         model_config=groups["model"],
@@ -133,6 +138,8 @@ def _group(path: Path, config: dict, name: str, kind: type) -> DictConfig:
     """Returns a group of fairseq's configuration, checked, its missing options filled in."""
     given = _get(path, config, name, dict, "config.")
     known = OmegaConf.structured(kind)
+    if name == "model":
+        check_options(given, f"{path}: config.model.")
     try:
         return OmegaConf.merge(known, {key: value for key, value in given.items() if key in known})
     except OmegaConfBaseException as error:
@@ -141,13 +148,10 @@ def _group(path: Path, config: dict, name: str, kind: type) -> DictConfig:
 
 def _parse(path: Path) -> dict:
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"cannot read {path}: {reason}; expected a folder that fairseq-mos export wrote") from error
-    except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}") from error
-    found = values.get("fairseq_mos") if isinstance(values, dict) else None
+        values = read_json(path, "description")
+    except UserError as error:
+        raise UserError(f"{error}; expected a folder that fairseq-mos export wrote") from None
+    found = values.get("fairseq_mos")
     if found != _FORMAT:
-        raise UserError(f"{path}: fairseq_mos is {found}, allowed: {_FORMAT}")
+        raise UserError(f"{path}: fairseq_mos is {show(found)}, allowed: {_FORMAT}")
     return values

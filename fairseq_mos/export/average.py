@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import torch
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import plain_config, save_state
 from fairseq_mos.models.loading import load_state
+from fairseq_mos.paths import listing
+from fairseq_mos.ranges import CHECKPOINTS
+
+_NAME = re.compile(r"checkpoint(?:(?P<epoch>[0-9]+)|_(?P<during>[0-9]+)_(?P<updates>[0-9]+))(?P<suffix>|[^0-9].*)\.pt")
 
 
 def average_checkpoints(paths: list[str | Path], output: str | Path) -> None:
@@ -53,27 +58,59 @@ def average_checkpoints(paths: list[str | Path], output: str | Path) -> None:
     save_state({**state, "cfg": None if cfg is None else plain_config(cfg)}, output)
 
 
-def last_checkpoints(folder: str, number: int, by_update: bool, upper_bound: int | None = None) -> list[Path]:
-    """Returns the last `number` epoch (`checkpointE.pt`) or update (`checkpoint_E_U.pt`) checkpoints.
+def last_checkpoints(
+    folder: str, number: int, by_update: bool, upper_bound: int | None = None, suffix: str | None = None
+) -> list[Path]:
+    """Returns the last `number` epoch (`checkpointE.pt`) or update (`checkpoint_E_U.pt`) checkpoints, oldest first.
 
     Args:
         folder: where fairseq-train saved them.
         number: how many.
-        by_update: update checkpoints instead of epoch checkpoints.
+        by_update: update checkpoints instead of epoch checkpoints. fairseq saves an update that ends an epoch as
+            `checkpointE.pt` alone: where `--save-interval-updates` divides its number, it is one of them.
         upper_bound: ignore those above this epoch or update.
+        suffix: fairseq's `--checkpoint-suffix`, which stands before `.pt`; None: without one where there are such
+            checkpoints, else the only one that is there.
 
     Raises:
-        UserError: fewer than `number` exist.
+        UserError: fewer than `number` exist, or checkpoints of several suffixes.
     """
-    if number < 1:
-        raise UserError(f"the number of checkpoints to average must be 1 or more, not {number}")
-    pattern = re.compile(r"checkpoint_\d+_(\d+)\.pt" if by_update else r"checkpoint(\d+)\.pt")
+    CHECKPOINTS.check("the number of checkpoints to average", number)
+    by_suffix: dict[str, list[tuple[int, float, Path]]] = {}
+    for file in listing(folder):
+        match = _NAME.fullmatch(file.name)
+        if match and (by_update or match["updates"] is None):
+            # The end of an epoch comes after all other updates in it.
+            place = (int(match["epoch"] or match["during"]), float(match["updates"] or "inf"), file)
+            by_suffix.setdefault(match["suffix"], []).append(place)
+    if suffix is None:
+        suffix = "" if "" in by_suffix else min(by_suffix, default="")
+        if "" not in by_suffix and len(by_suffix) > 1:
+            raise UserError(f"{folder} has checkpoints of {', '.join(sorted(by_suffix))}: give --checkpoint-suffix")
     found = []
-    for file in Path(folder).glob("checkpoint*.pt"):
-        match = pattern.fullmatch(file.name)
-        if match and (upper_bound is None or int(match.group(1)) <= upper_bound):
-            found.append((int(match.group(1)), file))
-    if len(found) < number:
-        kind = "update" if by_update else "epoch"
-        raise UserError(f"{folder} has {len(found)} {kind} checkpoints, {number} are needed")
-    return [file for _, file in sorted(found)[-number:]]
+    for epoch, updates, file in sorted(by_suffix.get(suffix, ()), reverse=True):
+        if by_update and updates == math.inf:
+            updates = _updates_of_interval(file)
+        count = updates if by_update else epoch
+        if count is not None and (upper_bound is None or count <= upper_bound):
+            found.append(file)
+        if len(found) == number:
+            return found[::-1]
+    kind = "update" if by_update else "epoch"
+    limit = "" if upper_bound is None else f" up to {upper_bound}"
+    others = sorted(set(by_suffix) - {suffix})
+    raise UserError(
+        f"{folder} has {len(found)} {kind} checkpoints{' ending in ' + suffix + '.pt' if suffix else ''}{limit}, "
+        f"{number} are needed{'; --checkpoint-suffix may also be ' + ', '.join(others) if others else ''}"
+    )
+
+
+def _updates_of_interval(file: Path) -> int | None:
+    """Returns the updates of an epoch's checkpoint; None where `--save-interval-updates` would not have saved it."""
+    state = load_state(str(file))
+    try:
+        updates = int(state["optimizer_history"][-1]["num_updates"])
+        interval = int(state["cfg"]["checkpoint"]["save_interval_updates"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None  # not written by fairseq-train
+    return updates if interval > 0 and updates > 0 and updates % interval == 0 else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from fairseq.data import Dictionary
 from torch import nn
 
+from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import SUBWORD_FILES
 from fairseq_mos.models.loading import load_dictionary
 
@@ -23,6 +24,9 @@ class Bundle:
         subwords: the subword model's file, or None.
         tokenizer: fairseq's name of the tokenizer that comes before the subwords, or None.
         name: what to call it.
+
+    Raises:
+        UserError: a file whose name OmegaConf would resolve.
     """
 
     model: nn.Module
@@ -31,6 +35,12 @@ class Bundle:
     subwords: Path | None
     tokenizer: str | None
     name: str
+
+    def __post_init__(self) -> None:
+        for file in self.files():
+            # fairseq hands these names, of which languages are a part, to OmegaConf.
+            if "${" in str(file):
+                raise UserError(f"{file}: a name with ${{ could be resolved, which no file may ask for: rename it")
 
     @property
     def languages(self) -> tuple[str, str]:

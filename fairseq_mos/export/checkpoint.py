@@ -19,8 +19,9 @@ from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write, staging
-from fairseq_mos.models.config import MosSubnetConfig
+from fairseq_mos.models.config import SIZES, MosSubnetConfig
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
+from fairseq_mos.paths import is_file, is_folder
 
 SUBWORD_FILES = {"sentencepiece.bpe.model": "sentencepiece", "bpecodes": "subword_nmt", "code": "subword_nmt"}
 """Name of a subword model's file beside a checkpoint -> fairseq's name of its kind."""
@@ -151,11 +152,13 @@ def publish(
             they are another model's.
     """
     output, files = Path(output), list(files)
-    if output.is_dir():
+    if is_folder(output):
         raise UserError(f"cannot write {output}: it is a folder")
     for file in files:
         there = output.parent / file.name
-        if there.is_file() and not filecmp.cmp(file, there, shallow=False):
+        if is_folder(there):
+            raise UserError(f"cannot write {there}: it is a folder")
+        if is_file(there) and not filecmp.cmp(file, there, shallow=False):
             raise UserError(f"{there} exists and differs from {file}: give an --output in another folder")
     with staging(output) as stage:
         write_checkpoint(stage / output.name, model, config, history)
@@ -181,30 +184,54 @@ def copy_beside(files: Iterable[Path], folder: Path) -> None:
 
 def find_subwords(folder: Path) -> list[Path]:
     """Returns the subword model in a folder, under the names that fairseq's hub interface knows; or nothing."""
-    return [folder / name for name in SUBWORD_FILES if (folder / name).is_file()]
+    return [folder / name for name in SUBWORD_FILES if is_file(folder / name)]
 
 
 def plain_config(cfg) -> dict:
     """Returns fairseq's configuration as plain values; options of legacy models, a namespace, included."""
-    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    config = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
     for name, value in config.items():
         if hasattr(value, "__dict__") and not isinstance(value, (dict, str)):
             config[name] = dict(vars(value))
+    return without_interpolations(config)
+
+
+def without_interpolations(config):
+    """Leaves out the options whose text OmegaConf takes for more than text; their defaults take their place.
+
+    What comes from a file must not be resolved: `${oc.env:SECRET}` would put a secret of whoever reads it into what
+    he writes and shares. fairseq itself saves values that are resolved already.
+    """
+    if isinstance(config, dict):
+        return {name: without_interpolations(value) for name, value in config.items() if not _special(value)}
+    if isinstance(config, (list, tuple)):
+        return [without_interpolations(value) for value in config if not _special(value)]
     return config
+
+
+def with_defaults(options: dict | None, kind: type) -> dict:
+    """Returns options of fairseq's configuration, plain, with the defaults of those that a file does not give."""
+    return {**plain_config(OmegaConf.structured(kind)), **(options or {})}
+
+
+def _special(value) -> bool:
+    return isinstance(value, str) and ("${" in value or value == "???")
 
 
 def subnet_config(cfg: DictConfig, architecture: Architecture, space: SearchSpace) -> dict:
     """Returns the supernet's configuration with model, task and criterion of a subnet in place."""
-    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    config = plain_config(cfg)
     config["model"] = {
         **_common(config["model"], MosSubnetConfig),
+        # Super sizes, if they were given, are not those of the subnet.
+        **dict.fromkeys(SIZES),
         "_name": "mos_subnet",
         "architecture_definition": architecture.to_json(),
         "search_space_definition": space.to_json(),
     }
     config["task"] = {**_common(config["task"], TranslationConfig), "_name": "translation"}
     config["criterion"] = {
-        **_common(config["criterion"] or {}, LabelSmoothedCrossEntropyCriterionConfig),
+        **_common(config.get("criterion") or {}, LabelSmoothedCrossEntropyCriterionConfig),
         "_name": "label_smoothed_cross_entropy",
     }
     return config

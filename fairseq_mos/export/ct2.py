@@ -7,9 +7,11 @@ padded with zero heads, feed-forward widths are free.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from fairseq.data import Dictionary
 from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
@@ -19,9 +21,11 @@ from fairseq_mos.export.checkpoint import BESIDE, copy_beside
 from fairseq_mos.export.limits import require_last_memory, require_subnet
 from fairseq_mos.export.padding import padded_attention
 from fairseq_mos.files import replaced_folder
+from fairseq_mos.paths import listing
 
 QUANTIZATIONS = ("float32", "int8", "int8_float32", "int16", "float16", "bfloat16")
 _FILES = ("model.bin", "config.json", "about.json", "*vocabulary.*")
+_PADDING = "<blank>"
 _ACTIVATIONS = {
     "relu": "RELU", "gelu": "GELU", "gelu_accurate": "GELUTanh", "gelu_fast": "GELUTanh", "swish": "SWISH",
 }  # fmt: skip
@@ -65,7 +69,7 @@ def write(
         (new / "about.json").write_text(json.dumps({**about, "quantization": quantization}, indent=2) + "\n", "utf-8")
         if check is not None:
             check(new)
-    return sorted(folder.iterdir())
+    return listing(folder)
 
 
 def _spec(bundle: Bundle):
@@ -103,14 +107,25 @@ def _spec(bundle: Bundle):
     output = model.decoder.output_projection
     table = model.decoder.embed_tokens.weight[:, : model.decoder.embed_dim]
     spec.decoder.projection.weight = _array(table if output is None else output.weight)
-    for register, stack in (
-        (spec.register_source_vocabulary, model.encoder),
-        (spec.register_target_vocabulary, model.decoder),
+    for register, stack, file in zip(
+        (spec.register_source_vocabulary, spec.register_target_vocabulary),
+        (model.encoder, model.decoder),
+        bundle.dictionaries,
     ):
-        register(["<blank>" if token == "<pad>" else token for token in stack.dictionary.symbols])
+        register(_vocabulary(stack.dictionary, file))
     spec.config.decoder_start_token = spec.config.eos_token
     spec.config.add_source_eos = True
     return spec
+
+
+def _vocabulary(dictionary: Dictionary, file: Path) -> list[str]:
+    """Returns the words with CTranslate2's name of the padding; it finds words by name, so each has to be unique."""
+    words = [_PADDING if word == dictionary.pad_word else word for word in dictionary.symbols]
+    word, count = Counter(words).most_common(1)[0]
+    if count > 1:
+        what = "which is its name of the padding" if word == _PADDING else "twice"
+        raise UserError(f"--format ctranslate2: {file} has the word {word}, {what}: its words have to be unique")
+    return words
 
 
 def _array(tensor: Tensor):

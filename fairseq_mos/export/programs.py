@@ -3,6 +3,9 @@
 `encode` maps source tokens to the memory, `memory` projects it to every layer's keys and values, and `step`
 scores the next token from the newest one and the keys and values so far. Beam search stays outside, so the
 programs suit any of them; :mod:`fairseq_mos.export.programs_model` gives them to fairseq's.
+
+Loading a program runs what its file says. So the weights lie beside the programs once more, as safetensors, from which
+the network is built wherever the user does not say that he trusts the folder.
 """
 
 from __future__ import annotations
@@ -21,13 +24,15 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from fairseq_mos.export.about import ABOUT, write_about
+from fairseq_mos.export.about import ABOUT, FORMS, write_about
 from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.export.checkpoint import BESIDE, copy_beside
 from fairseq_mos.export.limits import require_subnet
+from fairseq_mos.export.weights import library, write_weights
 from fairseq_mos.files import replaced_folder
 
 ENCODE, MEMORY, STEP = "encode.pt2", "memory.pt2", "step.pt2"
+WEIGHTS = FORMS["torch-export"]
 
 
 class _Embed(nn.Module):
@@ -158,7 +163,7 @@ def export(bundle: Bundle) -> dict[str, torch.export.ExportedProgram]:
 
 
 def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | None = None) -> list[Path]:
-    """Writes the programs, `arch.json`, dictionaries and subword model.
+    """Writes the programs, their weights as safetensors, `arch.json`, dictionaries and subword model.
 
     Args:
         bundle: the subnet.
@@ -166,18 +171,20 @@ def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | No
         check: called with the new folder before it is put in its place; an error leaves all as it was.
 
     Raises:
-        UserError: not a `mos_subnet`, or a folder that cannot be written to.
+        UserError: not a `mos_subnet`, a folder that cannot be written to, or safetensors that is missing.
     """
+    library()
     folder = Path(folder)
     programs = export(bundle)
-    with replaced_folder(folder, (*programs, ABOUT, *BESIDE), kept=["README.md"]) as new:
+    with replaced_folder(folder, (*programs, WEIGHTS, ABOUT, *BESIDE), kept=["README.md"]) as new:
         copy_beside(bundle.files(), new)
         for name, program in programs.items():
             buffer = io.BytesIO()
             with contextlib.redirect_stdout(io.StringIO()):
                 torch.export.save(program, buffer)
             (new / name).write_bytes(buffer.getbuffer())
+        write_weights(bundle.model, new / WEIGHTS)
         write_about(bundle, new, "torch-export")
         if check is not None:
             check(new)
-    return [folder / name for name in (*programs, ABOUT, *(file.name for file in bundle.files()))]
+    return [folder / name for name in (*programs, WEIGHTS, ABOUT, *(file.name for file in bundle.files()))]

@@ -14,10 +14,11 @@ from fairseq_mos.export.about import About
 from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.export.programs import ENCODE, MEMORY, STEP
 from fairseq_mos.models.loading import load_dictionary
+from fairseq_mos.models.mos_subnet import MosSubnet
 
 
 def read(about: About, folder: Path) -> Bundle:
-    """Reads a folder of programs, given its description.
+    """Reads a folder of programs, given its description; only where the user trusts it, since this can run any code.
 
     Raises:
         UserError: a file that is missing or damaged.
@@ -27,6 +28,7 @@ def read(about: About, folder: Path) -> Bundle:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                # It evaluates expressions and unpickles objects of the file: see `trust` of `load_bundle`.
                 programs.append(torch.export.load(folder / name).module())
         except FileNotFoundError as error:
             raise UserError(f"{folder / name} is missing: {folder} is incomplete") from error
@@ -48,7 +50,25 @@ class ProgramsModel(FairseqEncoderDecoderModel):
             _Encoder(source, encode, options.max_source_positions),
             _Decoder(target, memory, step, about.architecture, options.max_target_positions),
         )
-        self.architecture = about.architecture
+        self.architecture, self._options = about.architecture, options
+
+    def network(self) -> MosSubnet:
+        """Returns the network that was exported, without storage: programs hold no layers that could be counted."""
+        with torch.device("meta"):
+            dictionaries = self.encoder.dictionary, self.decoder.dictionary
+            return MosSubnet.from_dictionaries(self._options, *dictionaries, self.architecture).eval()
+
+    @property
+    def full_context_alignment(self):
+        """Asked by whatever wants to align words.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "print_alignment needs attention, which torch.export programs do not give: load the folder without trust, "
+            "which runs the network itself"
+        )
 
     def _apply(self, fn, recurse: bool = True):
         """Refuses what `half()`, `cuda()` and `to()` would change: constants of the programs would stay behind."""

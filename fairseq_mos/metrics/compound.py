@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from fairseq_mos.errors import UserError
+from fairseq_mos.metrics.bleu import base_language
 from fairseq_mos.metrics.scores import Score
 
 NAME = "bleu_tok_compound"
@@ -27,7 +28,7 @@ def compound_bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]
     Raises:
         UserError: another language, or sacremoses that is missing.
     """
-    if target_lang != "de":
+    if base_language(target_lang) != "de":
         raise UserError(f"--compound-bleu splits German compounds: the target language is {target_lang}, allowed: de")
     try:
         import sacremoses

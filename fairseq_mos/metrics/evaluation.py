@@ -20,15 +20,21 @@ from fairseq_mos.metrics.neural import check_comet, comet_scores
 from fairseq_mos.metrics.scores import Score, build_metrics, check_counts, check_samples, score_systems
 from fairseq_mos.metrics.systems import (
     System,
+    check_names,
     given_name,
     identity,
     named_systems,
     read_hypotheses,
+    text_names,
     translation_file,
 )
-from fairseq_mos.metrics.tables import Row
+from fairseq_mos.metrics.tables import Row, table_files
 from fairseq_mos.metrics.testsets import TestSet, load_test_set
 from fairseq_mos.metrics.translating import Decoding, Translator
+from fairseq_mos.paths import is_folder
+
+TRANSLATIONS = "translations"
+"""Folder in that of an evaluation."""
 
 
 def evaluate(args: argparse.Namespace) -> list[Row]:
@@ -47,20 +53,22 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
     check_samples(args.bootstrap, args.paired_trials)
     metrics = [name.strip() for name in args.metrics.split(",")]
     given = list(map(read_hypotheses, args.hypotheses))
-    systems = load_systems(args.path, args.architecture, args.data, [name for name, _ in given])
+    systems = load_systems(args.path, args.architecture, args.data, [name for name, _ in given], args.trust)
     given = dict(given)
     pair = language_pair(systems, args.source_lang, args.target_lang)
     build_metrics(metrics, pair[1])
     test_sets = load_test_sets(args.test_set, pair)
-    _check_files([*(system.name for system in systems), *given], test_sets)
+    names = [*(system.name for system in systems), *given]
+    check_names(names, test_sets)
+    folder = Path(args.output)
+    _check_places(folder, names, test_sets)
+    folder = folder / TRANSLATIONS
     for test_set in test_sets:
         check_counts(given, test_set.references, test_set.name)
     if args.compound_bleu:
         compound_bleu([""], [[""]], pair[1])
     if args.comet:
         check_comet(args.comet, args.comet_python)
-    folder = Path(args.output) / "translations"
-    check_folder(folder)
     # Preparing a model for translation changes what can be counted and measured.
     costs = {system.name: _counted(system) for system in systems}
     dense = {s.name: copy.deepcopy(s.bundle.model) for s in systems if latency and costs[s.name]}
@@ -83,9 +91,13 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
 
 
 def load_systems(
-    paths: Sequence[str], architectures: Sequence[str], data: str | None, others: Sequence[str] = ()
+    paths: Sequence[str],
+    architectures: Sequence[str],
+    data: str | None,
+    others: Sequence[str] = (),
+    trust: bool = False,
 ) -> list[System]:
-    """Loads all checkpoints; `others` are names that are taken.
+    """Loads all checkpoints; `others` are names that are taken, `trust` is that of `load_bundle`.
 
     Raises:
         UserError: unusable ones.
@@ -94,7 +106,7 @@ def load_systems(
 
     systems = named_systems(paths, architectures, others)
     for system in systems:
-        system.bundle = load_bundle(system.path, system.architecture, data)
+        system.bundle = load_bundle(system.path, system.architecture, data, trust)
         # Before anything converts them to half precision.
         system.identity = identity(system.bundle)
     return systems
@@ -133,32 +145,21 @@ def load_test_sets(specs: Sequence[str], pair: tuple[str, str]) -> list[TestSet]
     return list(found.values())
 
 
-def _check_files(systems: Sequence[str], test_sets: Sequence[TestSet]) -> None:
-    """Raises where two texts would be written to one file: their names keep letters, digits and `-_.` only.
-
-    Raises:
-        UserError: names both.
-    """
-    taken: dict[Path, str] = {}
-    for test_set in test_sets:
-        texts = {f"{system} on {test_set.name}": (system, test_set.name) for system in systems}
-        texts.update({f"the {part} of {test_set.name}": (test_set.name, part) for part in ("source", "reference")})
-        for text, names in texts.items():
-            file = translation_file(Path(), *names)
-            if file in taken:
-                raise UserError(
-                    f"{taken[file]} and {text} would both be written to {file}: give other names, as in NAME=PATH"
-                )
-            taken[file] = text
+def _check_places(folder: Path, systems: Sequence[str], test_sets: Sequence[TestSet]) -> None:
+    """Raises where a folder is in the place of a file to write."""
+    check_folder(folder / TRANSLATIONS)
+    places = [names for test_set in test_sets for names in text_names(systems, test_set).values()]
+    texts = [translation_file(folder / TRANSLATIONS, *names) for names in places]
+    for file in (*table_files(folder), *texts, *(text.with_suffix(".json") for text in texts)):
+        if is_folder(file):
+            raise UserError(f"cannot write {file}: it is a folder")
 
 
 def _counted(system: System) -> dict[str, float]:
     from fairseq_mos.cost.profiling import profile
 
-    try:
-        counted = profile(system.bundle.model)
-    except (AttributeError, RuntimeError):
-        return {}  # programs of torch.export hold constants, not layers that could be counted
+    model = system.bundle.model
+    counted = profile(model.network() if hasattr(model, "network") else model)
     return {name: counted[name] for name in ("params", "params_no_embed", "flops")}
 
 
@@ -197,7 +198,7 @@ def _scores(
     if args.comet:
         answers = comet_scores(
             test_set.sources, hypotheses, test_set.references[0], args.comet, args.comet_python,
-            gpus=int(decoding.device == "cuda"),
+            gpus=int(decoding.device == "cuda"), minutes=args.comet_minutes,
         )  # fmt: skip
         for name, found in answers.items():
             scores[name][found.metric] = found

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import sys
+import threading
 
 INSTALL = 'pip install unbabel-comet "setuptools<81"'
 
@@ -54,5 +55,13 @@ def main(request_path, answer_path):
         json.dump(answer, stream)
 
 
+def end_with_parent():
+    """Ends this process when the one that asks was killed: nobody would read the answer."""
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, daemon=True).start()
     check(sys.argv[2]) if sys.argv[1] == "check" else main(*sys.argv[1:])

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fairseq_mos.errors import UserError
+from fairseq_mos.metrics.bleu import bleu_metric
+from fairseq_mos.ranges import RESAMPLES
 
 METRICS = ("bleu", "chrf", "ter")
 PAIRED = ("bs", "ar")
@@ -39,12 +41,10 @@ class Score:
 def build_metrics(names: Sequence[str], target_lang: str) -> dict:
     """Returns sacreBLEU's metrics by name.
 
-    BLEU's tokeniser is sacreBLEU's choice for the target language.
-
     Raises:
         UserError: an unknown or repeated name, or a language whose tokeniser is not installed.
     """
-    from sacrebleu.metrics import BLEU, CHRF, TER
+    from sacrebleu.metrics import CHRF, TER
 
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
@@ -52,14 +52,29 @@ def build_metrics(names: Sequence[str], target_lang: str) -> dict:
     twice = next((name for name in names if list(names).count(name) > 1), None)
     if twice:
         raise UserError(f"--metrics: {twice} is given twice")
-    makers = {"bleu": lambda: BLEU(trg_lang=target_lang), "chrf": CHRF, "ter": TER}
-    try:
-        return {name: makers[name]() for name in names}
-    except RuntimeError as error:
-        raise UserError(
-            f'BLEU of target language {target_lang} needs another tokeniser: pip install "sacrebleu[{target_lang}]", '
-            "or leave bleu out of --metrics"
-        ) from error
+    makers = {
+        "bleu": lambda: bleu_metric(target_lang, "leave bleu out of --metrics"),
+        "chrf": CHRF,
+        "ter": TER,
+    }
+    return {name: _with_plain_scores(makers[name]()) for name in names}
+
+
+def _with_plain_scores(metric):
+    """Makes a metric's scores Python's floats.
+
+    Of resampled sentences they are numpy's, but for those without any match or without any word, and sacreBLEU's
+    mean of both kinds is a TypeError.
+    """
+    compute = metric._compute_score_from_stats
+
+    def plain(stats):
+        found = compute(stats)
+        found.score = float(found.score)
+        return found
+
+    metric._compute_score_from_stats = plain
+    return metric
 
 
 def check_counts(hypotheses: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]], test_set: str) -> None:
@@ -83,10 +98,9 @@ def check_samples(resamples: int, trials: int) -> None:
     Raises:
         UserError: names the flag.
     """
-    if resamples < 0 or resamples == 1:
-        raise UserError(f"--bootstrap is {resamples}, allowed: 0 (off) or 2 or more resamples")
-    if trials < 0:
-        raise UserError(f"--paired-trials is {trials}, allowed: 0 (sacreBLEU's default) or more")
+    if RESAMPLES.check("--bootstrap", resamples) == 1:
+        raise UserError("--bootstrap is 1, allowed: 0 (off) or 2 or more resamples")
+    RESAMPLES.check("--paired-trials", trials)
 
 
 def score_systems(

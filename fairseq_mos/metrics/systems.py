@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.documents import show
 from fairseq_mos.download import file_digest
 from fairseq_mos.errors import UserError
-from fairseq_mos.metrics.testsets import read_lines
+from fairseq_mos.metrics.testsets import TestSet, read_lines
+from fairseq_mos.paths import is_file
+
+_NAME_BYTES = 255
+"""What file systems allow."""
 
 
 @dataclass
@@ -62,7 +68,7 @@ def named_systems(paths: Sequence[str], architectures: Sequence[str], others: Se
     supernets = 0
     for text in paths:
         name, path = split_name(text)
-        state = load_state(path) if Path(path).is_file() and not path.endswith(".safetensors") else None
+        state = load_state(path) if is_file(path) and not path.endswith(".safetensors") else None
         if state is not None and is_supernet(state):
             supernets += 1
             model = state["cfg"].model
@@ -139,6 +145,45 @@ def weights_digest(tensors: Mapping) -> str:
 def translation_file(folder: Path, system: str, test_set: str) -> Path:
     """Returns where a system's translations of a test set lie."""
     return folder / f"{_safe(system)}.{_safe(test_set)}.txt"
+
+
+def text_names(systems: Sequence[str], test_set: TestSet) -> dict[str, tuple[str, str]]:
+    """Returns what is kept of a test set: what to call it -> the arguments of :func:`translation_file`."""
+    texts = {f"{system} on {test_set.name}": (system, test_set.name) for system in systems}
+    texts.update({f"the {part} of {test_set.name}": (test_set.name, part) for part in ("source", "reference")})
+    return texts
+
+
+def check_names(systems: Sequence[str], test_sets: Sequence[TestSet]) -> None:
+    """Raises for names that could not stand in a table or in a file's name, or would stand in that of another text.
+
+    Args:
+        systems: names.
+        test_sets: with all that is kept of them.
+
+    Raises:
+        UserError: shows the name, or both.
+    """
+    for name in (*systems, *(test_set.name for test_set in test_sets)):
+        if not name.isprintable():
+            raise UserError(f"the name {show(name)} cannot be printed: give another, as in NAME=PATH")
+    taken: dict[Path, str] = {}
+    for test_set in test_sets:
+        for text, names in text_names(systems, test_set).items():
+            # Letters, digits and -_. are all that is left of a name.
+            file = translation_file(Path(), *names).with_suffix(".json")
+            if file in taken:
+                raise UserError(
+                    f"{taken[file]} and {text} would both be written to {file.with_suffix('.txt')}: give other names, "
+                    "as in NAME=PATH"
+                )
+            taken[file] = text
+            size = len(os.fsencode(file))
+            if size > _NAME_BYTES:
+                raise UserError(
+                    f"{show(text)[1:-1]}: a file of these names would have a name of {size} bytes, allowed: "
+                    f"{_NAME_BYTES}; give shorter names, as in NAME=PATH"
+                )
 
 
 def _safe(name: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fairseq_mos.files import atomic_write
+from fairseq_mos.markdown import code, escape
 from fairseq_mos.metrics.scores import Score
 
 TITLES = {
@@ -136,10 +137,12 @@ def as_markdown(rows: Sequence[Row]) -> str:
     """Returns tables in Markdown."""
     lines = ["# Evaluation", ""]
     for test_set, part in _by_test_set(rows).items():
-        grid = [[cell.replace("|", "\\|") for cell in line] for line in _grid(part)]
-        lines += [f"## {test_set}", "", "| " + " | ".join(grid[0]) + " |", "|---|" + "---:|" * (len(grid[0]) - 1)]
+        # Names alone come from users.
+        grid = [[escape(line[0]), *line[1:]] for line in _grid(part)]
+        lines += [f"## {escape(test_set)}", "", "| " + " | ".join(grid[0]) + " |"]
+        lines += ["|---|" + "---:|" * (len(grid[0]) - 1)]
         lines += ["| " + " | ".join(line) + " |" for line in grid[1:]] + [""]
-    return "\n".join([*lines, note(rows), "", *(f"- `{line}`" for line in signatures(rows))]) + "\n"
+    return "\n".join([*lines, note(rows), "", *(f"- {code(line)}" for line in signatures(rows))]) + "\n"
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -161,11 +164,17 @@ def as_json(rows: Sequence[Row]) -> str:
     )
 
 
+_WRITERS = {"json": as_json, "csv": as_csv, "md": as_markdown}
+
+
+def table_files(folder: Path) -> list[Path]:
+    """Returns what :func:`write_tables` writes."""
+    return [folder / f"scores.{ending}" for ending in _WRITERS]
+
+
 def write_tables(rows: Sequence[Row], folder: Path) -> list[Path]:
     """Writes `scores.json`, `.csv` and `.md`."""
-    found = []
-    for ending, text in (("json", as_json(rows)), ("csv", as_csv(rows)), ("md", as_markdown(rows))):
-        with atomic_write(folder / f"scores.{ending}") as stream:
-            stream.write(text)
-        found.append(folder / f"scores.{ending}")
-    return found
+    for file, write in zip(table_files(folder), _WRITERS.values()):
+        with atomic_write(file) as stream:
+            stream.write(write(rows))
+    return table_files(folder)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairseq_mos.documents import read_json, read_text
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 from fairseq_mos.metrics.systems import System, translation_file
 from fairseq_mos.metrics.testsets import TestSet
+from fairseq_mos.paths import is_file
+from fairseq_mos.ranges import BEAM, LENPEN, TOKENS
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,9 @@ class Decoding:
     fp16: bool = False
 
     def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise UserError(f"--beam is {self.beam}, allowed: 1 or more")
-        if not math.isfinite(self.lenpen):
-            raise UserError(f"--lenpen is {self.lenpen}, allowed: a finite number")
-        if self.max_tokens < 1:
-            raise UserError(f"--max-tokens is {self.max_tokens}, allowed: 1 or more")
+        BEAM.check("--beam", self.beam)
+        LENPEN.check("--lenpen", self.lenpen)
+        TOKENS.check("--max-tokens", self.max_tokens)
 
     def signature(self) -> str:
         """Returns what translations depend on besides model and text."""
@@ -74,17 +73,17 @@ class Translator:
         """Raises for a test set that cannot be translated.
 
         Raises:
-            UserError: a sentence that is too long for the model.
+            UserError: a sentence that is too long for the model or for a batch.
         """
         if self._stored(test_set) is not None:
             return
         lengths = [len(tokens) for tokens in self._encoded(test_set)]
-        limit, longest = self.interface.max_positions[0], max(range(len(lengths)), key=lengths.__getitem__)
-        if lengths[longest] > limit:
-            raise UserError(
-                f"test set {test_set.name}: sentence {longest + 1} has {lengths[longest]} subwords, "
-                f"{self.system.name} takes {limit} at most"
-            )
+        longest = max(range(len(lengths)), key=lengths.__getitem__)
+        positions, tokens = self.interface.max_positions[0], self.decoding.max_tokens
+        if lengths[longest] > min(positions, tokens):
+            model = f"{self.system.name} takes {positions} at most"
+            limit = f"--max-tokens is {tokens}" if tokens < positions else model
+            raise UserError(f"{test_set.file}: line {longest + 1} has {lengths[longest]} subwords, {limit}")
 
     def translate(self, test_set: TestSet, say: Callable[[str], None] = print) -> list[str]:
         """Translates a test set, or takes the translations of an earlier run with the same model, text and options.
@@ -106,34 +105,41 @@ class Translator:
         with atomic_write(file) as stream:
             stream.writelines(f"{line}\n" for line in lines)
         with atomic_write(file.with_suffix(".json")) as stream:
-            json.dump(self._key(test_set), stream, indent=1)
+            json.dump(self._key(test_set, lines), stream, indent=1)
         return lines
 
     def _file(self, test_set: TestSet) -> Path:
         return translation_file(self.folder, self.system.name, test_set.name)
 
-    def _key(self, test_set: TestSet) -> dict:
+    def _key(self, test_set: TestSet, lines: Sequence[str]) -> dict:
         return {
             **self.system.identity,
             "decoding": self.decoding.signature(),
             "bpe": self.decoding.bpe,
             "tokenizer": self.decoding.tokenizer,
-            "source": hashlib.sha256("\n".join(test_set.sources).encode()).hexdigest(),
+            "source": _digest(test_set.sources),
+            "translations": _digest(lines),
         }
 
     def _stored(self, test_set: TestSet) -> list[str] | None:
-        """Returns what an earlier run has left, if it is still right."""
+        """Returns what an earlier run has left, if it is still right; what is damaged is made anew."""
         file = self._file(test_set)
-        try:
-            if json.loads(file.with_suffix(".json").read_text("utf-8")) != self._key(test_set):
-                return None
-            lines = file.read_bytes().decode("utf-8").split("\n")[:-1]
-        except (OSError, ValueError):
+        about = file.with_suffix(".json")
+        if not is_file(file) or not is_file(about):
             return None
-        return lines if len(lines) == len(test_set.sources) else None
+        try:
+            lines = read_text(file, "translations").split("\n")[:-1]
+            right = read_json(about, "translations") == self._key(test_set, lines)
+        except UserError:
+            return None
+        return lines if right and len(lines) == len(test_set.sources) else None
 
     def _encoded(self, test_set: TestSet) -> list:
         return [self.interface.encode(sentence) for sentence in test_set.sources]
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _decode_in_pieces(interface, tokens: Sequence, decoding: Decoding, title: str) -> list[str]:

@@ -20,6 +20,12 @@ _SIZE_HELP = "set by the architecture; a conflicting value is refused"
 
 
 _POSITIONS = Range(int, 1, 10_000_000)
+SIZES = tuple(
+    f"{side}_{size}"
+    for side in ("encoder", "decoder")
+    for size in ("embed_dim", "ffn_embed_dim", "layers", "attention_heads")
+)
+"""fairseq's size flags: the architecture says them."""
 
 
 def _option(default, text):
@@ -128,17 +134,12 @@ def refuse_unsupported(cfg: NetworkConfig, architecture, source: str) -> None:
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{flag} is not supported by this model: leave it at 0")
     encoder, decoder = architecture.encoder, architecture.decoder
-    sizes = {
-        "encoder_embed_dim": encoder.embed_dim,
-        "encoder_ffn_embed_dim": max(encoder.ffn_dims),
-        "encoder_layers": encoder.layers,
-        "encoder_attention_heads": max(encoder.self_attention_heads),
-        "decoder_embed_dim": decoder.embed_dim,
-        "decoder_ffn_embed_dim": max(decoder.ffn_dims),
-        "decoder_layers": decoder.layers,
-        "decoder_attention_heads": max(decoder.self_attention_heads),
-    }
-    for name, size in sizes.items():
+    sizes = [
+        size
+        for side, head_counts in ((encoder, encoder.self_attention_heads), (decoder, decoder.self_attention_heads))
+        for size in (side.embed_dim, max(side.ffn_dims), side.layers, max(head_counts))
+    ]
+    for name, size in zip(SIZES, sizes):
         given = getattr(cfg, name)
         if given is not None and given != size:
             flag = "--" + name.replace("_", "-")

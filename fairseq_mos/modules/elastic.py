@@ -7,8 +7,7 @@ contiguous tensors that extraction writes, and reused (at every decoding step, f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn

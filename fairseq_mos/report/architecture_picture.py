@@ -62,7 +62,7 @@ def _layer(own, frame, side: str, index: int, x: int, y: int, widest: int) -> li
         words += f", cross {own.cross_attention_heads[index]}"
         states = memory_states(own.arbitrary_attention[index])
         words += f", last {states}" if states > 1 else ""
-    for place in range(heads):
+    for place in range(min(heads, _BAR // 9)):
         parts.append(f'<rect x="{x + 24 + 9 * place}" y="{y + 29}" width="6" height="6" rx="1" fill="{_ATTENTION}"/>')
     parts.append(f'<text x="{x + 22 + full + 10:.1f}" y="{y + 21}" fill="{_SOFT}" font-size="12">{words}</text>')
     return parts

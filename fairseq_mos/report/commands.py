@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+from fairseq_mos.report.logs import log_lines
 
 _WIDTH = 100
 _WORD = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
 
 
-def run_commands(folder: Path) -> list[str]:
-    """Returns the command lines in a folder's logs, the oldest log's first; RUN stands for the folder.
+def run_commands(folder: Path, logs: Sequence[Path]) -> list[str]:
+    """Returns the command lines in a run's logs, the oldest log's first; RUN stands for the run's folder.
 
     They are the lines that start with `$ `. What an example's script was called with (`run.log`) comes first,
     since it makes all the others.
     """
     found: dict[str, None] = {}
-    for file in sorted(folder.rglob("*.log"), key=lambda file: (file.name != "run.log", file.stat().st_mtime, file)):
-        with file.open(encoding="utf-8", errors="replace") as stream:
-            lines = (line[2:].strip() for line in stream if line.startswith("$ "))
-            found.update((line.replace(str(folder.resolve()), "RUN"), None) for line in lines)
+    for file in sorted(logs, key=lambda file: (file.name != "run.log", file.stat().st_mtime, file)):
+        lines = (line[2:].strip() for line in log_lines(file) if line.startswith("$ "))
+        found.update((line.replace(str(folder.resolve()), "RUN"), None) for line in lines)
     return list(found)
 
 

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairseq_mos.arch import Architecture
-from fairseq_mos.documents import json_lines
 from fairseq_mos.errors import UserError
-from fairseq_mos.report.checks import check_results, check_scores, check_search, read_json
-from fairseq_mos.report.logs import TrainingLog, read_log
+from fairseq_mos.paths import exists, is_file, is_folder, listing
+from fairseq_mos.report.logs import TrainingLog, scan_log
+from fairseq_mos.report.records import Results, ScoreRow, Search, read_results, read_scores, read_search
 
-_LARGEST_LOG = 200 * 2**20
-
-
-@dataclass
-class Search:
-    """A search's folder.
-
-    Attributes:
-        folder: where it lies.
-        signature: what its values depend on.
-        about: what else its log's first line says.
-        evaluations: its log.
-        best: the winner's record.
-        architecture: the winner.
-    """
-
-    folder: Path
-    signature: dict
-    about: dict
-    evaluations: list[dict]
-    best: dict
-    architecture: Architecture
+_SEARCH, _SCORES, _RESULTS = "evaluations.jsonl", "scores.json", "results.json"
 
 
 @dataclass
@@ -41,21 +22,30 @@ class RunFolder:
 
     Attributes:
         path: the folder.
+        logs: everything that is called `*.log` and can be read.
         training: logs of fairseq-train, by name.
         searches: searches.
-        scores: rows of `scores.json` (fairseq-mos evaluate), each with its file.
+        scores: rows of `scores.json` (fairseq-mos evaluate).
         results: what an example's `results.json` holds, or None.
         supernet: the supernet's checkpoint, or None.
         supernet_is_given: the user named it.
+        left_out: what was found and cannot be read, with the reason, a sentence each.
     """
 
     path: Path
+    logs: list[Path] = field(default_factory=list)
     training: dict[str, TrainingLog] = field(default_factory=dict)
     searches: list[Search] = field(default_factory=list)
-    scores: list[dict] = field(default_factory=list)
-    results: dict | None = None
+    scores: list[ScoreRow] = field(default_factory=list)
+    results: Results | None = None
     supernet: Path | None = None
     supernet_is_given: bool = False
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, also where it was given as `.`."""
+        return self.path.resolve().name or str(self.path)
 
 
 def discover(path: str | Path, supernet: str | None = None) -> RunFolder:
@@ -66,63 +56,106 @@ def discover(path: str | Path, supernet: str | None = None) -> RunFolder:
         supernet: the supernet's checkpoint, where it lies elsewhere.
 
     Raises:
-        UserError: no folder, or nothing in it to report on.
+        UserError: no folder, nothing in it to report on, or a damaged file.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not is_folder(path):
         raise UserError(f"{path} is no folder")
     run = RunFolder(path)
-    for file in sorted(path.rglob("*.log")):
-        _add_training(run, file)
-    for file in sorted(path.rglob("evaluations.jsonl")):
-        # One that still runs, or was interrupted, has no winner yet.
-        if file.with_name("best.json").is_file():
-            run.searches.append(_read_search(file))
-    for file in sorted(path.rglob("scores.json")):
-        rows = read_json(file, list)
-        check_scores(rows, file)
-        run.scores += [{**row, "folder": str(file.parent)} for row in rows]
-    if (path / "results.json").is_file():
-        run.results = read_json(path / "results.json", dict)
-        check_results(run.results, path / "results.json")
+    for file in _files(run):
+        if file.suffix == ".log":
+            _add_training(run, file)
+        # A search that still runs, or was interrupted, has no winner yet.
+        elif file.name == _SEARCH and is_there(file.with_name("best.json")):
+            run.searches.append(read_search(file))
+        elif file.name == _SCORES:
+            run.scores += read_scores(file)
+        elif file == path / _RESULTS:
+            run.results = read_results(file)
+    _name_searches(run)
     run.supernet, run.supernet_is_given = _find_supernet(run, supernet), supernet is not None
     if not (run.training or run.searches or run.scores or run.results):
         raise UserError(
             f"{path} holds nothing to report on: no log of fairseq-train, search, scores.json or results.json"
+            + (f" ({'; '.join(run.left_out)})" if run.left_out else "")
         )
     return run
 
 
-def _add_training(run: RunFolder, file: Path) -> None:
-    if file.stat().st_size > _LARGEST_LOG:
-        return
+def is_there(path: str | Path, question=is_file) -> bool:
+    """Whether there is such a file; what the system refuses to tell is not there.
+
+    For places that a file of the run names: they may be another machine's.
+    """
     try:
-        log = read_log(file)
+        return question(path)
     except UserError:
-        return  # the log of something else
-    # A validation alone is no training.
+        return False
+
+
+def _files(run: RunFolder) -> Sequence[Path]:
+    """Returns all files below a run's folder whose names a report knows, sorted; links to folders are not followed."""
+    found, folders = [], [run.path]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = listing(folder)
+        except UserError as error:
+            if folder == run.path:
+                raise
+            run.left_out.append(str(error))
+            continue
+        for entry in entries:
+            # Not pathlib's questions, which raise where a path is too long.
+            if os.path.isdir(entry):
+                if not os.path.islink(entry):
+                    folders.append(entry)
+            elif (entry.suffix == ".log" or entry.name in (_SEARCH, _SCORES, _RESULTS)) and _is_regular(run, entry):
+                found.append(entry)
+    return sorted(found)
+
+
+def _is_regular(run: RunFolder, file: Path) -> bool:
+    """Whether that is a file; what is something else is noted: a pipe, say, would be waited for."""
+    try:
+        if is_file(file):
+            return True
+        reason = f"{file} is no regular file" if exists(file) else f"{file} is a link to nothing"
+    except UserError as error:
+        reason = str(error)
+    run.left_out.append(reason)
+    return False
+
+
+def _add_training(run: RunFolder, file: Path) -> None:
+    try:
+        log = scan_log(file)
+    except UserError as error:
+        run.left_out.append(str(error))
+        return
+    run.logs.append(file)
+    # A validation alone is no training, and most logs are of something else.
     if log.train:
-        name = log.name if log.name not in run.training else str(file.relative_to(run.path).with_suffix(""))
-        log.name = name
-        run.training[name] = log
+        place = file.relative_to(run.path)
+        # Their paths are distinct: one of them is free.
+        names = (log.name, str(place.with_suffix("")), str(place), f"./{place}")
+        log.name = next(name for name in names if name not in run.training)
+        run.training[log.name] = log
 
 
-def _read_search(file: Path) -> Search:
-    content = file.read_bytes()
-    header, *evaluations = json_lines(content, file) or [None]
-    folder = file.parent
-    best = read_json(folder / "best.json", dict)
-    check_search(header, evaluations, best, folder)
-    about = {key: value for key, value in header.items() if key != "signature"}
-    architecture = Architecture.from_dict(best["architecture"], f"{folder / 'best.json'}: architecture")
-    return Search(folder, header["signature"], about, evaluations, best, architecture)
+def _name_searches(run: RunFolder) -> None:
+    places = [search.folder.relative_to(run.path) for search in run.searches]
+    names = [place.name or run.name for place in places]
+    counts = Counter(names)
+    for search, place, name in zip(run.searches, places, names):
+        search.name = name if counts[name] == 1 else str(place)
 
 
 def _find_supernet(run: RunFolder, given: str | None) -> Path | None:
     if given is not None:
-        if not Path(given).is_file():
+        if not is_file(given):
             raise UserError(f"checkpoint {given} does not exist")
         return Path(given)
-    candidates = [Path(search.about["path"]) for search in run.searches if search.about.get("path")]
+    candidates = [Path(search.about.path) for search in run.searches if search.about.path]
     candidates += [run.path / "supernet" / name for name in ("averaged.pt", "checkpoint_best.pt", "checkpoint_last.pt")]
-    return next((file for file in candidates if file.is_file()), None)
+    return next((file for file in candidates if is_there(file)), None)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import html
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
-from fairseq_mos.files import atomic_write
+from fairseq_mos.errors import UserError
+from fairseq_mos.files import atomic_write, check_folder, replaced_folder
+from fairseq_mos.paths import exists, is_folder
+from fairseq_mos.report.texts import as_html as e
+from fairseq_mos.report.texts import as_markdown as m
+from fairseq_mos.report.texts import plain, slug, unique
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture as SVG, with a name for its file."""
+    """A picture as SVG, with a name for its file, which need not be unique."""
 
     name: str
     svg: str
@@ -65,11 +71,6 @@ class Section:
     title: str
     blocks: list = field(default_factory=list)
 
-    @property
-    def anchor(self) -> str:
-        """The title as part of an address."""
-        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
-
 
 @dataclass
 class Document:
@@ -79,6 +80,15 @@ class Document:
     summary: str
     facts: dict[str, str]
     sections: list[Section]
+
+    def anchors(self) -> list[str]:
+        """Returns the sections' addresses within the page."""
+        return unique(slug(section.title) for section in self.sections)
+
+    def pictures(self) -> dict[str, str]:
+        """Returns the figures: name of the file -> SVG, in their order on the page."""
+        figures = [b for section in self.sections for b in section.blocks if isinstance(b, Figure)]
+        return dict(zip((f"{name}.svg" for name in unique(slug(f.name) for f in figures)), (f.svg for f in figures)))
 
 
 _STYLE = """
@@ -122,33 +132,33 @@ _CAPTION = ' class="caption"'
 
 def as_html(document: Document) -> str:
     """Returns one page that needs no other file and no network."""
-    e = html.escape
-    links = "".join(f'<a href="#{section.anchor}">{e(section.title)}</a>' for section in document.sections)
+    parts = list(zip(document.anchors(), document.sections))
+    links = "".join(f'<a href="#{anchor}">{e(section.title)}</a>' for anchor, section in parts)
     body = "".join(
-        f'<section id="{section.anchor}"><h2>{e(section.title)}</h2>'
-        f"{''.join(map(_block_html, section.blocks))}</section>"
-        for section in document.sections
+        f'<section id="{anchor}"><h2>{e(section.title)}</h2>'
+        f"{''.join(_block_html(block, f'{anchor}-{place}') for place, block in enumerate(section.blocks))}</section>"
+        for anchor, section in parts
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{e(document.title)}</title><style>{_STYLE}</style></head><body>"
         f"<header><div><h1>{e(document.title)}</h1><p>{e(document.summary)}</p><nav>{links}</nav></div></header>"
-        f"<main>{_block_html(Facts(document.facts))}{body}</main></body></html>\n"
+        f"<main>{_block_html(Facts(document.facts), 'facts')}{body}</main></body></html>\n"
     )
 
 
-def _block_html(block) -> str:
-    e = html.escape
+def _block_html(block, place: str) -> str:
+    """Returns a block's HTML; `place` is no other's."""
     if isinstance(block, Text):
         return f"<p{_CAPTION if block.small else ''}>{e(block.text)}</p>"
     if isinstance(block, Table):
         head = "".join(f"<th>{e(cell)}</th>" for cell in block.headers)
         rows = "".join("<tr>" + "".join(f"<td>{_cell_html(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
         table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-        return table + (f'<p{_CAPTION}>{e(block.caption)}</p>' if block.caption else "")
+        return table + (f"<p{_CAPTION}>{e(block.caption)}</p>" if block.caption else "")
     if isinstance(block, Figure):
-        return f"<figure>{block.svg}<figcaption>{e(block.caption)}</figcaption></figure>"
+        return f"<figure>{_own_names(block.svg, place)}<figcaption>{e(block.caption)}</figcaption></figure>"
     if isinstance(block, Facts):
         cards = "".join(f"<div><dt>{e(name)}</dt><dd>{e(value)}</dd></div>" for name, value in block.values.items())
         return f'<dl class="facts">{cards}</dl>'
@@ -157,52 +167,79 @@ def _block_html(block) -> str:
     return '<dl class="example">' + "".join(f"<dt>{e(k)}</dt><dd>{e(v)}</dd>" for k, v in block.lines.items()) + "</dl>"
 
 
+def _own_names(svg: str, place: str) -> str:
+    """Gives the ids of one picture a prefix of its own: several share a page."""
+    svg = re.sub(r'\bid="', f'id="{place}-', svg)
+    svg = re.sub(r'((?:xlink:)?href="#)', rf"\1{place}-", svg)
+    return re.sub(r"url\(#", f"url(#{place}-", svg)
+
+
 def _cell_html(cell: str) -> str:
     first, *more = cell.split("\n")
-    return html.escape(first) + "".join(f"<br><small>{html.escape(line)}</small>" for line in more)
+    return e(first) + "".join(f"<br><small>{e(line)}</small>" for line in more)
 
 
 def as_markdown(document: Document, pictures: str) -> str:
     """Returns Markdown; `pictures` is the folder of the figures, relative to it."""
-    lines = [f"# {_escape(document.title)}", "", _escape(document.summary)]
-    lines += ["", *_block_markdown(Facts(document.facts), pictures)]
+    files = iter([f"{quote(os.fsencode(pictures))}/{name}" for name in document.pictures()])
+    lines = [f"# {m(document.title)}", "", m(document.summary)]
+    lines += ["", *_block_markdown(Facts(document.facts), files)]
     for section in document.sections:
-        lines += ["", f"## {section.title}"]
+        lines += ["", f"## {m(section.title)}"]
         for block in section.blocks:
-            lines += ["", *_block_markdown(block, pictures)]
+            lines += ["", *_block_markdown(block, files)]
     return "\n".join(lines) + "\n"
 
 
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-
-def _block_markdown(block, pictures: str) -> list[str]:
+def _block_markdown(block, files: Iterator[str]) -> list[str]:
     if isinstance(block, Text):
-        return [_escape(block.text)]
+        return [m(block.text)]
     if isinstance(block, Figure):
-        return [f"![{_escape(block.caption)}]({pictures}/{block.name}.svg)", "", _escape(block.caption)]
+        return [f"![{m(block.caption)}]({next(files)})", "", m(block.caption)]
     if isinstance(block, Code):
-        return ["```", block.text, "```"]
-    if isinstance(block, Facts):
-        return [f"- {name}: {_escape(value)}" for name, value in block.values.items()]
-    if isinstance(block, Examples):
-        return [f"- {name}: {_escape(text)}" for name, text in block.lines.items()]
-    lines = ["| " + " | ".join(map(_escape, block.headers)) + " |", "|---|" + "---:|" * (len(block.headers) - 1)]
-    lines += ["| " + " | ".join(_escape(cell).replace("\n", "<br>") for cell in row) + " |" for row in block.rows]
-    return [*lines, *(["", _escape(block.caption)] if block.caption else [])]
+        longest = max(map(len, re.findall("`+", block.text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        return [fence, plain(block.text), fence]
+    if isinstance(block, (Facts, Examples)):
+        values = block.values if isinstance(block, Facts) else block.lines
+        return [f"- {m(name)}: {m(text)}" for name, text in values.items()]
+    lines = ["| " + " | ".join(map(m, block.headers)) + " |", "|---|" + "---:|" * (len(block.headers) - 1)]
+    lines += ["| " + " | ".join(map(m, row)) + " |" for row in block.rows]
+    return [*lines, *(["", m(block.caption)] if block.caption else [])]
+
+
+def check_output(output: Path) -> None:
+    """Checks, before long work, that a report can be written; see :func:`write`.
+
+    Raises:
+        UserError: it cannot.
+    """
+    html, markdown, folder = _places(output)
+    check_folder(output.parent)
+    for file in (html, markdown):
+        if is_folder(file):
+            raise UserError(f"cannot write {file}: it is a folder")
+    if exists(folder) and not is_folder(folder):
+        raise UserError(f"cannot write {folder}: it is a file, expected a folder of pictures")
 
 
 def write(document: Document, output: Path) -> list[Path]:
-    """Writes OUTPUT.html, OUTPUT.md and the folder of its pictures; `output` is a path without ending."""
-    files = [output.with_name(f"{output.name}{ending}") for ending in (".html", ".md")]
-    folder = output.with_name(f"{output.name}-pictures")
-    # The pages first: if one cannot be written, that is the file to name.
-    for file, text in zip(files, (as_html(document), as_markdown(document, folder.name))):
-        with atomic_write(file) as stream:
-            stream.write(text)
-    for block in (block for section in document.sections for block in section.blocks):
-        if isinstance(block, Figure):
-            with atomic_write(folder / f"{block.name}.svg") as stream:
-                stream.write(block.svg)
-    return files
+    """Writes OUTPUT.html, OUTPUT.md and the folder of its pictures; `output` is a path without ending.
+
+    Raises:
+        UserError: they cannot be written, or the folder holds something else.
+    """
+    html, markdown, folder = _places(output)
+    # In one step, with what an earlier report drew there, or left when it was interrupted.
+    with replaced_folder(folder, own=("*.svg", ".*.svg.*.tmp")) as pictures:
+        for name, svg in document.pictures().items():
+            (pictures / name).write_text(svg, "utf-8")
+        for file, text in ((html, as_html(document)), (markdown, as_markdown(document, folder.name))):
+            with atomic_write(file) as stream:
+                stream.write(text)
+    return [html, markdown]
+
+
+def _places(output: Path) -> tuple[Path, Path, Path]:
+    html, markdown, folder = (output.with_name(f"{output.name}{end}") for end in (".html", ".md", "-pictures"))
+    return html, markdown, folder

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from fairseq_mos.report.discover import Search
+from fairseq_mos.pictures import svg_picture
 from fairseq_mos.report.logs import TrainingLog
 from fairseq_mos.report.mixes import Mixes
+from fairseq_mos.report.records import Search
 from fairseq_mos.search.objectives import OBJECTIVES
 
 # Colours that stay apart for colour-blind readers and in grey.
@@ -18,56 +16,10 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 _COSTS = ("latency_ms", "flops", "params", "params_no_embed")
 
 
-class _Drawing:
-    """Holds the SVG that :func:`_drawn` makes."""
-
-    svg = ""
-
-
-@contextmanager
-def _drawn(size: tuple[float, float]) -> Iterator[tuple]:
-    """Yields axes and a holder, whose `svg` is set when the block ends."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    # Fixed, so that the same run gives the same file.
-    with pyplot.rc_context(
-        {"svg.hashsalt": "fairseq-mos", "svg.fonttype": "path", "font.size": 10, "axes.labelsize": 9}
-    ):
-        figure, axes = pyplot.subplots(figsize=size)
-        drawing = _Drawing()
-        try:
-            yield axes, drawing
-            for side in ("top", "right"):
-                axes.spines[side].set_visible(False)
-            figure.tight_layout()
-            stream = io.StringIO()
-            figure.savefig(stream, format="svg", metadata={"Date": None})
-            text = stream.getvalue()
-            drawing.svg = _own_names(text[text.index("<svg") :])
-        finally:
-            pyplot.close(figure)
-
-
-_count = 0
-
-
-def _own_names(svg: str) -> str:
-    """Gives the ids of one picture a prefix of its own: several share a page."""
-    global _count
-    _count += 1
-    prefix = f"p{_count}-"
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r'((?:xlink:)?href="#)', rf"\1{prefix}", svg)
-    return re.sub(r"url\(#", f"url(#{prefix}", svg)
-
-
 def training_curves(log: TrainingLog) -> str:
     """Valid losses of all roles over updates; the training loss, thin, where there is one."""
     roles = log.roles
-    with _drawn((9, 4.2)) as (axes, drawing):
+    with svg_picture((9, 4.2)) as (axes, drawing):
         if log.train:
             updates = sorted(log.train)
             axes.plot(updates, [log.train[u] for u in updates], color="#bbbbbb", linewidth=1, label="training")
@@ -88,10 +40,12 @@ def training_curves(log: TrainingLog) -> str:
 
 def compared_curves(logs: Sequence[TrainingLog], target: float) -> str:
     """Valid losses of two training runs of one subnet, and the loss that both should reach."""
-    with _drawn((9, 4.2)) as (axes, drawing):
+    with svg_picture((9, 4.2)) as (axes, drawing):
         for log, colour in zip(logs, COLOURS):
             updates = sorted(log.valid[""])
-            axes.plot(updates, [log.valid[""][u] for u in updates], color=colour, marker=".", label=log.name)
+            # matplotlib leaves out of its legend what begins with an underscore, as a name may.
+            label = f"valid, {log.name}"
+            axes.plot(updates, [log.valid[""][u] for u in updates], color=colour, marker=".", label=label)
         axes.axhline(target, color="#666666", linestyle=":", label=f"lowest from scratch: {target:.3f}")
         # The first updates from scratch would hide what matters.
         low = min(value for log in logs for value in log.valid[""].values())
@@ -105,17 +59,13 @@ def compared_curves(logs: Sequence[TrainingLog], target: float) -> str:
 
 def search_progress(search: Search) -> str:
     """The first objective of every full evaluation, and the best so far."""
-    objective = OBJECTIVES[search.signature["objectives"][0]]
-    rows = [row for row in search.evaluations if row.get(objective.name) is not None and not row.get("raced")]
-    best, steps = None, []
-    for row in rows:
-        value = row[objective.name]
-        better = best is None or (value < best if objective.minimize else value > best)
-        best = value if better else best
-        steps.append(best)
-    numbers = [row["index"] + 1 for row in rows]
-    with _drawn((9, 3.8)) as (axes, drawing):
-        axes.scatter(numbers, [row[objective.name] for row in rows], s=16, color="#999999", label="evaluated in full")
+    objective = OBJECTIVES[search.about.signature.objectives[0]]
+    rows = [row for row in search.evaluations if getattr(row, objective.name) is not None and not row.raced]
+    values = [getattr(row, objective.name) for row in rows]
+    numbers = [row.index + 1 for row in rows]
+    with svg_picture((9, 3.8)) as (axes, drawing):
+        axes.scatter(numbers, values, s=16, color="#999999", label="evaluated in full")
+        steps = list(itertools.accumulate(values, min if objective.minimize else max))
         axes.plot(numbers, steps, color=COLOURS[1], drawstyle="steps-post", label="best so far")
         axes.set_xlabel("evaluations")
         axes.set_ylabel(objective.meaning)
@@ -130,51 +80,52 @@ def axes_of(search: Search) -> tuple[str, str | None]:
     The objective is the first that is no cost, if there is one. The cost is another objective, a limited one, or the
     first that is known of the winner; None if none is.
     """
-    objectives = search.signature["objectives"]
+    objectives = search.about.signature.objectives
     objective = next((name for name in objectives if name not in _COSTS), objectives[0])
-    limited = [text.split("<")[0].split(">")[0].strip() for text in search.signature.get("constraints", [])]
+    limited = [text.split("<")[0].split(">")[0].strip() for text in search.about.signature.constraints]
     named = [name for name in (*objectives, *limited, *_COSTS) if name in _COSTS and name != objective]
-    return objective, next((name for name in named if search.best.get(name) is not None), None)
+    return objective, next((name for name in named if getattr(search.best, name) is not None), None)
 
 
 def pareto_front(search: Search) -> str | None:
     """An objective against a cost; the front and the winner stand out. None where no cost is known."""
     name, cost = axes_of(search)
-    if cost is None or search.best.get(name) is None:
+    if cost is None or getattr(search.best, name) is None:
         return None
     objective = OBJECTIVES[name]
-    rows = [row for row in search.evaluations if row.get(objective.name) is not None and row.get(cost) is not None]
-    full = [row for row in rows if not row.get("raced")]
-    raced = [row for row in rows if row.get("raced")]
+
+    def point(row) -> tuple[float, float]:
+        return getattr(row, cost), getattr(row, name)
+
+    rows = [row for row in search.evaluations if None not in point(row)]
+    full = [point(row) for row in rows if not row.raced]
+    raced = [point(row) for row in rows if row.raced]
     sign = 1 if objective.minimize else -1
-    front: list[dict] = []
-    for row in sorted(full, key=lambda row: (row[cost], sign * row[objective.name])):
-        if not front or sign * row[objective.name] < sign * front[-1][objective.name]:
-            front.append(row)
-    with _drawn((9, 4.6)) as (axes, drawing):
+    front: list[tuple[float, float]] = []
+    for at, value in sorted(full, key=lambda found: (found[0], sign * found[1])):
+        if not front or sign * value < sign * front[-1][1]:
+            front.append((at, value))
+    with svg_picture((9, 4.6)) as (axes, drawing):
         if raced:
-            points = [row[cost] for row in raced], [row[objective.name] for row in raced]
-            axes.scatter(*points, s=14, marker="x", color="#cccccc", label=f"stopped early, estimated ({len(raced)})")
-        points = [row[cost] for row in full], [row[objective.name] for row in full]
-        axes.scatter(*points, s=22, color="#999999", label=f"evaluated in full ({len(full)})")
-        axes.plot(
-            [row[cost] for row in front],
-            [row[objective.name] for row in front],
-            drawstyle="steps-post",
-            marker="o",
-            markersize=4,
-            color=COLOURS[0],
-            label=f"Pareto front ({len(front)})",
-        )
-        best = search.best
-        axes.scatter(
-            [best[cost]], [best[objective.name]], s=200, marker="*", color=COLOURS[1], zorder=3, label="picked"
-        )
-        for measured in best.get("measured") or []:
-            if cost == "latency_ms" and measured.get("holds"):
-                axes.hlines(best[objective.name], measured["low"], measured["high"], color=COLOURS[2], linewidth=2)
+            label = f"stopped early, estimated ({len(raced)})"
+            axes.scatter(*zip(*raced), s=14, marker="x", color="#cccccc", label=label)
+        if full:
+            axes.scatter(*zip(*full), s=22, color="#999999", label=f"evaluated in full ({len(full)})")
+            axes.plot(
+                *zip(*front),
+                drawstyle="steps-post",
+                marker="o",
+                markersize=4,
+                color=COLOURS[0],
+                label=f"Pareto front ({len(front)})",
+            )
+        best, height = search.best, getattr(search.best, name)
+        axes.scatter(*point(best), s=200, marker="*", color=COLOURS[1], zorder=3, label="picked")
+        for measured in best.measured or []:
+            if cost == "latency_ms" and measured.holds:
+                axes.hlines(height, measured.low, measured.high, color=COLOURS[2], linewidth=2)
                 label = "picked, measured (quartiles)"
-                axes.scatter([measured["measured"]], [best[objective.name]], marker="D", color=COLOURS[2], label=label)
+                axes.scatter(measured.measured, height, marker="D", color=COLOURS[2], label=label)
         axes.set_xlabel(OBJECTIVES[cost].meaning)
         axes.set_ylabel(objective.meaning)
         axes.grid(alpha=0.25)
@@ -192,7 +143,7 @@ def mix_map(mixes: Mixes) -> str:
     share = 1 / mixes.experts
     reach = max(0.02, float(numpy.nanmax(numpy.abs(values - share))))
     size = (2.6 + 1.0 * len(mixes.architectures), 1.2 + 0.32 * len(mixes.places))
-    with _drawn(size) as (axes, drawing):
+    with svg_picture(size) as (axes, drawing):
         image = axes.imshow(values, cmap=colours, vmin=share - reach, vmax=share + reach, aspect="auto")
         axes.set_xticks(range(len(mixes.architectures)), mixes.architectures, rotation=20, ha="right")
         axes.set_yticks(range(len(mixes.places)), mixes.places)

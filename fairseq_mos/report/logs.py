@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fairseq_mos.documents import parse_json
 from fairseq_mos.errors import UserError
+from fairseq_mos.paths import exists, is_file, is_folder
+from fairseq_mos.ranges import Range
 
-# A dictionary of the json format, or an entry of the simple one, whatever the logger put before it: nothing for
-# --log-file, `date | INFO | train_inner | ` on the terminal, `[date][train_inner][INFO] - ` from fairseq-hydra-train.
-_ENTRY = re.compile(r'(\{".*\})\s*$|\bepoch \d+(?::| \|)(.*)$')
+LARGEST_LOG = 200 * 2**20
+"""Bytes: what is larger is no log of a training, which has some MiB."""
+
+_LONGEST_LINE = 2**16
+_MOST_ROLES = 64
+_UPDATES = Range(int, 1, 10**12)
+# What is not finite, as after a training has diverged, or does not fit on an axis, is left out.
+_VALUES = Range(float, -1e12, 1e12)
+
+# An entry of the simple format, whatever the logger put before it: nothing for --log-file, `date | INFO |
+# train_inner | ` on the terminal, `[date][train_inner][INFO] - ` from fairseq-hydra-train. Likewise for the
+# dictionaries of the json format, which end their lines.
+_SIMPLE = re.compile(r"\bepoch \d+(?::| \|)(.*)$")
+_SIMPLE_VALUE = re.compile(r"\b([a-zA-Z_]\w*)[ =](-?\d[\w.+-]*)")
 _SIMPLE_SUBSET = re.compile(r"valid on '([^']*)' subset")
-_ROLE = re.compile(r"(?:(\w+)_)?loss$")
+_ROLE = re.compile(r"(?:(\w{1,60})_)?loss$")
 _NAMELESS = ("hydra_train", "train", "log")
 
 
@@ -58,29 +73,36 @@ class TrainingLog:
 
 
 def read_log(path: str | Path, name: str | None = None) -> TrainingLog:
+    """Reads a log that has to be one of fairseq-train, see :func:`scan_log`.
+
+    Raises:
+        UserError: unreadable, or nothing that fairseq-train prints.
+    """
+    log = scan_log(path, name)
+    if not log.train and not log.valid:
+        raise UserError(f"{path} is no log of fairseq-train: expected its lines with losses and num_updates")
+    return log
+
+
+def scan_log(path: str | Path, name: str | None = None) -> TrainingLog:
     """Reads a log: what fairseq-train printed, its `--log-file`, or the log of fairseq-hydra-train.
 
     A resumed run logs some updates twice: the last entry counts. Epochs' means count where nothing finer is logged.
 
     Args:
-        path: the log.
+        path: the log; of something else, it gives a log without losses.
         name: what to call it; by default its file's name, or its folder's where that says nothing.
 
     Raises:
-        UserError: unreadable, or nothing that fairseq-train prints.
+        UserError: unreadable.
     """
     path = Path(path)
-    try:
-        text = path.read_text("utf-8", errors="replace")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     log = TrainingLog(name or _name(path), path)
     inner, epochs, subsets = {}, {}, []
-    for line in re.split(r"[\r\n]+", text):
-        match = _ENTRY.search(line)
-        kind, values = _values(*match.groups()) if match else ("", {})
+    for line in log_lines(path):
+        kind, values = _entry(line) if "num_updates" in line else ("", {})
         update = int(values.get("num_updates", 0))
-        if update < 1 or "loss" not in values:
+        if update not in _UPDATES or "loss" not in values:
             continue
         if kind in ("inner", "train"):
             entries = inner if kind == "inner" else epochs
@@ -93,9 +115,25 @@ def read_log(path: str | Path, name: str | None = None) -> TrainingLog:
     for update, (loss, seconds) in sorted((inner or epochs).items()):
         total += seconds
         log.train[update], log.seconds[update] = loss, total
-    if not log.train and not log.valid:
-        raise UserError(f"{path} is no log of fairseq-train: expected its lines with losses and num_updates")
     return log
+
+
+def log_lines(path: Path) -> Iterator[str]:
+    """Yields the lines of a log, those that progress bars overwrite included; a very long line in pieces.
+
+    Raises:
+        UserError: unreadable, or larger than :data:`LARGEST_LOG`.
+    """
+    # Opening a pipe would wait for its writer.
+    if exists(path) and not is_file(path) and not is_folder(path):
+        raise UserError(f"cannot read {path}: it is no regular file")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            if os.fstat(stream.fileno()).st_size > LARGEST_LOG:
+                raise UserError(f"cannot read {path}: it is larger than {LARGEST_LOG:,} bytes")
+            yield from iter(lambda: stream.readline(_LONGEST_LINE), "")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _name(path: Path) -> str:
@@ -106,33 +144,45 @@ def _name(path: Path) -> str:
     return next((name for name in folders if not re.fullmatch(r"[\d_-]+|outputs|multirun|logs|", name)), path.stem)
 
 
-def _values(dictionary: str | None, simple: str | None) -> tuple[str, dict[str, float]]:
+def _entry(line: str) -> tuple[str, dict[str, float]]:
     """Returns an entry's kind (`inner`, `train` or the valid set's name) and its numbers, names without prefix."""
-    if dictionary:
-        try:
-            pairs = json.loads(dictionary).items()
-        except ValueError:
+    line = line.rstrip()
+    start = line.find('{"') if line.endswith("}") else -1
+    if start < 0:
+        simple = _SIMPLE.search(line)
+        if simple is None:
             return "", {}
-    else:
-        pairs = re.findall(r"([a-zA-Z_]\w*)[ =](-?\d[\w.+-]*)", simple)
-    found = {}
-    for key, value in pairs:
-        try:
-            found[key] = float(value)
-        except (TypeError, ValueError):
-            continue
-    if not dictionary:
-        subset = _SIMPLE_SUBSET.search(simple)
-        return (subset.group(1) if subset else "train" if simple.startswith(" loss") else "inner"), found
+        text = simple.group(1)
+        subset = _SIMPLE_SUBSET.search(text)
+        kind = subset.group(1) if subset else "train" if text.startswith(" loss") else "inner"
+        return kind, _numbers(_SIMPLE_VALUE.findall(text))
+    try:
+        found = _numbers(parse_json(line[start:], "log").items())
+    except UserError:
+        return "", {}
     if "num_updates" in found:
         return "inner", found
     prefix = next((key.removesuffix("num_updates") for key in found if key.endswith("_num_updates")), "")
     return prefix[:-1], {key.removeprefix(prefix): value for key, value in found.items()}
 
 
+def _numbers(pairs: Iterable[tuple[str, object]]) -> dict[str, float]:
+    """Returns what is a number; fairseq's json format writes them as texts."""
+    found = {}
+    for key, value in pairs:
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if number in _VALUES:
+            found[key] = number
+    return found
+
+
 def _add_losses(log: TrainingLog, update: int, values: dict[str, float]) -> None:
     for key, value in values.items():
         match = _ROLE.match(key)
         role = match.group(1) or "" if match else "best"
-        if role not in ("best", "nll") and not role.endswith("_nll"):
+        known = role in log.valid or len(log.valid) < _MOST_ROLES
+        if known and role not in ("best", "nll") and not role.endswith("_nll"):
             log.valid.setdefault(role, {})[update] = value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from torch import nn
 
@@ -11,7 +10,8 @@ from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import plain_config
 from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_state, load_supernet, space_of
-from fairseq_mos.report.discover import RunFolder
+from fairseq_mos.paths import is_folder
+from fairseq_mos.report.discover import RunFolder, is_there
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def load_trained(run: RunFolder) -> Trained:
             raise
         return Trained(trouble=f"{error}.")
     facts = _facts(state, run)
-    data = next((search.about.get("data") for search in run.searches if search.about.get("data")), None)
-    folder = str(data or "").split(":")[0] or None
+    data = next((search.about.data for search in run.searches if search.about.data), "")
+    folder = data.split(":")[0]
     try:
-        dictionaries = find_dictionaries(state, path, folder if folder and Path(folder).is_dir() else None)
+        dictionaries = find_dictionaries(state, path, folder if folder and is_there(folder, is_folder) else None)
         return Trained(space, facts, load_supernet(state, path, dictionaries))
     except UserError as error:
         # Its dictionaries may be gone, or belong to another model now: all else can still be shown.
@@ -74,10 +74,12 @@ def _facts(state: dict, run: RunFolder) -> dict[str, str]:
         "decoder and output share a table" if get("model", "share_decoder_input_output_embed") else "separate tables"
     )  # fmt: skip
     rates = get("optimization", "lr", [])
-    rate = ", ".join(f"{value:g}" for value in (rates if isinstance(rates, list) else [rates]))
-    scheduler, warmup = get("lr_scheduler", "_name"), get("lr_scheduler", "warmup_updates")
-    history = state.get("optimizer_history") or [{}]
-    updates = history[-1].get("num_updates")
+    rate = [_number(value, "g") for value in (rates if isinstance(rates, list) else [rates])]
+    warmup = get("lr_scheduler", "warmup_updates")
+    rate += [get("lr_scheduler", "_name"), warmup and f"warm-up {_number(warmup)}"]
+    history = state.get("optimizer_history")
+    last = history[-1] if isinstance(history, list) and history else None
+    updates = last.get("num_updates") if isinstance(last, dict) else None
     routing = str(get("model", "routing", ""))
     facts = {
         "languages": f"{get('task', 'source_lang', '?')} to {get('task', 'target_lang', '?')}",
@@ -89,9 +91,9 @@ def _facts(state: dict, run: RunFolder) -> dict[str, str]:
         "embeddings": shared,
         "architectures of an update": str(get("task", "arch_sampling", "")),
         "optimizer": str(get("optimizer", "_name", "")),
-        "learning rate": rate + (f", {scheduler}" if scheduler else "") + (f", warm-up {warmup:,}" if warmup else ""),
+        "learning rate": ", ".join(str(part) for part in rate if part),
         "tokens a batch": _batch(get),
-        "updates": f"{updates:,}" if updates else "",
+        "updates": _number(updates) if updates else "",
         "dropout": str(get("model", "dropout", "")),
         "label smoothing": str(get("criterion", "label_smoothing", "")),
         "precision": next((name for name in ("fp16", "bf16", "amp") if get("common", name)), "fp32"),
@@ -100,11 +102,20 @@ def _facts(state: dict, run: RunFolder) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
+def _number(value: object, form: str = ",") -> str:
+    """Returns a number; what is none, in a configuration from elsewhere, as it is."""
+    return format(value, form) if isinstance(value, (int, float)) else str(value)
+
+
 def _batch(get) -> str:
     tokens, sentences = get("dataset", "max_tokens"), get("dataset", "batch_size")
     accumulated = get("optimization", "update_freq", [1])
-    times = (accumulated[-1] if isinstance(accumulated, list) else accumulated) or 1
+    times = accumulated[-1] if isinstance(accumulated, list) and accumulated else accumulated
     workers = get("distributed_training", "distributed_world_size", 1)
-    factors = [f"x {number} {word}" for number, word in ((workers, "processes"), (times, "accumulated")) if number > 1]
-    size = f"{tokens:,} at most" if tokens else f"{sentences:,} sentences" if sentences else ""
+    factors = [
+        f"x {_number(number)} {word}"
+        for number, word in ((workers, "processes"), (times, "accumulated"))
+        if number not in (1, 0, [])
+    ]
+    size = f"{_number(tokens)} at most" if tokens else f"{_number(sentences)} sentences" if sentences else ""
     return " ".join([size, *factors]) if size else ""

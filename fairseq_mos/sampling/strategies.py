@@ -7,7 +7,8 @@ uninterrupted one would have drawn.
 from __future__ import annotations
 
 import random
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from fairseq_mos.arch import Architecture, SearchSpace
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from tqdm import tqdm
 
 from fairseq_mos.arch import Architecture
+from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import Journal
 from fairseq_mos.search.budget import Budget
@@ -191,6 +192,11 @@ class Archive:
         for name in self._objectives:
             if not isinstance(row.get(name, ""), (int, float, type(None))):
                 raise UserError(f"{where}: line {index + 2} has no number for {name}: give another --output")
+        try:
+            if "latency_ms" in row:
+                milliseconds("latency_ms", row["latency_ms"])
+        except ValueError as error:
+            raise UserError(f"{where}: line {index + 2}: {error}: give another --output") from None
         return Evaluation(index, architecture, origin, _numbers(row))
 
 

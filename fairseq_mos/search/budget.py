@@ -6,10 +6,13 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from fairseq_mos.documents import read_json
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
+from fairseq_mos.paths import exists
 
 SAVE_EVERY = 2.0
 """Seconds between two writes of the state file, at least: a kill loses no more than this of the clock."""
@@ -94,13 +97,17 @@ def read_state(path: Path) -> tuple[float, list[list[float]]]:
     Raises:
         UserError: it is damaged.
     """
-    if not path.exists():
+    if not exists(path):
         return 0.0, []
-    try:
-        state = json.loads(path.read_text("utf-8"))
-        seconds, times = state["seconds"], state["times"]
-        if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
-            raise ValueError
-        return float(seconds), [[int(evaluations), float(at)] for evaluations, at in times]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged, expected the state of a search: remove it (its clock restarts)") from None
+    remedy = "remove it (the search's clock restarts)"
+    state = read_json(path, "state of a search", _State, remedy)
+    for _, at in [(0, state.seconds), *state.times]:
+        if at < 0:
+            raise UserError(f"{path}: {at} seconds, expected 0 or more; {remedy}")
+    return state.seconds, [list(time) for time in state.times]
+
+
+@dataclass
+class _State:
+    seconds: float
+    times: list[tuple[int, float]]

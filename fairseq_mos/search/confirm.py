@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture
+from fairseq_mos.cost.milliseconds import milliseconds
+from fairseq_mos.documents import json_lines, read_bytes
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
+from fairseq_mos.paths import exists
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.constraints import Constraint
 
@@ -18,19 +21,24 @@ TRIES = 20
 """How many winners are measured before the search gives up."""
 
 CHECKS = 3
-"""How often one that seems to break the limits is measured at most: something else may have slowed the machine."""
+"""How often one that seems to break the limits is measured: something else may have disturbed the first time."""
+
+_FIELDS = ("latency_ms", "low_ms", "high_ms", "clocked_ms", "reference_ms", "recorded_ms")
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A winner's latency, predicted and measured.
+    """A winner's latency, predicted and measured, in milliseconds.
 
     Attributes:
         evaluation: the winner.
-        predicted: milliseconds.
-        measured: milliseconds (median).
-        low: the measurements' lower quartile.
-        high: their upper quartile.
+        predicted: its prediction.
+        measured: its latency relative to the reference's, times the reference's in the data set of the predictor.
+        low: the lower quartile of that.
+        high: the upper quartile.
+        clocked: by the clock (median), in turn with the reference.
+        reference: the reference's, by the clock then.
+        recorded: the reference's in the data set.
         holds: whether the measured latency keeps the limits.
     """
 
@@ -39,6 +47,9 @@ class Confirmation:
     measured: float
     low: float
     high: float
+    clocked: float
+    reference: float
+    recorded: float
     holds: bool
 
     @property
@@ -58,16 +69,17 @@ def confirm(
 ) -> list[Confirmation]:
     """Measures winners, best first, until one keeps the limits.
 
-    Of several measurements of one winner the lowest counts, as in `latency-dataset --passes`. Once some have
-    broken the limits, predictions are corrected by what was measured: the next one is the best
-    that should keep them. Measurements are kept in a file, so that a search that is run again gives the same
-    answer.
+    They are judged relative to the reference, which is timed in turn with them: the machine may be slower, or
+    faster, than when the data set was measured. One that seems to break the limits is measured twice more, and the
+    middle one of three measurements counts. Once some have broken the limits, predictions are corrected by what
+    was measured: the next one is the best that should keep them. Measurements are kept in a file, so that a search
+    that is run again gives the same answer.
 
     Args:
         evaluations: with a predicted `latency_ms`.
         key: what they are sorted by, least first.
         limits: upper limits on `latency_ms`.
-        measure: architecture -> `latency_ms` (median), `low_ms` and `high_ms`.
+        measure: architecture -> see :meth:`fairseq_mos.cost.comparison.Comparison.values`.
         complete: measures in full what racing has stopped early.
         path: file of the measurements, JSON lines.
         tries: how many to measure at most.
@@ -76,7 +88,7 @@ def confirm(
         The measured ones in order; only the last one may keep the limits, and does so if any was found.
 
     Raises:
-        UserError: a damaged file of measurements.
+        UserError: a damaged file of measurements, or one of an earlier version.
     """
     known = _read(path)
     confirmations: list[Confirmation] = []
@@ -89,30 +101,27 @@ def confirm(
             continue
         digest = evaluation.architecture.digest()
         if digest not in known:
-            values = _lowest(evaluation.architecture, measure, limits)
-            known[digest] = {name: float(values[name]) for name in ("latency_ms", "low_ms", "high_ms")}
+            values = _middle(evaluation.architecture, measure, limits)
+            known[digest] = {name: float(values[name]) for name in _FIELDS}
             _write(path, known)
         values = known[digest]
         confirmations.append(
             Confirmation(
                 evaluation,
                 evaluation.values["latency_ms"],
-                values["latency_ms"],
-                values["low_ms"],
-                values["high_ms"],
+                *(values[name] for name in _FIELDS),
                 all(limit.met(values) for limit in limits),
             )
         )
     return confirmations
 
 
-def _lowest(architecture: Architecture, measure, limits: Sequence[Constraint]) -> Mapping[str, float]:
+def _middle(architecture: Architecture, measure, limits: Sequence[Constraint]) -> Mapping[str, float]:
     values = measure(architecture)
-    for _ in range(CHECKS - 1):
-        if all(limit.met(values) for limit in limits):
-            break
-        values = min(values, measure(architecture), key=lambda found: found["latency_ms"])
-    return values
+    if all(limit.met(values) for limit in limits):
+        return values
+    found = [values, *(measure(architecture) for _ in range(CHECKS - 1))]
+    return sorted(found, key=lambda values: values["latency_ms"])[CHECKS // 2]
 
 
 def check_confirmed(confirmations: Sequence[Confirmation], limits: Sequence[Constraint]) -> None:
@@ -149,13 +158,19 @@ def _next(
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:
-    if not path.exists():
+    if not exists(path):
         return {}
+    remedy = "remove it to measure again"
     try:
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        return {row.pop("digest"): {name: float(value) for name, value in row.items()} for row in rows}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is damaged, expected measured latencies: remove it to measure again") from None
+        # Written whole: a last line that does not end is no line that was cut short.
+        rows = json_lines(read_bytes(path, "measurements").rstrip(b"\n") + b"\n", path)
+        if any("latency_ms" in row and "clocked_ms" not in row for row in rows):
+            raise UserError(f"{path} holds latencies of an earlier version, which compared them with no reference")
+        return {str(row["digest"]): {name: milliseconds(name, row[name]) for name in _FIELDS} for row in rows}
+    except UserError as error:
+        raise UserError(f"{error}: {remedy}") from None
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}), expected latencies: {remedy}") from None
 
 
 def _write(path: Path, known: Mapping[str, Mapping[str, float]]) -> None:

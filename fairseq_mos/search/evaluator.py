@@ -9,12 +9,20 @@ from pathlib import Path
 
 import torch
 from fairseq import tasks, utils
-from fairseq.data import Dictionary
 from omegaconf import open_dict
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
-from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet, space_of
+from fairseq_mos.models.content import check_criterion
+from fairseq_mos.models.loading import (
+    explained,
+    find_dictionaries,
+    load_dictionary,
+    load_state,
+    load_supernet,
+    space_of,
+)
+from fairseq_mos.paths import is_file, is_folder
 from fairseq_mos.search.batching import batches_by_length
 from fairseq_mos.search.losses import batch_loss
 from fairseq_mos.search.racing import Sums, clearly_worse, estimate, means
@@ -74,7 +82,10 @@ class LossEvaluator:
             # Both would make fairseq do more than the loss needs: pin an architecture, translate.
             cfg.task.architecture = None
             cfg.task.eval_bleu = False
-        self.task = task = tasks.setup_task(cfg.task)
+        cfg.task._name = "supernet_translation"
+        check_criterion(cfg.get("criterion"), path)
+        with explained(path):
+            self.task = task = tasks.setup_task(cfg.task)
         self._batch_loss = batch_loss(task.build_criterion(cfg.criterion).eval(), self.model)
         self._dataset = self._checked_dataset(task, folder, split, max_tokens)
         self.max_tokens = max_tokens
@@ -176,10 +187,10 @@ def _dictionaries(state: dict, path: str, folder: Path) -> tuple[Path, Path]:
     """Finds the data set's dictionaries; compares them with the checkpoint's where those still exist."""
     task = state["cfg"].task
     files = tuple(folder / f"dict.{language}.txt" for language in (task.source_lang, task.target_lang))
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(f"{folder} is no folder: expected one that fairseq-preprocess wrote")
     for file in files:
-        if not file.is_file():
+        if not is_file(file):
             raise UserError(
                 f"{file} does not exist: {folder} should be a folder that fairseq-preprocess wrote for "
                 f"{task.source_lang}-{task.target_lang}, as for {path}"
@@ -195,7 +206,7 @@ def _dictionaries(state: dict, path: str, folder: Path) -> tuple[Path, Path]:
 
 
 def _words(file: Path) -> list[str]:
-    return Dictionary.load(str(file)).symbols
+    return load_dictionary(file).symbols
 
 
 def _digest(dataset) -> str:

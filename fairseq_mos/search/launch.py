@@ -15,7 +15,14 @@ import time
 from collections.abc import Callable
 from multiprocessing import connection
 
+from fairseq_mos import ranges
 from fairseq_mos.errors import UserError
+from fairseq_mos.search.ranks import MEETING, check_place, launched
+
+MOST_HERE = 1024
+"""Processes that are started here at most: more would be a slip of the finger."""
+
+_DAY = 24 * 60
 
 _GRACE = 20
 """Seconds that the other processes have to end by themselves when one has failed."""
@@ -28,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--distributed-world-size",
-        type=int,
+        type=ranges.PROCESSES,
         default=1,
         metavar="N",
         help="processes that share the work; started here, one for each GPU, unless --distributed-init-method is given",
@@ -37,7 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--distributed-init-method", metavar="tcp://HOST:PORT", help="where the processes of several nodes meet"
     )
     group.add_argument(
-        "--distributed-rank", type=int, metavar="R", help="number of this process, with --distributed-init-method"
+        "--distributed-rank",
+        type=ranges.RANK,
+        metavar="R",
+        help="number of this process, with --distributed-init-method",
+    )
+    group.add_argument(
+        "--distributed-timeout",
+        type=ranges.MINUTES,
+        default=MEETING,
+        metavar="MINUTES",
+        help="how long the processes wait until all of them have started",
     )
 
 
@@ -58,11 +75,12 @@ def launch(args: argparse.Namespace, run: Callable[[argparse.Namespace], None]) 
     size = args.distributed_world_size
     if size < 1:
         raise UserError(f"--distributed-world-size is {size}, allowed: 1 or more")
-    if "WORLD_SIZE" in os.environ:
-        if size not in (1, int(os.environ["WORLD_SIZE"])):
-            raise UserError(
-                f"--distributed-world-size is {size}, but a launcher has started {os.environ['WORLD_SIZE']} processes"
-            )
+    if not 0 < args.distributed_timeout <= _DAY:
+        raise UserError(f"--distributed-timeout is {args.distributed_timeout}, allowed: above 0, up to {_DAY} minutes")
+    ranks = launched()
+    if ranks is not None:
+        if size not in (1, ranks[1]):
+            raise UserError(f"--distributed-world-size is {size}, but a launcher has started {ranks[1]} processes")
         return False
     if args.distributed_init_method is not None:
         os.environ.update(_meeting_point(args.distributed_init_method, size, args.distributed_rank))
@@ -71,6 +89,8 @@ def launch(args: argparse.Namespace, run: Callable[[argparse.Namespace], None]) 
         raise UserError("--distributed-rank needs --distributed-init-method tcp://HOST:PORT")
     if size == 1:
         return False
+    if size > MOST_HERE:
+        raise UserError(f"--distributed-world-size is {size}, allowed: 1 to {MOST_HERE} on one machine")
     _spawn(args, run, size)
     return True
 
@@ -82,6 +102,7 @@ def _meeting_point(method: str, size: int, rank: int | None) -> dict[str, str]:
     if rank is None or not 0 <= rank < size:
         raise UserError(f"--distributed-rank is {rank}, allowed: 0 to {size - 1} (--distributed-world-size {size})")
     host, port = match.group(1).strip("[]"), match.group(2)
+    check_place("the host of --distributed-init-method", host, "the port of --distributed-init-method", port)
     return {"MASTER_ADDR": host, "MASTER_PORT": port, "WORLD_SIZE": str(size), "RANK": str(rank)}
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.documents import parse_json
+from fairseq_mos.ranges import EVALUATIONS
 from fairseq_mos.search.archive import Values
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.costs import CostModel
@@ -24,7 +25,7 @@ def recorded_budget(folder: Path) -> int | None:
     """
     try:
         with open(folder / LOG, "rb") as stream:
-            return int(json.loads(stream.readline())["fitted_to"])
+            return EVALUATIONS.check("fitted_to", parse_json(stream.readline(), LOG)["fitted_to"])
     except (OSError, ValueError, KeyError, TypeError):
         return None  # there is none, or what is wrong comes out when the log is opened
 
@@ -48,7 +49,8 @@ class Plan:
         given: architectures to start with.
         race: (architecture, incumbent) -> measured values; may stop early where the architecture is clearly
             worse than the incumbent, with `raced` 1 then. None: every evaluation is a full one.
-        measure_latency: architecture -> measured `latency_ms` and its quartiles, to confirm winners.
+        measure_latency: architecture -> its latency by the clock and relative to a reference, to confirm winners, see
+            :meth:`fairseq_mos.cost.comparison.Comparison.values`.
         about: what else the log's header should say, such as paths.
         fitted_to: the budget that the settings were fitted to, see :func:`recorded_budget`; None: this one.
     """

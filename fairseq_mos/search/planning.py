@@ -51,6 +51,8 @@ def check_arguments(args: argparse.Namespace) -> Checked:
         raise UserError(f"--algorithm nsga2 needs several --objectives, such as loss,latency_ms: got {args.objectives}")
     if args.fp16 and args.bf16:
         raise UserError("--fp16 and --bf16 exclude each other")
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f"--threads is {args.threads}, allowed: 1 or more")
     for flag, runs in (("confirm", args.confirm_runs), ("latency", args.latency_runs)):
         if runs < 4:
             raise UserError(f"--{flag}-runs is {runs}, allowed: 4 or more")
@@ -126,7 +128,7 @@ def prepare(args: argparse.Namespace, checked: Checked, ranks):
     limited = any(constraint.name == "latency_ms" for constraint in plan.constraints)
     # Measuring here says nothing about another device.
     if limited and not args.no_confirm and not args.any_device:
-        plan = replace(plan, measure_latency=_latency(evaluator.model, _settings(predictor, args.confirm_runs)))
+        plan = replace(plan, measure_latency=_relative(evaluator.model, predictor, args.confirm_runs))
     for architecture, text in zip(plan.given, args.start or []):
         if plan.violation(architecture):
             raise UserError(f"--start {text}: the architecture breaks {' or '.join(map(str, plan.constraints))}")
@@ -141,6 +143,11 @@ def prepare(args: argparse.Namespace, checked: Checked, ranks):
         f"{sentences:,} sentences of split {args.valid_subset!r} on {evaluator.device.type}"
         + (f", {ranks.size} processes" if ranks.size > 1 else "")
     ]
+    if plan.measure_latency is not None and predictor.data.reference is None:
+        about.append(
+            f"{args.latency_predictor} records no reference (an earlier version's file): winners are compared with the "
+            f"largest architecture, of which it predicts {predictor.reference().milliseconds:.2f} ms"
+        )
     sizes = plan.effective_settings()
     if sizes != checked.settings:
         about.append(
@@ -160,7 +167,13 @@ def _predictor(args: argparse.Namespace, model):
     if args.any_device:
         predictor.check(model.space)
     else:
-        here = {**_settings(predictor).signature(), "vocabulary": len(model.decoder.dictionary)}
+        import torch
+
+        here = {
+            **_settings(predictor).signature(),
+            "threads": args.threads or torch.get_num_threads(),
+            "vocabulary": len(model.decoder.dictionary),
+        }
         predictor.check(model.space, here)
     return predictor
 
@@ -182,7 +195,12 @@ def _own_settings(args: argparse.Namespace, device: str, ranks):
             "processes would disturb each other: run one, or give a predictor"
         )
     precision = "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32"
-    return LatencySettings(device=device, precision=precision if device == "cuda" else "fp32", runs=args.latency_runs)
+    return LatencySettings(
+        device=device,
+        precision=precision if device == "cuda" else "fp32",
+        threads=args.threads,
+        runs=args.latency_runs,
+    )
 
 
 def _latency(model, settings):
@@ -191,5 +209,20 @@ def _latency(model, settings):
 
         latency = LatencyMeter(settings).measure(model.extract(architecture))
         return {"latency_ms": latency.median_ms, "low_ms": latency.low_ms, "high_ms": latency.high_ms}
+
+    return measure
+
+
+def _relative(model, predictor, runs: int):
+    """Returns a measurement in turn with the predictor's reference."""
+    reference = predictor.reference()
+    settings = _settings(predictor, runs)
+
+    def measure(architecture):
+        from fairseq_mos.cost.comparison import compare
+        from fairseq_mos.cost.latency import LatencyMeter
+
+        found = compare(LatencyMeter(settings), model.extract(architecture), model.extract(reference.architecture))
+        return found.values(reference.milliseconds)
 
     return measure

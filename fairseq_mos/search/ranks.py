@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
 from fairseq_mos.errors import UserError
+from fairseq_mos.logs import silent_libraries
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 TIMEOUT = timedelta(hours=12)
 """How long ranks wait for each other: one may measure for long while the others have nothing to do."""
+
+MEETING = 10.0
+"""Minutes that they wait for each other to start: who is not there then was started wrongly, or not at all."""
+
+LARGEST_PORT = 65535
 
 
 class Ranks:
@@ -23,46 +31,52 @@ class Ranks:
     Args:
         rank: this process's number.
         size: how many there are; more than 1 needs an initialised `torch.distributed`.
+        group: their process group; None: the default one.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1):
-        self.rank, self.size = rank, size
+    def __init__(self, rank: int = 0, size: int = 1, group=None):
+        self.rank, self.size, self._group = rank, size, group
 
     @classmethod
     @contextmanager
-    def from_environment(cls, cpu: bool = False) -> Iterator[Ranks]:
+    def from_environment(cls, cpu: bool = False, minutes: float = MEETING) -> Iterator[Ranks]:
         """Joins the ranks that torchrun, :mod:`fairseq_mos.search.launch` or another launcher has started.
-
-        Launchers tell through `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`.
 
         Without a launcher, this process is alone.
 
         Args:
             cpu: stay on the CPU where there are GPUs.
+            minutes: how long to wait until all have started.
 
         Raises:
-            UserError: the launcher's variables are incomplete.
+            UserError: the launcher's variables are none, or the ranks do not meet.
         """
-        size = int(os.environ.get("WORLD_SIZE", "1"))
+        rank, size = launched() or (0, 1)
         if size == 1:
             yield cls()
             return
-        missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-        if missing:
-            raise UserError(f"WORLD_SIZE is {size} but {', '.join(missing)} is not set: start the ranks with torchrun")
         import torch
         from torch import distributed
 
         if torch.cuda.is_available() and not cpu:
             gpus = torch.cuda.device_count()
-            local = int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % gpus))
+            local = whole("LOCAL_RANK", os.environ.get("LOCAL_RANK", str(rank % gpus)), 0, size - 1)
             if local >= gpus:
                 raise UserError(f"there are {gpus} GPUs here, too few for process {local + 1}: start {gpus} at most")
             torch.cuda.set_device(local)
-        # What ranks exchange are small Python objects: gloo does that on every machine.
-        distributed.init_process_group("gloo", timeout=TIMEOUT)
         try:
-            yield cls(distributed.get_rank(), size)
+            # What ranks exchange are small Python objects: gloo does that on every machine.
+            with silent_libraries():
+                distributed.init_process_group("gloo", timeout=timedelta(minutes=minutes))
+                group = distributed.new_group(timeout=TIMEOUT)
+        except (RuntimeError, ValueError, OSError) as error:
+            place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            raise UserError(
+                f"the {size} processes of this search did not meet at {place} within {minutes:g} minutes: start all of "
+                f"them with the same address, or give --distributed-timeout ({str(error).splitlines()[0].rstrip('.')})"
+            ) from None
+        try:
+            yield cls(rank, size, group)
         finally:
             distributed.destroy_process_group()
 
@@ -110,7 +124,7 @@ class Ranks:
         from torch import distributed
 
         box = [value if self.is_main else None]
-        distributed.broadcast_object_list(box, src=0)
+        distributed.broadcast_object_list(box, src=0, group=self._group)
         return box[0]
 
     def _exchange(self, value, error: Exception | None) -> list:
@@ -120,7 +134,7 @@ class Ranks:
         if error is not None:
             description = (isinstance(error, UserError), str(error) or type(error).__name__, self.rank)
         gathered: list = [None] * self.size
-        distributed.all_gather_object(gathered, (value, description))
+        distributed.all_gather_object(gathered, (value, description), group=self._group)
         failures = [failure for _, failure in gathered if failure is not None]
         if failures:
             if error is not None and not isinstance(error, UserError):
@@ -128,3 +142,58 @@ class Ranks:
             user, message, rank = max(failures, key=lambda failure: failure[0])
             raise UserError(message) if user else RuntimeError(f"rank {rank}: {message}")
         return [part for part, _ in gathered]
+
+
+def launched() -> tuple[int, int] | None:
+    """Returns this process's number and how many there are, where a launcher has started it.
+
+    Launchers tell through `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`.
+
+    Raises:
+        UserError: one of these is missing or impossible.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        return None
+    size = whole("WORLD_SIZE", os.environ["WORLD_SIZE"], 1)
+    if size == 1:
+        return 0, 1
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UserError(f"WORLD_SIZE is {size} but {', '.join(missing)} is not set: start the ranks with torchrun")
+    rank = whole("RANK", os.environ["RANK"], 0, size - 1)
+    check_place("MASTER_ADDR", os.environ["MASTER_ADDR"], "MASTER_PORT", os.environ["MASTER_PORT"])
+    return rank, size
+
+
+def check_place(address: str, host: str, port_name: str, port: str) -> None:
+    """Checks where ranks will meet: torch would look for an impossible place until its time is over.
+
+    Args:
+        address: what the user calls the host.
+        host: its name or address.
+        port_name: what the user calls the port.
+        port: its number.
+
+    Raises:
+        UserError: no port, or a host that nobody knows.
+    """
+    number = whole(port_name, port, 1, LARGEST_PORT)
+    try:
+        socket.getaddrinfo(host, number)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{address} is {host!r}, which is no host that can be found here: {reason}") from None
+
+
+def whole(name: str, text: str, least: int, most: int | None = None) -> int:
+    """Reads a whole number.
+
+    Raises:
+        UserError: it is none, or not within the limits.
+    """
+    # Nine digits are enough for anything here, and int() refuses some thousand.
+    number = int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None
+    if number is None or number < least or (most is not None and number > most):
+        allowed = f"{least} or more" if most is None else f"{least} to {most}"
+        raise UserError(f"{name} is {text!r}, allowed: {allowed}")
+    return number

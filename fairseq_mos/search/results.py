@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fairseq_mos.cost.tables import signature_line
 from fairseq_mos.files import atomic_write
 from fairseq_mos.journal import finite
+from fairseq_mos.paths import found_below
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.confirm import Confirmation
 from fairseq_mos.search.pareto import nondominated, pareto_front
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 COST_FRONTS = ("latency_ms", "flops", "params")
 """The costs against which a front of the first objective is written, where they are known."""
+
+_CONFIRMED = ("predicted", "measured", "low", "high", "clocked", "reference", "recorded", "error", "holds")
 
 _HEADERS = {
     "params": ("parameters", "{:,}"),
@@ -74,7 +77,7 @@ def write_tables(
             evaluation.architecture.save(file)
             place = {"front": name, "number": number, "file": f"front/{file.name}"}
             wanted[file] = {**place, **finite(evaluation.to_dict())}
-        for file in (folder / "front").glob(f"{name}-[0-9]*-*.yaml"):
+        for file in found_below(folder / "front", f"{name}-[0-9]*-*.yaml"):
             if file not in wanted:
                 file.unlink()
     rows = list(wanted.values())
@@ -100,7 +103,7 @@ def write_best(folder: Path, best: Evaluation, plan: Plan, confirmations: Sequen
         row["measured"] = [
             {
                 "digest": c.evaluation.architecture.digest(),
-                **{name: getattr(c, name) for name in ("predicted", "measured", "low", "high", "error", "holds")},
+                **{name: getattr(c, name) for name in _CONFIRMED},
             }
             for c in confirmations
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +10,8 @@ from fairseq import utils
 from omegaconf import OmegaConf
 
 from fairseq_mos.arch import Architecture
-from fairseq_mos.errors import UserError
+from fairseq_mos.metrics.bleu import bleu_metric
+from fairseq_mos.ranges import BEAM
 
 if TYPE_CHECKING:
     from fairseq_mos.search.evaluator import LossEvaluator
@@ -26,26 +27,27 @@ class TranslationScorer:
         evaluator: loads the supernet and the data.
         beam: beam size.
         post_process: how subwords are joined, one of fairseq's `--post-process` kinds; None: as the target
-            dictionary tells, see :func:`subwords_of`.
+            side tells, see :func:`subwords_of`.
 
     Raises:
-        UserError: a beam below 1.
+        UserError: a beam that is not allowed, or a target language whose tokeniser is not installed.
     """
 
     def __init__(self, evaluator: LossEvaluator, beam: int = 5, post_process: str | None = None):
-        if beam < 1:
-            raise UserError(f"--beam is {beam}, allowed: 1 or more")
+        from sacrebleu.metrics import CHRF
+
+        BEAM.check("--beam", beam)
         self._evaluator, self._beam = evaluator, beam
-        self._post_process = post_process or subwords_of(self._dictionary.symbols)
+        bleu = bleu_metric(evaluator.task.cfg.target_lang, "search for chrf")
+        self._metrics = {"bleu": bleu, "chrf": CHRF()}
         settings = OmegaConf.create({"beam": beam, "max_len_a": 1.2, "max_len_b": 10, "print_alignment": None})
         self._generator = evaluator.task.build_generator([evaluator.model], settings)
         # Larger than those of the loss: a step of the decoding computes few tokens anyway.
         self._batches = evaluator.make_batches(evaluator.max_tokens)
-        self._references = [
-            self._text(target[target.ne(self._dictionary.pad())], escape_unk=True)
-            for batch in self._batches
-            for target in batch["target"].cpu()
-        ]
+        pad = self._dictionary.pad()
+        targets = [target[target.ne(pad)] for batch in self._batches for target in batch["target"].cpu()]
+        self._post_process = post_process or subwords_of(self._dictionary.symbols, targets)
+        self._references = [self._text(target, escape_unk=True) for target in targets]
 
     @property
     def _dictionary(self):
@@ -53,22 +55,18 @@ class TranslationScorer:
 
     def signature(self) -> dict[str, str]:
         """Returns what the scores depend on, sacreBLEU's own signatures among them."""
-        from sacrebleu.metrics import BLEU, CHRF
-
-        metrics = {"bleu": BLEU(), "chrf": CHRF()}
-        for metric in metrics.values():
+        for metric in self._metrics.values():
             metric.corpus_score(["a"], [["a"]])
-        found = {f"{name}_signature": str(metric.get_signature()) for name, metric in metrics.items()}
+        found = {f"{name}_signature": str(metric.get_signature()) for name, metric in self._metrics.items()}
         return {"beam": str(self._beam), "post_process": self._post_process, **found}
 
     @torch.no_grad()
     def evaluate(self, architecture: Architecture) -> dict[str, float]:
         """Returns `bleu` and `chrf`, 0 to 100."""
-        from sacrebleu.metrics import BLEU, CHRF
-
         hypotheses = [self._text(tokens) for tokens in self.translate(architecture)]
-        scores = {"bleu": BLEU(), "chrf": CHRF()}
-        return {name: metric.corpus_score(hypotheses, [self._references]).score for name, metric in scores.items()}
+        return {
+            name: metric.corpus_score(hypotheses, [self._references]).score for name, metric in self._metrics.items()
+        }
 
     def translate(self, architecture: Architecture) -> list[torch.Tensor]:
         """Returns the best hypothesis of each sentence, in the order of the references."""
@@ -88,15 +86,19 @@ class TranslationScorer:
         return self._dictionary.string(tokens, self._post_process, unk_string=unknown)
 
 
-def subwords_of(symbols: Sequence[str]) -> str:
-    """Returns fairseq's name for the kind of subwords that a dictionary holds: those that joining needs to know.
+def subwords_of(symbols: Sequence[str], sentences: Iterable[torch.Tensor]) -> str:
+    """Returns fairseq's name for the kind of subwords that sentences consist of: those that joining needs to know.
+
+    sentencepiece marks where words begin, and thus the beginning of every sentence; subword-nmt marks words that go
+    on. A dictionary alone does not tell: that of a character model has one marked entry, as have words among which
+    the mark stands by chance.
 
     Args:
-        symbols: of a dictionary. sentencepiece marks where words begin, subword-nmt where they go on.
+        symbols: of the dictionary.
+        sentences: entries of the dictionary, each sentence a tensor.
     """
-    marked = {
-        "sentencepiece": sum(symbol.startswith("\u2581") for symbol in symbols),
-        "subword_nmt": sum(symbol.endswith("@@") for symbol in symbols),
-    }
-    kind = max(marked, key=marked.get)
-    return kind if marked[kind] > 0.05 * len(symbols) else "none"
+    begins = torch.tensor([symbol.startswith("\u2581") for symbol in symbols])
+    marked = [bool(begins[sentence.long()].any()) for sentence in sentences]
+    if sum(marked) > 0.5 * len(marked):
+        return "sentencepiece"
+    return "subword_nmt" if any(len(s) > 2 and s.endswith("@@") for s in symbols) else "none"

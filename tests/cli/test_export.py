@@ -42,6 +42,22 @@ def test_folders_are_written_and_checked(small, export, tmp_path, form):
     assert (tmp_path / "out" / "sentencepiece.bpe.model").is_file()
 
 
+@pytest.mark.parametrize("form", ["ctranslate2", "stock"])
+def test_blank_lines_are_nothing_to_translate(small, export, tmp_path, form):
+    lines = (small.folder / "test.en").read_text("utf-8").splitlines()
+    # The last but one is not blank to Python, but to sentencepiece.
+    text = ["", lines[0], "", "  ", *lines[1:3], "\u200b", lines[3]]
+    (tmp_path / "test.en").write_text("\n".join(text) + "\n\n", "utf-8")
+    arguments = ("--architecture", "largest", "--format", form, "--test", tmp_path / "test.en")
+    code, out, _ = export(*arguments, "--sentences", "3")
+    # They count for nothing, and their scores do not differ.
+    assert code == 0 and "checked: all 3 greedy" in out and float(out.split("at most ")[1].split()[0]) < 1e-3
+    assert "checked: all 4 greedy" in export(*arguments, "--sentences", "9")[1]
+    (tmp_path / "test.en").write_text("\n \n")
+    code, _, err = export(*arguments)
+    assert code == 2 and err.count("\n") == 1 and "test.en holds no sentence" in err
+
+
 def test_files_are_written_and_checked(small, export, tmp_path):
     code, out, _ = export("--architecture", "largest", "--format", "stock", output=tmp_path / "a" / "stock.pt")
     assert code == 0 and "checked: all 100 greedy" in out and (tmp_path / "a" / "dict.de.txt").is_file()
@@ -131,7 +147,7 @@ def test_extraction_takes_the_subword_model_along(small, tmp_path):
         (["--format", "stock", "--architecture", "largest", "--quantization", "int8"], "is for --format ctranslate2"),
         (
             ["--format", "stock", "--architecture", "largest", "--sentences", "0"],
-            "--sentences is 0, allowed: 1 or more",
+            "--sentences is 0, allowed: 1 to",
         ),
         (["--format", "stock", "--architecture", "largest", "--test", "nothing"], "cannot read nothing: No such file"),
     ],

@@ -14,7 +14,7 @@ from fairseq_mos.cli import build_parser, main
 from fairseq_mos.cost import latency
 from fairseq_mos.cost.closed_form import parameters
 from fairseq_mos.cost.dataset import read_dataset
-from fairseq_mos.cost.predictor import LatencyPredictor
+from fairseq_mos.cost.predictor import LatencyPredictor, Reference
 from fairseq_mos.version import __version__
 from tests.arch.samples import mini
 
@@ -62,6 +62,8 @@ def test_measured_then_fitted(verbs, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "model linear: MAPE" in out and "exact predictions would reach a Kendall tau of" in out
     predictor = LatencyPredictor.load(output)
+    recorded = json.loads((tmp_path / "a.jsonl.summary.json").read_text())["reference_ms"]
+    assert predictor.reference() == Reference(predictor.space.largest(), recorded)
     with open(tmp_path / "p.heldout.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     errors = [abs(float(row["predicted_ms"]) / float(row["measured_ms"]) - 1) for row in rows]
@@ -79,7 +81,7 @@ def test_measured_then_fitted(verbs, tmp_path, capsys):
     middle = statistics.median(predictor.data.milliseconds)
     next_ = out.splitlines()[-1].strip()
     assert shlex.split(next_) == [
-        *("fairseq-mos", "search", "DATA", "--path", "SUPERNET", "--latency-predictor", str(output)),
+        *("fairseq-mos", "search", "DATA", "--path", "SUPERNET", "--latency-predictor", str(output), "--threads", "1"),
         *("--constraint", f"latency_ms<={middle:.4g}", "--output", str(tmp_path / "search")),
     ]
     build_parser("search").parse_args(shlex.split(next_)[1:])
@@ -172,7 +174,7 @@ def test_too_few_to_know_the_noise(verbs, tmp_path):
         (["--vocabulary", "60"], "its settings.vocabulary is 50, now it is 60; give"),
         (["--threads", "2"], "its settings.threads is 1, now it is 2; give"),
         (["--protocol", "generate"], "--protocol generate is not available here, allowed: hat"),
-        (["--runs", "3"], "--runs is 3, allowed: 4 or more"),
+        (["--runs", "3"], "--runs is 3, allowed: 4 to"),
     ],
 )
 def test_mistakes_are_one_line(verbs, more, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 import statistics
 import warnings
@@ -11,6 +13,7 @@ import pytest
 import torch
 from fairseq.models.transformer import TransformerModel, base_architecture
 
+from fairseq_mos.cost.comparison import Comparison, compare
 from fairseq_mos.cost.latency import DRIFT, Latency, LatencyMeter, LatencySettings, trimmed
 from fairseq_mos.cost.precision import prepared
 from fairseq_mos.errors import UserError
@@ -92,6 +95,32 @@ def test_a_measurement_leaves_the_model_as_it_is(subnet):
     assert all(torch.equal(tensor, before[name]) for name, tensor in subnet.state_dict().items())
 
 
+def test_models_are_timed_in_turn(subnet):
+    """A run of each after a run of the other, so that what slows the machine slows both."""
+    other, calls = copy.deepcopy(subnet), []
+    for name, model in (("a", subnet), ("b", other)):
+        model.eval().encoder.register_forward_pre_hook(lambda module, args, name=name: calls.append(name))
+    meter = LatencyMeter(LatencySettings(**FAST))
+    seconds = meter.in_turn([subnet, other])
+    assert [[len(part) for part in parts] for parts in seconds] == [[4, 4], [4, 4]]
+    rounds = [name for name, _ in itertools.groupby(calls)]
+    # Once to prepare decoding, once to warm up, then in each of the four rounds.
+    assert rounds == ["a", "b"] * 6
+    found = compare(meter, subnet, other)
+    assert found.model_ms > 0 and found.low <= found.ratio <= found.high
+
+
+def test_a_comparison_by_hand():
+    """The median of the pairs' ratios: a moment that slows one pair counts for little."""
+    found = Comparison.of_runs([0.010, 0.011, 0.036, 0.012, 0.010], [0.020, 0.020, 0.060, 0.020, 0.040])
+    assert (found.model_ms, found.reference_ms) == pytest.approx((11.0, 20.0))
+    assert (found.low, found.ratio, found.high) == pytest.approx((0.5, 0.55, 0.6))
+    assert found.values(30.0) == pytest.approx(
+        {"latency_ms": 16.5, "low_ms": 15.0, "high_ms": 18.0, "clocked_ms": 11.0, "reference_ms": 20.0}
+        | {"recorded_ms": 30.0}
+    )
+
+
 def test_generate_is_fairseqs_beam_search(subnet):
     settings = LatencySettings(protocol="generate", **FAST)
     sentences = [torch.tensor([5, 6, 7, 2]), torch.tensor([8, 9, 2])]
@@ -129,6 +158,9 @@ def test_signatures_say_what_the_number_depends_on():
     assert LatencySettings.from_signature(signature, runs=9).signature() == signature
     with pytest.raises(UserError, match="signature lacks 'precision'"):
         LatencySettings.from_signature({"protocol": "hat"})
+    for name, value in (("threads", "1"), ("threads", True), ("beam", 5.0), ("kind", ["cpu"]), ("protocol", {})):
+        with pytest.raises(UserError, match=f"the latency predictor's signature has {name} .*: fit it anew"):
+            LatencySettings.from_signature({**signature, name: value})
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.cost.features import MEAN_NAMES, features, mean_features
 from fairseq_mos.cost.fitting import fit_file, held_out_errors, read_hat_csv
-from fairseq_mos.cost.predictor import LatencyPredictor, Measurements
+from fairseq_mos.cost.predictor import LatencyPredictor, Measurements, Reference
 from fairseq_mos.cost.regression import MODELS, Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.errors import UserError
 from tests.arch.samples import changed
@@ -80,6 +82,32 @@ def test_saved_and_loaded_it_predicts_the_same(data, tmp_path, model):
     assert [again.predict([arch])[0] for arch in archs] == pytest.approx(predictor.predict(archs), rel=1e-12)
 
 
+def test_the_reference_is_saved_and_where_there_is_none_the_largest_stands_in(data, tmp_path):
+    _, measurements = data
+    plain = LatencyPredictor(measurements, "linear", Errors(10, 90, 1, 1.0, 1.0, 0.9, -2.0, 2.0))
+    largest = measurements.space.largest()
+    assert plain.reference() == Reference(largest, plain.predict([largest])[0])
+    assert plain.reference().milliseconds == pytest.approx(milliseconds(largest), rel=0.02)
+    smallest = Reference(measurements.space.smallest(), 7.5)
+    known = LatencyPredictor(replace(measurements, reference=smallest), "linear", plain.errors)
+    known.save(tmp_path / "p.json")
+    loaded = LatencyPredictor.load(tmp_path / "p.json")
+    assert loaded.reference() == smallest and loaded.digest() == known.digest()
+    # What a search is judged by belongs to its signature. Files of earlier versions keep theirs.
+    assert known.digest() != plain.digest()
+    plain.save(tmp_path / "old.json")
+    assert "reference" not in json.loads((tmp_path / "old.json").read_text())
+    assert LatencyPredictor.load(tmp_path / "old.json").digest() == plain.digest()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_prediction_is_zero_or_less(model):
+    """A line through these would be negative at 0, and keep every limit."""
+    rows = [[float(x), 1.0] for x in range(100, 140)]
+    predicted = fit(model, rows, [x - 99.0 for x, _ in rows])([[0.0, 1.0], [120.0, 1.0]])
+    assert 0.09 < predicted[0] < 2 and predicted[1] == pytest.approx(21.0, rel=0.1)
+
+
 def test_choice_by_cross_validation():
     """Steps that no line follows, and a line that trees follow in steps only."""
     rng = random.Random(0)
@@ -95,7 +123,7 @@ def test_another_space_or_device_is_refused(data):
     predictor.check(SearchSpace.load("tiny"))
     with pytest.raises(UserError, match="fitted for search space 'tiny' .* not for 'wmt'"):
         predictor.check(SearchSpace.load("wmt"))
-    with pytest.raises(UserError, match="fitted for threads 1, here it is 2: .*--any-device"):
+    with pytest.raises(UserError, match="for threads 1, here it is 2: give --threads 1, fit .*, or give --any-device"):
         predictor.check(SearchSpace.load("tiny"), {**SIGNATURE, "threads": 2})
 
 
@@ -103,9 +131,9 @@ def test_another_space_or_device_is_refused(data):
     ("content", "message"),
     [
         (None, "cannot read .*: No such file"),
-        ("{", "is no latency predictor"),
-        ("[1]", "is no latency predictor"),
-        ('{"fairseq_mos_latency_predictor": 1}', "a field is missing or malformed"),
+        ("{", "malformed JSON.*; expected a file of fit-latency"),
+        ("[1]", "expected object, got array; expected a file of fit-latency"),
+        ('{"fairseq_mos_latency_predictor": 1}', "missing required field model; fit it anew"),
     ],
 )
 def test_files_that_are_none(tmp_path, content, message):
@@ -136,10 +164,18 @@ def test_a_csv_file(tmp_path):
     path.write_text("\n".join([lines[0], lines[1].replace("5.0", "fast")]))
     with pytest.raises(UserError, match="line 2 holds something that is no number"):
         read_hat_csv(str(path), space, "x")
-    for value in ("nan", "inf"):
+    for value in ("nan", "inf", "-1.0", "1e+200"):
         path.write_text("\n".join([lines[0], lines[1], ",".join([value, *lines[2].split(",")[1:]])]))
-        with pytest.raises(UserError, match=f"line 3: encoder_embed_dim is {value}, expected a finite number"):
+        with pytest.raises(UserError, match=re.escape(f"line 3: encoder_embed_dim is {value}, expected 0 to 1e+06")):
             read_hat_csv(str(path), space, "x")
+    # A negative one that the other part makes up for, too.
+    for value in ("nan", "inf", "-1.0", "0.0", "1e+200"):
+        path.write_text("\n".join([lines[0], lines[1], ",".join([*lines[2].split(",")[:-2], value, "9.0"])]))
+        with pytest.raises(UserError, match="line 3: latency_mean_encoder is .* expected 1e-06 to"):
+            read_hat_csv(str(path), space, "x")
+    path.write_text("\n".join([lines[0], '"' + "1" * 200_000 + lines[1]]))
+    with pytest.raises(UserError, match="cannot read .*field larger than field limit"):
+        read_hat_csv(str(path), space, "x")
     with pytest.raises(UserError, match="give --search-space"):
         fit_file(str(path), str(tmp_path / "p.json"))
 
@@ -147,24 +183,34 @@ def test_a_csv_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rows.3": [1.0, 2.0]}, r"rows\[3\] has 2 values, expected 43 finite numbers: fit it anew"),
-        ({"rows.3": None}, r"rows\[3\] is null, expected 43 finite numbers"),
-        ({"rows.3": ["wide"] * 43}, r"rows\[3\] holds something else, expected 43 finite numbers"),
-        ({"rows.3": [float("nan")] * 43}, r"rows\[3\] holds something else, expected 43 finite numbers"),
+        ({"rows.3": [1.0, 2.0]}, r"rows\[3\] has 2 values, expected 43 numbers: fit it anew"),
+        ({"rows.3": None}, r"rows\[3\]: expected array, got null; fit it anew"),
+        ({"rows.3": ["wide"] * 43}, r"rows\[3\]\[0\]: expected int \| float, got str"),
+        ({"rows.3": [float("nan")] * 43}, r"rows\[3\]\[0\]: expected int \| float, got null"),
         ({"rows": []}, "rows and milliseconds have 0 and 150 entries, expected as many, and 2 or more"),
-        ({"rows": 7}, "a field is missing or malformed"),
-        ({"milliseconds.3": None}, r"milliseconds\[3\] is null, expected a number above 0"),
-        ({"milliseconds.3": -1.0}, r"milliseconds\[3\] is -1.0, expected a number above 0"),
+        ({"rows": 7}, "rows: expected array, got int"),
+        ({"rows.3": [1e300] * 43}, r"rows\[3\] holds a number above 1e\+18"),
+        ({"rows.3": [10**400] * 43}, "a number with 401 digits"),
+        ({"milliseconds.3": None}, r"milliseconds\[3\]: expected int \| float, got null; fit it anew"),
+        ({"milliseconds.3": -1.0}, r"milliseconds\[3\] is -1.0, expected"),
+        ({"milliseconds.3": 1e200}, r"milliseconds\[3\] is 1e\+200, expected"),
+        ({"milliseconds.3": 10**400}, "a number with 401 digits"),
+        ({"reference.milliseconds": -1.0}, r"reference.milliseconds is -1.0, expected 1e-06 to 1e\+09 milliseconds"),
+        ({"reference": 7}, "reference: expected object | null, got int"),
+        ({"reference": {"milliseconds": 3.0}}, "reference: .*missing required field architecture"),
+        ({"reference.architecture": [1]}, "reference.architecture: expected object, got array"),
+        ({"reference.architecture.encoder.embed_dim": 999}, "reference.architecture: encoder.embed_dim is 999, but"),
         ({"milliseconds": [1.0]}, "rows and milliseconds have 150 and 1 entries"),
-        ({"signature": [1]}, r"signature is \[1\], expected a mapping"),
+        ({"signature": [1]}, "signature: expected object, got array"),
         ({"features": "deep"}, "features are 'deep', allowed: layers, mean"),
-        ({"errors.mape": None}, "errors.mape is null, expected a number"),
-        ({"errors": {}}, "a field is missing or malformed"),
+        ({"errors.mape": "low"}, "errors.mape: expected float . null, got str"),
+        ({"errors": {}}, "errors: .*missing required field architectures"),
     ],
 )
 def test_malformed_fields_of_a_predictor_are_one_line(data, tmp_path, change, message):
     path = tmp_path / "p.json"
-    LatencyPredictor(data[1], "linear", Errors(10, 90, 1, 1.0, 1.0, 0.9, -2.0, 2.0)).save(path)
+    measurements = replace(data[1], reference=Reference(data[1].space.largest(), 40.0))
+    LatencyPredictor(measurements, "linear", Errors(10, 90, 1, 1.0, 1.0, 0.9, -2.0, 2.0)).save(path)
     ((field, value),) = change.items()
     path.write_text(json.dumps(changed(json.loads(path.read_text()), field, value)))
     with pytest.raises(UserError, match=message) as caught:

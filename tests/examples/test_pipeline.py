@@ -496,7 +496,7 @@ def test_results_of_a_run(corpus, tmp_path, commands, capsys):
     assert rows["largest"]["flops"] == flops(SearchSpace.load("tiny").largest())
     assert rows["found"]["latency_ms"] == 12.34 and rows["found"]["latency_high_ms"] == 13.0
     sources = (corpus / "test.en").read_text().splitlines()
-    assert rows["copy of the source"]["chrf"] == score(sources, commands.references).chrf
+    assert rows["copy of the source"]["chrf"] == score(sources, commands.references, "de").chrf
     for key in ("space", "routing", "experts", "data", "split", "seed", "device", "torch", "sacrebleu"):
         assert results["signature"][key]
     assert (run.folder / "results.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -526,7 +526,7 @@ def test_scores_are_those_of_the_sacrebleu_command(tmp_path):
     command = [sys.executable, "-m", "sacrebleu", str(tmp_path / "ref"), "-i", str(tmp_path / "hyp")]
     command += ["-m", "bleu", "chrf", "-w", "4"]
     shown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    scores = score(HYPOTHESES, REFERENCES)
+    scores = score(HYPOTHESES, REFERENCES, "de")
     bleu, chrf = shown
     assert f"{scores.bleu:.4f}" == f"{bleu['score']:.4f}"
     assert f"{scores.chrf:.4f}" == f"{chrf['score']:.4f}"
@@ -536,9 +536,9 @@ def test_scores_are_those_of_the_sacrebleu_command(tmp_path):
 
 def test_unequal_numbers_are_not_scored():
     with pytest.raises(PipelineError, match="3 hypotheses for 4 references"):
-        score(HYPOTHESES[:3], REFERENCES)
+        score(HYPOTHESES[:3], REFERENCES, "de")
     with pytest.raises(PipelineError, match="nothing to score"):
-        score([], [])
+        score([], [], "de")
 
 
 def test_hypotheses_are_put_in_order_and_counted(tmp_path):

@@ -73,6 +73,23 @@ def test_what_it_cannot_express_is_named(small, exportable, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("<blank> 1", "dict.de.txt has the word <blank>, which is its name of the padding"),
+        ("<s> 1 #fairseq:overwrite", "dict.de.txt has the word <s>, twice"),
+    ],
+)
+def test_words_that_are_not_unique_are_named(tmp_path, line, message):
+    space = toy.space(16, arbitrary_attention=[-1])
+    small = small_supernet(tmp_path, space, share_all_embeddings=False)
+    words = (tmp_path / "dict.de.txt").read_text("utf-8").splitlines()
+    (tmp_path / "dict.de.txt").write_text("\n".join([line, *words[1:]]) + "\n", "utf-8")
+    with pytest.raises(UserError, match=message):
+        ct2.write(load_bundle(small.path, "largest"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_with_something_else_is_kept(exportable, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")

@@ -19,7 +19,7 @@ def pair(request, small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("programs")
     bundle = load_bundle(small.path, request.param)
     programs.write(bundle, folder)
-    return bundle, load_bundle(str(folder)), folder
+    return bundle, load_bundle(str(folder), trust=True), folder
 
 
 def test_scores_of_given_targets(pair):
@@ -53,10 +53,37 @@ def test_an_incomplete_or_damaged_folder(pair, tmp_path):
     folder = shutil.copytree(pair[2], tmp_path / "copy")
     (folder / "step.pt2").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"step.pt2 cannot be loaded"):
-        load_bundle(str(folder))
+        load_bundle(str(folder), trust=True)
     (folder / "encode.pt2").unlink()
     with pytest.raises(UserError, match=r"encode.pt2 is missing"):
-        load_bundle(str(folder))
+        load_bundle(str(folder), trust=True)
+
+
+def test_without_trust_the_network_itself_runs(pair):
+    bundle, _, folder = pair
+    again = load_bundle(folder)
+    one, two = bundle.model.state_dict(), again.model.state_dict()
+    assert type(again.model) is type(bundle.model) and one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("form", ["hard", "soft"])
+def test_programs_align_no_words(pair, form):
+    bundle, exported, folder = pair
+    options = {"beam": 2, "max_len_a": 0, "max_len_b": 4, "print_alignment": form}
+    interface = hub.of_bundle(exported)
+    tokens = [interface.encode("Hund"), interface.encode("ein Hund")]
+    for ask in (interface.translate, interface.sample):
+        with pytest.raises(UserError, match="print_alignment needs attention, which torch.export programs do not"):
+            ask(["Hund"], **options)
+    with pytest.raises(UserError, match="print_alignment needs attention"):
+        interface.generate(tokens, **options)
+    interface.cfg.generation.print_alignment = form
+    with pytest.raises(UserError, match="print_alignment needs attention"):
+        interface.translate("Hund", max_len_a=0, max_len_b=4)
+    found, expected = (hub.of_bundle(b).generate(tokens, **options) for b in (load_bundle(folder), bundle))
+    for one, two in zip(found, expected):
+        assert len(one[0]["alignment"]) > 0 and str(one[0]["alignment"]) == str(two[0]["alignment"])
 
 
 def test_they_stay_in_fp32_on_the_cpu(pair):

@@ -8,6 +8,7 @@ import re
 import sys
 
 import pytest
+from sacrebleu.metrics import BLEU, CHRF, TER
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.metrics.compound import compound_bleu, split_compounds
@@ -76,6 +77,25 @@ def test_the_tables_record_the_paired_test_and_claim_no_more():
         assert "FLOPs: 2 x" not in text and "TER: low is good" in text
         record = next(csv.DictReader(as_csv(rows[::-1]).splitlines()))
         assert ("ar:20" in record.get("ter_test", "")) == (paired is not None)
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references"),
+    [
+        (["q", "b"], ["a", "b"]),  # some resamples have no match
+        (["q", "b"], ["", "b"]),  # or no word
+        (["", ""], ["a", "b"]),
+        (["", ""], ["", ""]),
+        (["\0", "\u2028"], ["a", "\u3000"]),
+    ],
+)
+def test_a_few_sentences_without_a_match(hypotheses, references):
+    systems = {"x": hypotheses, "y": ["b", "b"]}
+    for name, found in score_systems(systems, [references], METRICS, "de", 50, "bs", 50).items():
+        for score in found.values():
+            assert 0 <= score.low <= score.high
+        for metric, make in (("bleu", BLEU), ("chrf", CHRF), ("ter", TER)):
+            assert found[metric].score == make().corpus_score(systems[name], [references]).score
 
 
 def test_several_references_and_chinese():

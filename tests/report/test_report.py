@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.cli import main
@@ -20,9 +21,11 @@ from fairseq_mos.export.checkpoint import extract_checkpoint
 from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
 from fairseq_mos.report.architecture_picture import architecture_svg
 from fairseq_mos.report.commands import wrapped
-from fairseq_mos.report.discover import Search
+from fairseq_mos.report.discover import RunFolder
 from fairseq_mos.report.figures import axes_of
 from fairseq_mos.report.mixes import expert_mixes
+from fairseq_mos.report.records import Best, Header, Search, Signature
+from fairseq_mos.report.trained import _facts
 from tests import toy
 from tests.arch.samples import ARCHITECTURE
 from tests.small import Small, small_supernet
@@ -156,7 +159,7 @@ def test_a_part_of_a_run(run, tmp_path):
         (["{run}", "--output", "{empty}/x.pdf"], "without --retrain, expected a file that ends in .html"),
         (["{run}", "--output", "{empty}/x.json"], "without --retrain, expected a file that ends in .html"),
         (["{run}", "--retrain", "--output", "{empty}/x.html"], "with --retrain, expected a file that ends in .json"),
-        (["{run}", "--output", "/dev/null/x.html"], "cannot write /dev/null/x.html: "),
+        (["{run}", "--output", "/dev/null/x.html"], "cannot write /dev/null: /dev/null is a file, expected a folder"),
         (["{empty}", "--retrain", "--scratch", "a.log", "--retrained", "b.log"], "cannot read a.log: No such file"),
     ],
 )
@@ -197,15 +200,15 @@ def _changed(run, name, **values):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("scores/scores.json", "[{}]", "scores.json: row 1: test_set is missing, expected text"),
-        ("scores/scores.json", "[1, 2]", "scores.json: row 1 is 1, expected an object"),
-        ("scores/scores.json", "{}", "scores.json is {}, expected a list"),
-        ("search/best.json", {"params": None}, "best.json: params is missing, expected a number"),
-        ("search/best.json", {"loss": "low"}, "best.json: loss is 'low', expected a number"),
-        ("search/best.json", {"measured": [{}]}, "best.json: measured: predicted is missing, expected a number"),
-        ("search/evaluations.jsonl", {"signature": {}}, "signature: algorithm is missing, expected text"),
-        ("search/evaluations.jsonl", {"signature": None}, "evaluations.jsonl: signature is missing, expected an obj"),
-        ("results.json", '{"rows": [{}]}', "results.json: signature is missing, expected an object"),
+        ("scores/scores.json", "[{}]", "scores.json: row 1: object missing required field test_set"),
+        ("scores/scores.json", "[1, 2]", "scores.json: row 1: expected object, got int"),
+        ("scores/scores.json", "{}", "scores.json: expected array, got object"),
+        ("search/best.json", {"params": None}, "best.json: object missing required field params"),
+        ("search/best.json", {"loss": "low"}, "best.json: loss: expected float | null, got str"),
+        ("search/best.json", {"measured": [{}]}, "best.json: measured[0]: object missing required field predicted"),
+        ("search/evaluations.jsonl", {"signature": {}}, "line 1: signature: object missing required field algorithm"),
+        ("search/evaluations.jsonl", {"signature": None}, "line 1: object missing required field signature"),
+        ("results.json", '{"rows": [{}]}', "results.json: rows[0]: object missing required field system"),
     ],
 )
 def test_damaged_files_are_named(run, damaged, capsys, name, content, message):
@@ -235,6 +238,20 @@ def test_a_supernet_that_is_none(run, damaged, tmp_path, capsys):
     assert "averaged.pt is truncated or not a checkpoint" in page and "<h2>Experts" not in page
 
 
+def test_a_configuration_with_other_types(run):
+    state = load_state(str(run / "supernet" / "averaged.pt"))
+    config = OmegaConf.to_container(state["cfg"], enum_to_str=True)
+    config["optimization"].update(lr="fast", update_freq="often")
+    config["lr_scheduler"] = {"_name": 5, "warmup_updates": "many"}
+    config["distributed_training"]["distributed_world_size"] = "two"
+    config["dataset"]["max_tokens"] = "all"
+    for history in ([], {}, ["x"], [{"num_updates": "12"}]):
+        state = {**state, "cfg": OmegaConf.create(config), "optimizer_history": history}
+        facts = _facts(state, RunFolder(run, supernet=run / "supernet" / "averaged.pt"))
+    assert facts["learning rate"] == "fast, 5, warm-up many" and facts["updates"] == "12"
+    assert facts["tokens a batch"] == "all at most x two processes x often accumulated"
+
+
 def test_names_with_dots_and_marks(tmp_path):
     (tmp_path / "train-x.log").write_text(INNER % (5, 100))
     assert main(["report", str(tmp_path), "--output", str(tmp_path / "v1.2.html"), "--title", "A <b> | c"]) == 0
@@ -253,10 +270,18 @@ def test_names_with_dots_and_marks(tmp_path):
     ],
 )
 def test_what_a_front_is_drawn_against(objectives, constraints, expected):
-    best = {"latency_ms": 1, "flops": 2, "params": 3, "loss": 4}
-    signature = {"objectives": objectives, "constraints": constraints}
-    assert axes_of(Search(Path(), signature, {}, [best], best, None)) == expected
-    assert axes_of(Search(Path(), {"objectives": ["params"]}, {}, [], {"params": 1}, None)) == ("params", None)
+    best = Best(latency_ms=1, flops=2, params=3, loss=4, architecture={})
+    assert axes_of(_searched(best, objectives, constraints)) == expected
+
+
+def test_no_cost_is_known():
+    best = Best(flops=None, params=1, architecture={})
+    assert axes_of(_searched(best, ["params"], [])) == ("params", None)
+
+
+def _searched(best, objectives, constraints):
+    about = Header(Signature("random", objectives, 1, "valid", constraints))
+    return Search(Path(), "search", about, {}, [], best, None)
 
 
 def test_mixes_are_the_routers(run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import socket
+import statistics
 import subprocess
 import sys
 
@@ -78,7 +79,7 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
         (["--minutes", "-1"], "--minutes is -1"),
         (["--objectives", "loss,size"], "--objectives: 'size' is unknown, allowed: loss, "),
         (["--objectives", "flops,loss"], "--objectives flops,loss: the first one chooses the winner"),
-        (["--latency-runs", "3"], "--latency-runs is 3, allowed: 4 or more"),
+        (["--latency-runs", "3"], "--latency-runs is 3, allowed: 4 to"),
         (["--distributed-world-size", "0"], "--distributed-world-size is 0"),
         (["--distributed-rank", "0"], "--distributed-rank needs --distributed-init-method"),
         (["--distributed-init-method", "file://x"], "--distributed-init-method is 'file://x'"),
@@ -92,6 +93,7 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
         (["--start", "random:1", "--constraint", "params<=40K"], "--start random:1: the architecture breaks"),
         (["--bf16"], "--bf16 needs a GPU"),
         (["--objectives", "bleu", "--post-process", "foo"], "--post-process is 'foo', allowed: sentencepiece, "),
+        (["--threads", "0"], "--threads is 0, allowed: 1 or more"),
         (["--latency-predictor", "nothing.json"], "cannot read nothing.json: No such file"),
     ],
 )
@@ -99,7 +101,8 @@ def test_mistakes_end_with_one_line_and_exit_code_2(search, tmp_path, arguments,
     code, out, err = search(*arguments)
     lines = [line for line in err.replace("\r", "\n").splitlines() if line]
     assert code == 2 and out == ""
-    assert len(lines) == 1 and lines[0].startswith("fairseq-mos: error: ") and message in lines[0]
+    assert len(lines) == 1 and lines[0].replace(" search:", ":").startswith("fairseq-mos: error: ")
+    assert message in lines[0]
     assert not (tmp_path / "my search").exists()
 
 
@@ -146,19 +149,38 @@ def test_under_a_latency_limit_the_winner_is_measured(trained, search, tmp_path,
     measure = ["latency-dataset", "--path", str(trained.path), "--data", str(trained.data), "--samples", "24"]
     assert main([*measure, "--output", data, *flags]) == 0
     assert main(["fit-latency", "--dataset", data, "--output", predictor, "--model", "linear"]) == 0
-    assert "90 % of the errors from" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "90 % of the errors from" in out and f"--latency-predictor {predictor} --threads 1 --constraint" in out
     rows = [json.loads(line) for line in (tmp_path / "latency.jsonl").read_text().splitlines()][1:]
     limit = 2 * max(row["median_ms"] for row in rows)
-    options = ("--latency-predictor", predictor, "--budget", "12", "--confirm-runs", "4")
-    code, out, _ = search(*options, "--constraint", f"latency_ms<={limit}", "--objectives", "loss,latency_ms")
+    options = ("--latency-predictor", predictor, "--threads", "1", "--budget", "12", "--confirm-runs", "4")
+    code, out, err = search(*options, "--constraint", f"latency_ms<={limit}", "--objectives", "loss,latency_ms")
     assert code == 0
     folder = tmp_path / "my search"
     best = json.loads((folder / "best.json").read_text())
     assert best["measured"][-1]["holds"] and best["measured"][-1]["measured"] <= limit
     assert f"measured {best['digest']}" in out and "ms (predicted)" in out
+    # Both are printed: relative to the data set's reference, which decides, and by the clock.
+    recorded = statistics.median(row["median_ms"] for row in rows if row["role"] == "reference")
+    (line,) = (line for line in out.splitlines() if line.startswith("measured"))
+    assert "relative to the reference, predicted" in line and f"in the data set {recorded:.2f} ms" in line
+    winner = best["measured"][-1]
+    assert f"by the clock {winner['clocked']:.2f} ms, the reference {winner['reference']:.2f} ms" in line
+    assert winner["recorded"] == pytest.approx(recorded) and "records no reference" not in err
     assert list((folder / "front").glob("latency_ms-01-*.yaml"))
     code, _, err = search(*options, "--constraint", "latency_ms<=0.001", output=tmp_path / "other")
     assert code == 2 and "cannot be met: the smallest reachable value is" in err
+    other = ("--threads", "2", "--constraint", f"latency_ms<={limit}")
+    code, _, err = search(*options, *other, output=tmp_path / "other")
+    assert code == 2 and not (tmp_path / "other").exists()
+    assert "was fitted for threads 1, here it is 2: give --threads 1, fit one here, or give --any-device" in err
+    assert search(*options, *other, "--any-device", output=tmp_path / "any")[0] == 0
+    # A file of an earlier version is still read, and what stands in for the reference is said.
+    content = json.loads((tmp_path / "predictor.json").read_text())
+    del content["reference"]
+    (tmp_path / "predictor.json").write_text(json.dumps(content))
+    code, _, err = search(*options, "--constraint", f"latency_ms<={limit}", output=tmp_path / "old")
+    assert code == 0 and "records no reference (an earlier version's file): winners are compared with" in err
 
 
 def test_latency_is_measured_where_there_is_no_predictor(search, tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 
 import pytest
 
+from fairseq_mos.cost.comparison import Comparison
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.confirm import check_confirmed, confirm
@@ -23,13 +25,18 @@ def ranked():
     return [Evaluation(i, arch, "random", {"latency_ms": 9.0, "loss": float(i)}) for i, arch in enumerate(archs)]
 
 
+def values(latency, **others):
+    same = dict.fromkeys(("latency_ms", "low_ms", "high_ms", "clocked_ms"), latency)
+    return {**same, "reference_ms": 12.0, "recorded_ms": 12.0, **others}
+
+
 def meter(ranked, milliseconds):
     asked = []
 
     def measure(arch):
         asked.append(arch)
         place = [e.architecture for e in ranked].index(arch)
-        return {"latency_ms": milliseconds[place], "low_ms": 0.9 * milliseconds[place], "high_ms": 11.5}
+        return values(milliseconds[place], low_ms=0.9 * milliseconds[place], high_ms=11.5)
 
     return measure, asked
 
@@ -54,16 +61,57 @@ def test_a_winner_that_breaks_the_limit_is_replaced_by_the_next_best(ranked, tmp
     assert len(asked) == 4
 
 
-def test_a_slow_moment_of_the_machine_refutes_nobody(ranked, tmp_path):
-    times = iter([14.0, 11.0, 9.5, 99.0])
+class Machine:
+    """Times models of known latency in turn with a reference of 12 ms, at a speed that may change with each run.
 
-    def measure(arch):
-        milliseconds = next(times)
-        return {"latency_ms": milliseconds, "low_ms": milliseconds - 1, "high_ms": milliseconds + 1}
+    Args:
+        truth: architecture -> milliseconds when the data set was measured.
+        slowness: run -> factor.
+    """
 
-    (found,) = run(ranked, measure, tmp_path / "measured.jsonl")
-    assert found.holds and (found.measured, found.low, found.high) == (9.5, 8.5, 10.5)
-    assert next(times) == 99.0
+    def __init__(self, truth, slowness):
+        self.truth, self.slowness, self.runs, self.measured = truth, slowness, 0, []
+
+    def __call__(self, arch):
+        self.measured.append(self.truth[arch])
+        model, reference = [], []
+        for _ in range(20):
+            for seconds, milliseconds in ((model, self.truth[arch]), (reference, 12.0)):
+                seconds.append(milliseconds / 1e3 * self.slowness(self.runs))
+            self.runs += 1
+        return Comparison.of_runs(model, reference).values(12.0)
+
+
+@pytest.mark.parametrize(
+    "slowness",
+    [
+        lambda run: 1.0,
+        lambda run: 1.18,  # slower than when the data set was measured
+        lambda run: 0.7,  # or faster
+        lambda run: 1.0 if run < 8 else 1.4,  # from some moment on
+        lambda run: 3.0 if run % 7 < 3 else 1.0,  # other work comes and goes
+    ],
+)
+def test_a_machine_of_another_speed_changes_neither_winner_nor_verdicts(ranked, tmp_path, slowness):
+    """The first breaks the limit of 10 ms, the second keeps it; both are predicted as 9 ms."""
+    truth = {e.architecture: milliseconds for e, milliseconds in zip(ranked, [10.3, 9.9, *[5.0] * 10])}
+    ranked[1].values["latency_ms"] = 8.6
+    machine = Machine(truth, slowness)
+    found = run(ranked, machine, tmp_path / "measured.jsonl")
+    assert [(c.evaluation.index, c.holds) for c in found] == [(0, False), (1, True)]
+    assert [c.measured for c in found] == pytest.approx([10.3, 9.9]) and found[0].recorded == 12.0
+    # What is printed beside it: both as the clock had them.
+    assert [c.clocked / c.reference for c in found] == pytest.approx([10.3 / 12, 9.9 / 12])
+    assert machine.measured == [10.3] * 3 + [9.9]
+
+
+def test_of_three_measurements_the_middle_one_counts(ranked, tmp_path):
+    """Neither one disturbed measurement refutes, nor one lucky one acquits."""
+    for name, times, holds in (("a", [14.0, 9.5, 9.0], True), ("b", [10.4, 10.2, 9.0], False), ("c", [9.9], True)):
+        times = iter(times)
+        (found,) = run(ranked, lambda arch, times=times: values(next(times)), tmp_path / name, tries=1)
+        assert found.holds == holds and found.measured == {"a": 9.5, "b": 10.2, "c": 9.9}[name]
+        assert next(times, None) is None
 
 
 def test_where_none_should_hold_the_fastest_prediction_is_next(ranked, tmp_path):
@@ -102,7 +150,28 @@ def test_it_gives_up_and_names_the_fastest(ranked, tmp_path):
         check_confirmed(found, LIMITS)
 
 
+@pytest.mark.parametrize("change", [-1.0, 0, float("nan"), float("inf"), 1e200, None, "9", True])
+def test_a_latency_that_is_none_is_refused(ranked, tmp_path, change):
+    """A latency of -1 ms would keep every limit."""
+    path = tmp_path / "measured.jsonl"
+    path.write_text(json.dumps({"digest": "a", **values(9.0)}) + "\n")
+    assert run(ranked, lambda arch: values(8.0), path)[0].holds
+    path.write_text(json.dumps({"digest": "a", **values(9.0), "latency_ms": change}) + "\n")
+    wrong = r"(latency_ms is .* expected 1e-06 to 1e\+09 mill|is no number)"
+    with pytest.raises(UserError, match=f"measured.jsonl.* is damaged.*{wrong}"):
+        run(ranked, lambda arch: {}, path)
+
+
 def test_a_damaged_file_is_named(ranked, tmp_path):
-    (tmp_path / "measured.jsonl").write_text('{"digest": "a", "latency_ms": 1}\n[]\n')
-    with pytest.raises(UserError, match="measured.jsonl is damaged"):
-        run(ranked, lambda arch: {}, tmp_path / "measured.jsonl")
+    path = tmp_path / "measured.jsonl"
+    for content in ("[]\n", "{\n", '{"digest": "a"}\n', json.dumps(values(9.0)) + "\n"):
+        path.write_text(content)
+        with pytest.raises(UserError, match="measured.jsonl.* is damaged"):
+            run(ranked, lambda arch: {}, path)
+
+
+def test_latencies_of_an_earlier_version_are_refused(ranked, tmp_path):
+    path = tmp_path / "measured.jsonl"
+    path.write_text('{"digest": "a", "latency_ms": 9.0, "low_ms": 8.0, "high_ms": 10.0}\n')
+    with pytest.raises(UserError, match="compared them with no reference: remove it to measure again"):
+        run(ranked, lambda arch: {}, path)

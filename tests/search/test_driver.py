@@ -264,7 +264,7 @@ def test_minutes_end_a_search_and_more_of_them_continue_it(tmp_path, monkeypatch
 def test_a_damaged_state_file_is_named(tmp_path):
     search(tmp_path, **OPTIONS)
     (tmp_path / "state.json").write_text("{")
-    with pytest.raises(UserError, match="state.json is damaged"):
+    with pytest.raises(UserError, match="state.json: malformed JSON.*; remove it"):
         search(tmp_path, **OPTIONS)
 
 
@@ -328,7 +328,9 @@ def latency(predicted_over_measured: float = 0.9):
 
     def measure(arch):
         milliseconds = COSTS(arch)["params"] / 1000 / predicted_over_measured
-        return {"latency_ms": milliseconds, "low_ms": milliseconds, "high_ms": milliseconds}
+        return dict.fromkeys(
+            ("latency_ms", "low_ms", "high_ms", "clocked_ms", "reference_ms", "recorded_ms"), milliseconds
+        )
 
     return Costs(), measure
 
@@ -354,3 +356,17 @@ def test_the_tables_are_there_though_no_winner_keeps_the_limit(tmp_path):
         search(tmp_path, costs=costs, measure_latency=measure, **options)
     assert (tmp_path / "evaluations.csv").is_file() and (tmp_path / "front.csv").is_file()
     assert not (tmp_path / "best.yaml").exists()
+
+
+@pytest.mark.parametrize("value", [-1.0, 0, 1e200, "9", None])
+def test_a_log_with_an_impossible_latency_is_refused(tmp_path, value):
+    """A latency of -1 ms would keep every limit."""
+    costs, _ = latency()
+    options = {"budget": 5, "algorithm": "random", "costs": costs}
+    search(tmp_path, **options)
+    log = tmp_path / "evaluations.jsonl"
+    lines = log.read_text().splitlines()
+    lines[3] = json.dumps({**json.loads(lines[3]), "latency_ms": value})
+    log.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="evaluations.jsonl: line 4: latency_ms is .* expected 1e-06 to 1e.09 mill"):
+        search(tmp_path, **options)

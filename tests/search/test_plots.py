@@ -63,8 +63,8 @@ def test_two_qualities_are_drawn_against_each_other(axes):
 
 def test_a_refuted_winner_is_marked_and_not_on_the_front(axes):
     rows = [evaluation(0, loss=3.0, latency_ms=9.0), evaluation(1, loss=2.0, latency_ms=10.0)]
-    refuted = Confirmation(rows[1], 10.0, 12.0, 11.0, 13.0, False)
-    kept = Confirmation(rows[0], 9.0, 9.5, 9.0, 10.0, True)
+    refuted = Confirmation(rows[1], 10.0, 12.0, 11.0, 13.0, 12.0, 12.0, 12.0, False)
+    kept = Confirmation(rows[0], 9.0, 9.5, 9.0, 10.0, 9.5, 12.0, 12.0, True)
     plots._pareto(axes, plan(constraints=("latency_ms<=10",)), result(rows, [refuted, kept]))
     shown = labelled(axes)
     assert shown["broke the limit when measured"] == [(10.0, 2.0)] and shown["Pareto front (1)"] == [(9.0, 3.0)]

@@ -10,7 +10,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import extract_checkpoint
 from fairseq_mos.search.evaluator import LossEvaluator
-from fairseq_mos.search.translation import TranslationScorer, subwords_of
+from fairseq_mos.search.translation import TranslationScorer
 from tests.fairseq_commands import ROOT, run_steps
 
 
@@ -40,19 +40,6 @@ def test_the_signature_names_sacrebleus(trained):
     assert signature["beam"] == "2" and signature["bleu_signature"].startswith("nrefs:1|case:mixed")
     with pytest.raises(UserError, match="--beam is 0"):
         TranslationScorer(evaluator, beam=0)
-
-
-@pytest.mark.parametrize(
-    ("symbols", "kind"),
-    [
-        (["<s>", "\u2581the", "\u2581do", "g", "s"], "sentencepiece"),
-        (["<s>", "the", "do@@", "g", "s@@"], "subword_nmt"),
-        (["<s>", "the", "dog"], "none"),
-        (["\u2581", *(f"w{i}" for i in range(100))], "none"),
-    ],
-)
-def test_subwords_are_known_by_their_marks(symbols, kind):
-    assert subwords_of(symbols) == kind
 
 
 def test_the_kind_of_subwords_is_in_the_signature(trained):

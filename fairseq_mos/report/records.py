@@ -1,0 +1,194 @@
+"""What a report needs of the files that other verbs and the examples write; checked while they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Optional
+
+from msgspec import Meta, Struct, defstruct
+
+from fairseq_mos.arch import Architecture
+from fairseq_mos.documents import convert, json_lines, read_bytes, read_json
+from fairseq_mos.errors import UserError
+from fairseq_mos.search.objectives import OBJECTIVES
+
+# Larger numbers than anything that is counted or measured would not fit on the axes of a picture.
+Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
+MaybeNumber = Optional[Number]
+MaybeText = Optional[str]
+
+
+class Score(Struct):
+    """A system's score in one metric, see :class:`fairseq_mos.metrics.scores.Score`."""
+
+    score: Number
+    signature: str
+    low: MaybeNumber = None
+    high: MaybeNumber = None
+    p_value: MaybeNumber = None
+
+
+class ScoreRow(Struct):
+    """One system on one test set, of `scores.json`; `folder` is where that lies."""
+
+    test_set: str
+    system: str
+    scores: dict[str, Score]
+    costs: dict[str, MaybeNumber]
+    signature: str = ""
+    folder: str = ""
+
+
+class Result(Struct):
+    """One system, of an example's `results.json`."""
+
+    system: str
+    bleu: Number
+    chrf: Number
+    parameters: MaybeNumber = None
+    flops: MaybeNumber = None
+    latency_ms: MaybeNumber = None
+    valid_loss: MaybeNumber = None
+
+
+class Example(Struct):
+    """A sentence and its translations, system -> text."""
+
+    source: str
+    reference: str
+    translations: dict[str, str]
+
+
+class Results(Struct):
+    """An example's `results.json`."""
+
+    title: str
+    rows: list[Result]
+    signature: dict
+    bleu_signature: str
+    chrf_signature: str
+    examples: list[Example] = []
+
+
+class Signature(Struct):
+    """What a search's values depend on, as far as a report asks for it."""
+
+    algorithm: str
+    objectives: Annotated[list[str], Meta(min_length=1)]
+    seed: int
+    split: str
+    constraints: list[str] = []
+
+
+class Header(Struct):
+    """The first line of a search's log; supernet and data as they were given."""
+
+    signature: Signature
+    path: MaybeText = None
+    data: MaybeText = None
+
+
+Values = defstruct("Values", [("raced", MaybeNumber, None), *((name, MaybeNumber, None) for name in OBJECTIVES)])
+"""Costs and measured values of an architecture, by name; `raced` is 1 where the loss is an estimate."""
+
+
+class Evaluated(Values, kw_only=True):
+    """One evaluation, of a search's log."""
+
+    index: Annotated[int, Meta(ge=0, le=10**12)]
+
+
+class Measured(Struct):
+    """A winner's latency, predicted and measured, in milliseconds."""
+
+    predicted: Number
+    measured: Number
+    low: Number
+    high: Number
+    holds: bool
+    digest: str = ""
+
+
+MaybeMeasured = Optional[list[Measured]]
+
+
+class Best(Values, kw_only=True):
+    """The winner, of `best.json`."""
+
+    params: Number
+    flops: Number
+    architecture: dict
+    measured: MaybeMeasured = None
+
+
+@dataclass
+class Search:
+    """A search's folder.
+
+    Attributes:
+        folder: where it lies.
+        name: what to call it: the folder's name, or its path within the run where several are called alike.
+        about: the first line of its log.
+        signature: all that its values depend on.
+        evaluations: its log.
+        best: the winner's values.
+        architecture: the winner.
+    """
+
+    folder: Path
+    name: str
+    about: Header
+    signature: dict
+    evaluations: list[Evaluated]
+    best: Best
+    architecture: Architecture
+
+
+def read_scores(file: Path) -> list[ScoreRow]:
+    """Reads `scores.json`.
+
+    Raises:
+        UserError: names the file, the row and the field.
+    """
+    rows = read_json(file, "scores", list)
+    found = [convert(row, ScoreRow, f"{file}: row {number}") for number, row in enumerate(rows, 1)]
+    for row in found:
+        row.folder = str(file.parent)
+    return found
+
+
+def read_results(file: Path) -> Results:
+    """Reads an example's `results.json`.
+
+    Raises:
+        UserError: names the file and the field.
+    """
+    return read_json(file, "results", Results)
+
+
+def read_search(log: Path) -> Search:
+    """Reads a search that has found a winner.
+
+    Args:
+        log: its `evaluations.jsonl`, beside which `best.json` lies.
+
+    Raises:
+        UserError: names the file, the line and the field.
+    """
+    winner = log.with_name("best.json")
+    lines = json_lines(read_bytes(log, "search"), log)
+    if len(lines) < 2:
+        raise UserError(f"{log} holds no evaluation, but {winner} a winner")
+    header, *rows = lines
+    about = convert(header, Header, f"{log}: line 1")
+    objectives = about.signature.objectives
+    unknown = next((name for name in objectives if name not in OBJECTIVES), None)
+    if unknown is not None:
+        raise UserError(f"{log}: line 1: objectives hold {unknown}, allowed: {', '.join(OBJECTIVES)}")
+    evaluations = [convert(row, Evaluated, f"{log}: line {number}") for number, row in enumerate(rows, 2)]
+    best = read_json(winner, "winner", Best)
+    if getattr(best, objectives[0]) is None:
+        raise UserError(f"{winner}: {objectives[0]} is missing, expected a number")
+    architecture = Architecture.from_dict(best.architecture, f"{winner}: architecture")
+    return Search(log.parent, log.parent.name, about, header["signature"], evaluations, best, architecture)
