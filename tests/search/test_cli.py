@@ -75,7 +75,7 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
         (["--constraint", "size<=10"], "--constraint 'size<=10': expected VARIABLE OPERATOR NUMBER"),
         (["--budget", "0"], "--budget is 0"),
         (["--parents", "200"], "--parents is 200"),
-        (["--valid-subset", "nothing"], "split 'nothing' of"),
+        (["--valid-subset", "nothing"], "has no nothing set of a-b as binarised data"),
         (["--minutes", "-1"], "--minutes is -1"),
         (["--objectives", "loss,size"], "--objectives: 'size' is unknown, allowed: loss, "),
         (["--objectives", "flops,loss"], "--objectives flops,loss: the first one chooses the winner"),
