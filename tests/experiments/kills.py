@@ -1,6 +1,6 @@
 """Kills a training at many moments and starts it again each time: the weights must be those of an uninterrupted one.
 
-    python -m tests.experiments.kills FOLDER [--kills 20]     exit code 0: all equal, bit for bit
+    python -m tests.experiments.kills FOLDER [--kills 20] [--num-workers 1]     exit code 0: all equal, bit for bit
 
 The moments are spread over what an uninterrupted training prints; the last save, the time between it and the exit, and
 the exit itself are always among them. Each training is forked from this process, which has imported fairseq once.
@@ -87,7 +87,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="an empty or new folder")
     parser.add_argument("--kills", type=int, default=20, help="3 or more (default: 20)")
+    parser.add_argument("--num-workers", default="0", help="data workers of each training (default: 0)")
     args = parser.parse_args()
+    FLAGS.extend(["--num-workers", args.num_workers])
     args.folder.mkdir(parents=True, exist_ok=True)
     workspace(args.folder)
     os.chdir(args.folder)
