@@ -155,16 +155,7 @@ class LossEvaluator:
 
     def _checked_dataset(self, task, folder: Path, split: str, max_tokens: int):
         where = f"split {split!r} of {folder}"
-        pair = f"{task.cfg.source_lang}-{task.cfg.target_lang}"
-        try:
-            task.load_dataset(split, combine=False, epoch=1)
-        except FileNotFoundError:
-            raise UserError(f"{where} does not exist for {pair}: see --valid-subset") from None
-        except ValueError as error:
-            # What mapping a file of zero bytes into memory raises.
-            if "empty file" not in str(error):
-                raise
-            raise UserError(f"{where} is empty: there is nothing to measure on") from None
+        task.load_dataset(split, combine=False, epoch=1)
         dataset = task.dataset(split)
         if len(dataset) == 0:
             raise UserError(f"{where} is empty: there is nothing to measure on")

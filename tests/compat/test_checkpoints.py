@@ -49,7 +49,7 @@ def start(bench, tmp_path):
     """Loads what a training would start from, with the trainer's own methods and nothing to train."""
     fairseq_mos.register()
     cfg = OmegaConf.create({"distributed_training": {"distributed_rank": 0}})
-    trainer = SimpleNamespace(checkpoint_suffix="", cfg=cfg)
+    trainer = SimpleNamespace(checkpoint_suffix="", cfg=cfg, task=SimpleNamespace(cfg=None))
     trainer.load_checkpoint = partial(Trainer.load_checkpoint, trainer)
 
     def load(**options):

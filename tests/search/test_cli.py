@@ -75,7 +75,7 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
         (["--constraint", "size<=10"], "--constraint 'size<=10': expected VARIABLE OPERATOR NUMBER"),
         (["--budget", "0"], "--budget is 0"),
         (["--parents", "200"], "--parents is 200"),
-        (["--valid-subset", "nothing"], "split 'nothing' of"),
+        (["--valid-subset", "nothing"], "has no nothing set of a-b as binarised data"),
         (["--minutes", "-1"], "--minutes is -1"),
         (["--objectives", "loss,size"], "--objectives: 'size' is unknown, allowed: loss, "),
         (["--objectives", "flops,loss"], "--objectives flops,loss: the first one chooses the winner"),
@@ -93,8 +93,8 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
         (["--start", "random:1", "--constraint", "params<=40K"], "--start random:1: the architecture breaks"),
         (["--bf16"], "--bf16 needs a GPU"),
         (["--objectives", "bleu", "--post-process", "foo"], "--post-process is 'foo', allowed: sentencepiece, "),
-        (["--threads", "0"], "--threads is 0, allowed: 1 or more"),
-        (["--latency-predictor", "nothing.json"], "cannot read nothing.json: No such file"),
+        (["--threads", "0"], "--threads is 0, allowed: 1 to 1,024"),
+        (["--latency-predictor", "nothing.json"], "nothing.json: cannot read the latency predictor: No such file"),
     ],
 )
 def test_mistakes_end_with_one_line_and_exit_code_2(search, tmp_path, arguments, message):
