@@ -70,7 +70,8 @@ def _add_languages(dictionary: Dictionary, task: Mapping) -> None:
     pairs = pairs.split(",") if isinstance(pairs, str) else pairs
     languages = task.get("langs") or sorted({language for pair in pairs for language in str(pair).split("-")})
     specs = task.get("langtoks_specs") or ["main"]
-    augment_dictionary(dictionary, list(languages), task.get("lang_tok_style") or "multilingual", specs, task.get("extra_data"))
+    style = task.get("lang_tok_style") or "multilingual"
+    augment_dictionary(dictionary, list(languages), style, specs, task.get("extra_data"))
 
 
 def space_of(state: dict, path: str) -> SearchSpace:

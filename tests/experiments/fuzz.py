@@ -40,7 +40,21 @@ NASTY = st.one_of(
     st.sampled_from(
         [
             *(None, True, False, -1, 0, 1, 2**31, 2**63, -(2**63), 10**20, 10**400, 0.5, -0.0, 1e308),
-            *(float("nan"), float("inf"), "", " ", "\0", "\n", "\ud800", "${oc.env:HOME}", "___", "a" * 5000, "../..", "{", "-1"),
+            *(
+                float("nan"),
+                float("inf"),
+                "",
+                " ",
+                "\0",
+                "\n",
+                "\ud800",
+                "${oc.env:HOME}",
+                "___",
+                "a" * 5000,
+                "../..",
+                "{",
+                "-1",
+            ),
             *([], {}, [[]], {"a": {}}, "__import__('os').system('touch WITNESS')", "1e999", "largest", "random:1"),
         ]  # fmt: skip
     ),
@@ -95,7 +109,9 @@ class Folder:
 
     def bad_file(self, draw) -> tuple[str, str]:
         """Writes a bad file; returns what it replaces and its path."""
-        kind = draw(st.sampled_from(["SUPERNET", "ARCHITECTURE", "SPACE", "DATASET", "PREDICTOR", "BYTES", "DICTIONARY"]))
+        kind = draw(
+            st.sampled_from(["SUPERNET", "ARCHITECTURE", "SPACE", "DATASET", "PREDICTOR", "BYTES", "DICTIONARY"])
+        )
         file = self.path / "bad"
         if kind == "SUPERNET":
             state = dict(self.state)
@@ -107,7 +123,9 @@ class Folder:
                 ))}  # fmt: skip
             torch.save(state, file)
         elif kind in ("ARCHITECTURE", "SPACE"):
-            file.write_text(dumped(changed(draw, self.space if kind == "SPACE" else self.architecture)), errors="replace")
+            file.write_text(
+                dumped(changed(draw, self.space if kind == "SPACE" else self.architecture)), errors="replace"
+            )
         elif kind == "DATASET":
             file.write_text("".join(json.dumps(row) + "\n" for row in changed(draw, self.rows)))
         elif kind == "PREDICTOR":
@@ -154,7 +172,7 @@ def command(draw, folder: Folder) -> list[str]:
     words = [verb]
     for word in GOOD[verb].split():
         stem = word.split(".")[0].split("/")[0]
-        words.append(f"{good[stem]}{word[len(stem):]}" if stem in good else word)
+        words.append(f"{good[stem]}{word[len(stem) :]}" if stem in good else word)
     if verb == "search":
         words += ["--budget", "3"]
     flags = [flag for flag in PATHS[verb] if flag.startswith("--")]
@@ -166,7 +184,9 @@ def command(draw, folder: Folder) -> list[str]:
         words += [flag, bad]
     parser = build_parser(verb)
     subparser = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices[verb]
-    options = [action for action in subparser._actions if action.option_strings and action.dest not in ("help", "output")]
+    options = [
+        action for action in subparser._actions if action.option_strings and action.dest not in ("help", "output")
+    ]
     if options and draw(st.booleans()):
         action = draw(st.sampled_from(options))
         small = st.integers(-1, 8).map(str)
@@ -231,7 +251,10 @@ def run(minutes: float, seed: int) -> int:
             fuzz._hypothesis_internal_use_seed = seed + round_
             fuzz()
             round_ += 1
-            print(f"{(time.monotonic() - begin) / 60:.1f} minutes, {sum(codes.values())} runs, {len(wrong)} wrong", flush=True)
+            print(
+                f"{(time.monotonic() - begin) / 60:.1f} minutes, {sum(codes.values())} runs, {len(wrong)} wrong",
+                flush=True,
+            )
     for (verb, code), count in sorted(codes.items(), key=str):
         print(f"{verb:<18}{code!s:<12}{count}")
     print(f"{sum(codes.values())} runs, {len(wrong)} went wrong")
