@@ -70,7 +70,8 @@ def read_bytes(path: str | os.PathLike, what: str, limit: int = MAX_JSON_BYTES) 
     """
     try:
         found = os.stat(path)
-        if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+        # A folder: its error says what it is.
+        if stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_size <= limit):
             with open(path, "rb") as stream:
                 return stream.read()
     except OSError as error:

@@ -19,7 +19,7 @@ from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError, one_line
 from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.export.source import load_bundle
-from fairseq_mos.generation import CheckedHub, texts
+from fairseq_mos.generation import CheckedHub, check_options, texts
 from fairseq_mos.paths import exists
 from fairseq_mos.ranges import TOKENS
 
@@ -40,6 +40,7 @@ class TranslationHub(CheckedHub):
         Raises:
             UserError: dropout is to be retained in a model without any, such as an exported program.
         """
+        check_options({"retain_dropout": retain_dropout, "retain_dropout_modules": retain_dropout_modules})
         found = [m for m in self.models.modules() if isinstance(m, FairseqDropout)] if retain_dropout else []
         if retain_dropout_modules is not None:
             found = [module for module in found if module.module_name in retain_dropout_modules]

@@ -48,7 +48,7 @@ def fetch_model(source: str | os.PathLike | None, progress: bool = True) -> str:
         raise UserError("mos_subnet needs a model: give checkpoint=PATH, URL or name")
     if not isinstance(source, str):
         raise UserError(f"checkpoint is {show(source)}, expected a path, URL or name")
-    if exists(source):
+    if "://" not in source and exists(source):
         return source
     digest = None
     if "://" not in source:

@@ -105,7 +105,7 @@ def test_lines(tmp_path):
 
 def test_files_that_cannot_be_read(tmp_path):
     for path, reason in (
-        (tmp_path, "no regular file"),
+        (tmp_path, "Is a directory"),
         (tmp_path / "none", "No such file"),
         (tmp_path / ("n" * 300), "name too long"),
         (f"{tmp_path}/a\0b", "null"),
