@@ -54,9 +54,9 @@ def load_dictionary(
         UserError: it is missing or damaged, or has another number of entries than the embedding.
     """
     dictionary = Dictionary.load(str(file))
-    if task is not None and task.get("_name") == "translation_multi_simple_epoch":
-        _add_languages(dictionary, task)
     rows = len(dictionary) if weights is None else len(weights[name])
+    if rows > len(dictionary) and task is not None and task.get("_name") == "translation_multi_simple_epoch":
+        _add_languages(dictionary, task)
     if rows != len(dictionary):
         raise UserError(f"{file} has {len(dictionary)} entries, but the model was trained with {rows}")
     return dictionary
