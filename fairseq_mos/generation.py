@@ -134,7 +134,7 @@ class CheckedHub(GeneratorHubInterface):
         check_options(options)
         # The defaults lie beside the weights, whoever wrote them.
         defaults = {name: value for name, value in self.cfg.generation.items() if value is not None}
-        check_options({name: value for name, value in defaults.items() if name in NUMBERS})
+        check_options({name: value for name, value in defaults.items() if name in (*NUMBERS, "print_alignment")})
         values = {**defaults, **options}
         check_together(values, len(self.tgt_dict))
         least, slope, more = (values.get(name, number) for name, number in _LENGTHS.items())

@@ -121,6 +121,17 @@ def test_what_only_the_models_probabilities_forbid(model):
     refused(model, "fewer translations than beam", print_alignment="hard", beam=3, min_len=0, max_len_b=0)
 
 
+def test_an_alignment_that_a_checkpoint_asks_for_is_checked_too(small):
+    """Found by the fuzz: fairseq's generator has no way to extract an unknown kind."""
+    model = hub.load(small.path, "smallest")
+    for value in ("soft", "hard"):
+        model.cfg.generation.print_alignment = value
+        assert model.translate(small.sources[:1])
+    model.cfg.generation.print_alignment = "loose"
+    with pytest.raises(UserError, match="print_alignment is 'loose', allowed: None, hard, soft"):
+        model.translate(small.sources[:1])
+
+
 def test_defaults_of_a_checkpoint_are_checked_too(small):
     model = hub.load(small.path, "random:1")
     model.cfg.generation.temperature = 0
