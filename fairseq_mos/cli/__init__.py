@@ -90,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as ended:  # argparse's way to end after --help and after a bad argument
         return ended.code or 0
     try:
+        _refuse_empty(vars(args))
         if getattr(args, "output", None):
             check_output(args.output)
         return args.run(args) or 0
@@ -107,6 +108,13 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fairseq-mos: interrupted", file=sys.stderr)
         return 130
+
+
+def _refuse_empty(values: dict[str, object]) -> None:
+    """Refuses texts of no characters: what a shell makes of a variable that is not set, and no verb means."""
+    for name, value in values.items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise UserError(f"--{name.replace('_', '-')} is empty: give it a value, or leave it out")
 
 
 def _complain(error: UserError) -> int:

@@ -137,6 +137,15 @@ def test_numbers(verb, folder, capsys):
             assert f"error: {_flag(action)} is " in line and "allowed: " in line
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_empty_texts(verb, folder, capsys):
+    """What a shell makes of a variable that is not set."""
+    for action in _actions(verb):
+        if action.type is None and action.nargs != 0 and action.option_strings and not action.choices:
+            line = _refused(capsys, [verb, *_with(_words(verb, folder), _flag(action), "")])
+            assert f"{_flag(action)} is empty" in line
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("verb", VERBS)
 def test_paths(verb, name, folder, capsys, monkeypatch):
