@@ -58,7 +58,9 @@ def test_nothing_has_changed(name):
         "gene_values": _sha([space.to_genes(arch) for arch in archs]),
         "mean": _sha([[_digits(v) for v in encode(space, arch, "mean")] for arch in archs]),
         "full": _sha([[_digits(v) for v in encode(space, arch, "full")] for arch in archs]),
-        "features": _sha([[_digits(v) for kind in sorted(KINDS) for v in features(kind, space, arch)] for arch in archs]),
+        "features": _sha(
+            [[_digits(v) for kind in sorted(KINDS) for v in features(kind, space, arch)] for arch in archs]
+        ),
         "parameters": _sha(counted),
         "flops": _sha([(flops(arch), flops(arch, 23, 17, 1000)) for arch in archs]),
     }
