@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fairseq_mos.compat._patch import replace
+from fairseq_mos.compat.configs import config_of
 from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError
 
@@ -23,8 +24,12 @@ def _harmless_types() -> list[Any]:
 
     import numpy as np
 
-    core = getattr(np, "_core", None) or np.core
-    scalar, reconstruct = core.multiarray.scalar, core.multiarray._reconstruct
+    try:
+        from numpy._core.multiarray import _reconstruct as reconstruct
+        from numpy._core.multiarray import scalar
+    except ImportError:  # numpy 1
+        from numpy.core.multiarray import _reconstruct as reconstruct
+        from numpy.core.multiarray import scalar
     kinds = ("bool", "int8", "int16", "int32", "int64", "uint8", "float16", "float32", "float64")
     dtypes = {type(np.dtype(kind)) for kind in kinds}
     old = [(scalar, "numpy.core.multiarray.scalar"), (reconstruct, "numpy.core.multiarray._reconstruct")]
@@ -77,7 +82,7 @@ def repair_interpolations() -> bool:
                 plain = OmegaConf.to_container(state["cfg"], resolve=False)
                 escaped = _escaped(plain)
                 if escaped != plain:
-                    state["cfg"] = OmegaConf.create(escaped, flags={"allow_objects": True})
+                    state["cfg"] = config_of(escaped)
             return original(state)
 
         return _upgrade_state_dict
