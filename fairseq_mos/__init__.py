@@ -1,17 +1,14 @@
 """fairseq-mos: Mixture-of-Supernets as a fairseq plugin; the entry of `--user-dir fairseq_mos`.
 
-Importing it repairs the installed fairseq (:mod:`fairseq_mos.compat`) and registers models, tasks and
-criterions. Only our own command (`fairseq-mos VERB`) delays that until it needs a model, because importing
-fairseq takes seconds and `--help` should not.
+Repairs of the installed fairseq (:mod:`fairseq_mos.compat`), models, tasks and criterions are made and registered as
+soon as fairseq is imported: at once where it is already, as in its own commands. Until then nothing heavy is loaded,
+so that search spaces and `--help` take no seconds.
 """
 
 import sys
-from importlib import import_module
+from importlib import import_module, util
+from importlib.abc import MetaPathFinder
 from pathlib import Path
-
-_OUR_COMMAND = (
-    "fairseq_mos.cli" in getattr(sys, "orig_argv", ()) or Path((sys.argv or [""])[0]).name == "fairseq-mos"
-)
 
 
 def register() -> None:
@@ -23,6 +20,25 @@ def register() -> None:
     import fairseq_mos.models.mos_subnet
     import fairseq_mos.models.mos_transformer
     import fairseq_mos.tasks.supernet_translation  # noqa: F401
+
+
+class _WithFairseq(MetaPathFinder):
+    """Registers everything at the end of fairseq's own import."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "fairseq":
+            return None
+        sys.meta_path.remove(self)
+        spec = util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module) -> None:
+                execute(module)
+                register()
+
+            spec.loader.exec_module = execute_and_register
+        return spec
 
 
 def _import_under_our_name() -> None:
@@ -46,5 +62,10 @@ def _import_under_our_name() -> None:
 
 if __name__ != "fairseq_mos":
     _import_under_our_name()
-elif not _OUR_COMMAND:
-    register()
+else:
+    import fairseq_mos.families  # noqa: F401  (the shapes of all families)
+
+    if "fairseq" in sys.modules:
+        register()
+    else:
+        sys.meta_path.insert(0, _WithFairseq())

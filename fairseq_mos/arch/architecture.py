@@ -1,4 +1,4 @@
-"""One point of a search space: the sizes of one encoder-decoder network.
+"""One point of a search space: the sizes of one network.
 
 An architecture stores its active layers only, so that two objects are equal exactly when they describe
 the same network: this is the canonical form that caches, digests and checkpoints rely on.
@@ -10,148 +10,97 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from fairseq_mos.arch.reading import (
-    MAX_LAYERS,
     FieldError,
-    check_attention,
-    check_integer,
     check_keys,
     check_list,
-    check_qkv_dim,
     compact_json,
     load_document,
     naming,
     save_document,
     show,
 )
-
-MEMORY_STATES: Mapping[int, int] = {-1: 1, 1: 2, 2: 3}
-"""Arbitrary-attention value -> how many of the encoder's last layers a decoder layer attends (HAT)."""
-
-
-def memory_states(arbitrary_attention: int) -> int:
-    """Returns how many encoder layers' outputs are attended: -1 is the last one, 1 two, 2 three."""
-    return MEMORY_STATES[arbitrary_attention]
+from fairseq_mos.arch.schema import DEPTH, FIRST, Schema, Stack, schema_of
 
 
 @dataclass(frozen=True)
-class EncoderArchitecture:
-    """The encoder's sizes. The lists have one entry a layer, first layer first.
+class Sizes:
+    """The sizes of one stack, each an attribute: `ffn_dims` (one entry a layer), `embed_dim`, `layers`.
 
     Attributes:
-        embed_dim: the model width, one value for all layers.
-        ffn_dims: hidden width of each layer's feed-forward network.
-        self_attention_heads: head count of each layer.
-
-    Raises:
-        FieldError: a value that no network can have.
+        values: name and value of each, those that follow from others at the end.
     """
 
-    embed_dim: int
-    ffn_dims: tuple[int, ...]
-    self_attention_heads: tuple[int, ...]
+    values: tuple[tuple[str, Any], ...]
 
     def __post_init__(self) -> None:
-        _check_side(self, "encoder", ("ffn_dims", "self_attention_heads"))
+        for name, value in self.values:
+            object.__setattr__(self, name, value)
 
-    @property
-    def layers(self) -> int:
-        """The number of layers."""
-        return len(self.ffn_dims)
+    if TYPE_CHECKING:
 
-
-@dataclass(frozen=True)
-class DecoderArchitecture:
-    """The decoder's sizes. The lists have one entry a layer, first layer first.
-
-    Attributes:
-        embed_dim: the model width, one value for all layers.
-        ffn_dims: hidden width of each layer's feed-forward network.
-        self_attention_heads: head count of each layer's self-attention.
-        cross_attention_heads: head count of each layer's encoder-decoder attention.
-        arbitrary_attention: which encoder outputs each layer attends: a key of :data:`MEMORY_STATES`.
-
-    Raises:
-        FieldError: a value that no network can have.
-    """
-
-    embed_dim: int
-    ffn_dims: tuple[int, ...]
-    self_attention_heads: tuple[int, ...]
-    cross_attention_heads: tuple[int, ...]
-    arbitrary_attention: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        _check_side(self, "decoder", ("ffn_dims", "self_attention_heads", "cross_attention_heads"))
-        values = check_list(self.arbitrary_attention, "decoder.arbitrary_attention")
-        for index, value in enumerate(values):
-            check_attention(value, f"decoder.arbitrary_attention[{index}]", MEMORY_STATES)
-        _check_length(values, "decoder.arbitrary_attention", self.layers)
-        object.__setattr__(self, "arbitrary_attention", values)
-
-    @property
-    def layers(self) -> int:
-        """The number of layers."""
-        return len(self.ffn_dims)
+        def __getattr__(self, name: str) -> Any: ...
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """An encoder-decoder architecture, checked for consistency when it is made.
+    """An architecture, checked for consistency when it is made; see :meth:`from_dict`.
+
+    Each stack and each constant of the schema is an attribute: `arch.encoder.ffn_dims`, `arch.qkv_dim`.
 
     Attributes:
-        encoder: the encoder's sizes.
-        decoder: the decoder's sizes.
-        qkv_dim: total width of queries, keys and values; None: it follows the embed width of the side
-            that asks (the decoder's in cross-attention).
+        schema: the shape of its family's networks.
+        constants: values of the schema's constants.
+        stacks: sizes of the schema's stacks.
         space: name of the search space it was made for; informational, no part of equality or digest.
 
     Raises:
-        FieldError: a head count that does not divide the q/k/v width, or arbitrary attention that reaches
-            further back than the encoder has layers.
+        FieldError: a combination of sizes that breaks a rule of the schema.
     """
 
-    encoder: EncoderArchitecture
-    decoder: DecoderArchitecture
-    qkv_dim: int | None
+    schema: Schema = field(repr=False)
+    constants: tuple[int | None, ...]
+    stacks: tuple[Sizes, ...]
     space: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if self.qkv_dim is not None:
-            check_integer(self.qkv_dim, "qkv_dim")
-        for side, name, width in (
-            (self.encoder, "encoder.self_attention_heads", self.encoder_qkv_dim()),
-            (self.decoder, "decoder.self_attention_heads", self.decoder_qkv_dim()),
-            (self.decoder, "decoder.cross_attention_heads", self.decoder_qkv_dim()),
-        ):
-            for index, heads in enumerate(getattr(side, name.split(".")[1])):
-                if width % heads:
-                    raise FieldError(
-                        f"{name}[{index}] is {heads}, "
-                        f"allowed: a head count that divides the q/k/v width {width}"
-                    )
-        for index, value in enumerate(self.decoder.arbitrary_attention):
-            if memory_states(value) > self.encoder.layers:
-                raise FieldError(
-                    f"decoder.arbitrary_attention[{index}] is {value}, which needs {memory_states(value)} "
-                    f"encoder layers, but encoder.layers is {self.encoder.layers}"
-                )
+        for stack, sizes in zip(self.schema.stacks, self.stacks):
+            object.__setattr__(self, stack.name, sizes)
+        for constant, value in zip(self.schema.constants, self.constants):
+            object.__setattr__(self, constant.name, value)
+        self.schema.check_architecture({s.name: dict(own.values) for s, own in zip(self.schema.stacks, self.stacks)})
 
-    def encoder_qkv_dim(self) -> int:
-        """Returns the total q/k/v width of the encoder's self-attention."""
-        return self.encoder.embed_dim if self.qkv_dim is None else self.qkv_dim
+    def __hash__(self) -> int:
+        return hash((self.constants, self.stacks))
 
-    def decoder_qkv_dim(self) -> int:
-        """Returns the total q/k/v width of the decoder's self- and cross-attention."""
-        return self.decoder.embed_dim if self.qkv_dim is None else self.qkv_dim
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    @classmethod
+    def of_values(
+        cls, schema: Schema, constants: tuple[int | None, ...], stacks: list[Mapping], space: str | None
+    ) -> Architecture:
+        """Builds an architecture from each stack's values by key, which are known to be sizes.
+
+        Raises:
+            FieldError: a combination that breaks a rule of the schema.
+        """
+        named = dict(zip((constant.name for constant in schema.constants), constants))
+        return cls(schema, constants, tuple(_sizes(s, own, named) for s, own in zip(schema.stacks, stacks)), space)
 
     def to_dict(self) -> dict:
         """Returns plain data (strings, integers, lists) that :meth:`from_dict` takes."""
         data: dict = {} if self.space is None else {"space": self.space}
-        data["qkv_dim"] = "embed" if self.qkv_dim is None else self.qkv_dim
-        data["encoder"] = _side_to_dict(self.encoder, _ENCODER_LISTS)
-        data["decoder"] = _side_to_dict(self.decoder, _DECODER_LISTS)
+        if self.schema.family != FIRST:
+            data["family"] = self.schema.family
+        for constant, value in zip(self.schema.constants, self.constants):
+            data[constant.name] = constant.write(value)
+        for stack, sizes in zip(self.schema.stacks, self.stacks):
+            own = {key: getattr(sizes, key) for key in stack.keys}
+            data[stack.name] = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
         return data
 
     @classmethod
@@ -159,7 +108,7 @@ class Architecture:
         """Builds an architecture from plain data.
 
         Args:
-            data: what :meth:`to_dict` returns: `encoder` {embed_dim, layers, ffn_dims,
+            data: what :meth:`to_dict` returns. Of a translation model: `encoder` {embed_dim, layers, ffn_dims,
                 self_attention_heads}, `decoder` {the same, cross_attention_heads, arbitrary_attention},
                 `qkv_dim` (an integer or "embed") and optionally `space`.
             source: what to call the data in messages, such as the file's name.
@@ -168,16 +117,14 @@ class Architecture:
             UserError: names source, field, value and what is allowed.
         """
         with naming(source):
-            data = check_keys(data, "", ("qkv_dim", "encoder", "decoder"), ("space",))
+            schema = schema_of(data if isinstance(data, Mapping) else {})
+            data = check_keys(data, "", schema.keys, ("space", "family"))
             space = data.get("space")
             if space is not None and (not isinstance(space, str) or not space):
                 raise FieldError(f"space is {show(space)}, expected the name of a search space")
-            return cls(
-                encoder=EncoderArchitecture(**_side_from_dict(data["encoder"], "encoder", _ENCODER_LISTS)),
-                decoder=DecoderArchitecture(**_side_from_dict(data["decoder"], "decoder", _DECODER_LISTS)),
-                qkv_dim=check_qkv_dim(data["qkv_dim"]),
-                space=space,
-            )
+            stacks = [_read(stack, data[stack.name]) for stack in schema.stacks]
+            constants = tuple(constant.check(data[constant.name]) for constant in schema.constants)
+            return cls.of_values(schema, constants, stacks, space)
 
     @classmethod
     def load(cls, path_or_inline: str | os.PathLike) -> Architecture:
@@ -208,35 +155,22 @@ class Architecture:
         return hashlib.sha256(compact_json(data).encode()).hexdigest()[:12]
 
 
-_ENCODER_LISTS = ("ffn_dims", "self_attention_heads")
-_DECODER_LISTS = ("ffn_dims", "self_attention_heads", "cross_attention_heads", "arbitrary_attention")
+def _sizes(stack: Stack, values: Mapping, constants: Mapping[str, int | None]) -> Sizes:
+    derived = [(one.name, one.compute(*(values.get(k, constants.get(k)) for k in one.inputs))) for one in stack.derived]
+    return Sizes((*((key, values[key]) for key in stack.keys), *derived))
 
 
-def _check_side(side: EncoderArchitecture | DecoderArchitecture, name: str, lists: tuple[str, ...]) -> None:
-    check_integer(side.embed_dim, f"{name}.embed_dim")
-    for key in lists:
-        values = check_list(getattr(side, key), f"{name}.{key}")
-        for index, value in enumerate(values):
-            check_integer(value, f"{name}.{key}[{index}]")
-        _check_length(values, f"{name}.{key}", side.layers)
-        # Lists are welcome from callers, but only tuples can be hashed.
-        object.__setattr__(side, key, values)
-
-
-def _check_length(values: tuple, name: str, layers: int) -> None:
-    if len(values) != layers:
-        raise FieldError(f"{name} has {len(values)} entries, expected {layers}: one for each layer")
-
-
-def _side_to_dict(side: EncoderArchitecture | DecoderArchitecture, lists: tuple[str, ...]) -> dict:
-    data: dict = {"embed_dim": side.embed_dim, "layers": side.layers}
-    data.update((key, list(getattr(side, key))) for key in lists)
-    return data
-
-
-def _side_from_dict(data: object, name: str, lists: tuple[str, ...]) -> dict:
-    data = check_keys(data, name, ("embed_dim", "layers") + lists)
-    layers = check_integer(data["layers"], f"{name}.layers", MAX_LAYERS)
-    for key in lists:
-        _check_length(check_list(data[key], f"{name}.{key}"), f"{name}.{key}", layers)
-    return {"embed_dim": data["embed_dim"], **{key: data[key] for key in lists}}
+def _read(stack: Stack, data: object) -> dict:
+    """Returns the checked values of one stack of a file."""
+    data = check_keys(data, stack.name, stack.keys)
+    layers = stack.trait(DEPTH).check(data[DEPTH], f"{stack.name}.{DEPTH}")
+    found: dict = {DEPTH: layers}
+    for trait in stack.each:
+        place = f"{stack.name}.{trait.name}"
+        values = check_list(data[trait.name], place)
+        if len(values) != layers:
+            raise FieldError(f"{place} has {len(values)} entries, expected {layers}: one for each layer")
+        found[trait.name] = tuple(trait.check(value, f"{place}[{index}]") for index, value in enumerate(values))
+    for trait in stack.once:
+        found[trait.name] = trait.check(data[trait.name], f"{stack.name}.{trait.name}")
+    return found

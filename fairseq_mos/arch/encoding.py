@@ -6,9 +6,9 @@ are divided by the largest that the space allows, so that they lie in [0, 1] for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from fairseq_mos.arch.architecture import Architecture, memory_states
+from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.arch.reading import listed
 from fairseq_mos.arch.space import SearchSpace
 from fairseq_mos.errors import UserError
@@ -38,29 +38,26 @@ def encoding_dim(space: SearchSpace, kind: str) -> int:
 
 
 def encode_mean(space: SearchSpace, arch: Architecture) -> tuple[float, ...]:
-    """Returns the 10 features of MoS and HAT's latency predictor: widths, depths, means over active layers.
+    """Returns each stack's widths, depth, and means over its active layers.
 
-    Order: encoder embed, layers, mean FFN, mean heads; decoder embed, layers, mean FFN, mean
-    self-attention heads, mean cross-attention heads, mean memory states (arbitrary attention as 1, 2, 3).
+    For translation these are the 10 features of MoS and HAT's latency predictor: encoder embed, layers, mean FFN,
+    mean heads; decoder embed, layers, mean FFN, mean self-attention heads, mean cross-attention heads, mean memory
+    states (arbitrary attention as 1, 2, 3).
     """
     features = []
-    for embed_dim, layers, lists in _normalised(space, arch):
-        features += [embed_dim, layers]
-        features += [sum(values) / len(values) for values in lists]
+    for once, lists, _ in _normalised(space, arch):
+        features += once
+        features += [mean(values) for values in lists]
     return tuple(features)
 
 
 def encode_full(space: SearchSpace, arch: Architecture) -> tuple[float, ...]:
-    """Returns every layer's values in the order of `space.genes`; those of inactive layers are 0.
-
-    There are 2 + 2 * encoder layers + 2 + 4 * decoder layers of them: 40 for 6+6 layers.
-    """
-    depths = (space.super_encoder_layers, space.super_decoder_layers)
+    """Returns every layer's values in the order of `space.genes`; those of inactive layers are 0."""
     features = []
-    for depth, (embed_dim, layers, lists) in zip(depths, _normalised(space, arch)):
-        features += [embed_dim, layers]
+    for once, lists, depth in _normalised(space, arch):
+        features += once
         for values in lists:
-            features += values + [0.0] * (depth - len(values))
+            features += padded(values, depth)
     return tuple(features)
 
 
@@ -71,37 +68,36 @@ ENCODINGS: dict[str, Callable[[SearchSpace, Architecture], tuple[float, ...]]] =
 """Name of the encoding (`--arch-encoding`) -> function of space and architecture."""
 
 
+def quantities(arch: Architecture) -> Iterator[tuple[list[float], list[list[float]]]]:
+    """Yields each stack's widths and depth, and a list of quantities a layer for each per-layer trait."""
+    for stack, sizes in zip(arch.schema.stacks, arch.stacks):
+        once = [trait.quantity(getattr(sizes, trait.name)) for trait in stack.once]
+        lists = [[trait.quantity(value) for value in getattr(sizes, trait.name)] for trait in stack.each]
+        yield [*once, sizes.layers], lists
+
+
+def mean(values: Sequence[float]) -> float:
+    """Returns the mean."""
+    return sum(values) / len(values)
+
+
+def padded(values: Sequence[float], depth: int) -> list[float]:
+    """Returns the values as floats, with zeros for the layers up to `depth` that are not active."""
+    return [float(value) for value in values] + [0.0] * (depth - len(values))
+
+
 def _encoding(kind: str) -> Callable[[SearchSpace, Architecture], tuple[float, ...]]:
     if kind not in ENCODINGS:
         raise UserError(f"architecture encoding is {kind!r}, allowed: {listed(ENCODINGS)}")
     return ENCODINGS[kind]
 
 
-def _normalised(space: SearchSpace, arch: Architecture) -> list[tuple[float, float, list[list[float]]]]:
-    """Returns for each side: width, depth, and the lists of its active layers, divided by the maxima."""
-    encoder, decoder = arch.encoder, arch.decoder
-
-    def divided(values: Sequence[int], choices: Sequence[int]) -> list[float]:
-        return [value / max(choices) for value in values]
-
-    states = [memory_states(value) for value in decoder.arbitrary_attention]
-    return [
-        (
-            encoder.embed_dim / space.max_encoder_embed_dim,
-            encoder.layers / space.max_encoder_layers,
-            [
-                divided(encoder.ffn_dims, space.encoder.ffn_dims),
-                divided(encoder.self_attention_heads, space.encoder.self_attention_heads),
-            ],
-        ),
-        (
-            decoder.embed_dim / space.max_decoder_embed_dim,
-            decoder.layers / space.max_decoder_layers,
-            [
-                divided(decoder.ffn_dims, space.decoder.ffn_dims),
-                divided(decoder.self_attention_heads, space.decoder.self_attention_heads),
-                divided(decoder.cross_attention_heads, space.decoder.cross_attention_heads),
-                divided(states, [memory_states(value) for value in space.decoder.arbitrary_attention]),
-            ],
-        ),
-    ]
+def _normalised(space: SearchSpace, arch: Architecture) -> Iterator[tuple[list[float], list[list[float]], int]]:
+    """Yields for each stack: widths and depth, the lists of its active layers, divided by the maxima; its depth."""
+    for stack, choices, (once, lists) in zip(space.schema.stacks, space.choices, quantities(arch)):
+        most = [max(map(stack.trait(key).quantity, getattr(choices, key))) for key in stack.keys]
+        yield (
+            [value / top for value, top in zip(once, most)],
+            [[value / top for value in values] for values, top in zip(lists, most[len(once) :])],
+            choices.layers[0],
+        )

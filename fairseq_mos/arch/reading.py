@@ -124,29 +124,3 @@ def check_list(value: object, field: str) -> tuple:
     if not isinstance(value, (list, tuple)) or not value:
         raise FieldError(f"{field} is {show(value)}, expected a list with at least one entry")
     return tuple(value)
-
-
-def check_attention(value: object, field: str, known: Mapping[int, int]) -> int:
-    """Returns `value` if it is one of the `known` arbitrary-attention values.
-
-    Raises:
-        FieldError: otherwise.
-    """
-    if type(value) is not int or value not in known:
-        raise FieldError(f"{field} is {show(value)}, allowed: {listed(known)}")
-    return value
-
-
-def check_qkv_dim(value: object) -> int | None:
-    """Returns the q/k/v width of a document: a positive integer, or None for the word `embed`.
-
-    Raises:
-        FieldError: otherwise.
-    """
-    if value == "embed":
-        return None
-    if type(value) is not int or not 1 <= value <= MAX_SIZE:
-        raise FieldError(
-            f"qkv_dim is {show(value)}, expected a positive integer, or embed (the width follows embed_dim)"
-        )
-    return value

@@ -5,23 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
+from typing import TYPE_CHECKING, Any
 
-from fairseq_mos.arch.architecture import Architecture, DecoderArchitecture, EncoderArchitecture
-from fairseq_mos.arch.choices import (
-    DecoderChoices,
-    EncoderChoices,
-    check_combinations,
-    read_choices,
-    write_choices,
-)
+from fairseq_mos.arch.architecture import Architecture, Sizes
 from fairseq_mos.arch.reading import (
     FieldError,
     check_keys,
-    check_qkv_dim,
+    check_list,
     compact_json,
     is_inline,
     listed,
@@ -30,11 +24,9 @@ from fairseq_mos.arch.reading import (
     save_document,
     show,
 )
+from fairseq_mos.arch.schema import DEPTH, FIRST, Schema, Stack, schema_of
 from fairseq_mos.arch.shipped import shipped_file, shipped_spaces
 from fairseq_mos.errors import UserError
-
-_ENCODER_GENES = ("ffn_dims", "self_attention_heads")
-_DECODER_GENES = ("ffn_dims", "self_attention_heads", "cross_attention_heads", "arbitrary_attention")
 
 
 @dataclass(frozen=True)
@@ -52,15 +44,17 @@ class Gene:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A set of architectures: choices for each side, and the q/k/v width.
+    """A set of architectures: choices for each stack, and the constants that all of them share.
 
-    Equality and digest depend on the choices alone, not on their order, the name or the description.
+    Equality and digest depend on the choices alone, not on their order, the name or the description. Each stack and
+    each constant of the schema is an attribute: `space.encoder.ffn_dims` (choices from large to small),
+    `space.qkv_dim`.
 
     Attributes:
         name: what messages and architectures call it.
-        qkv_dim: total width of queries, keys and values; None: it follows the embed width.
-        encoder: the encoder's choices.
-        decoder: the decoder's choices.
+        schema: the shape of its family's networks.
+        constants: values of the schema's constants.
+        choices: of each of the schema's stacks.
         description: a line or two about the space and where its numbers come from.
 
     Raises:
@@ -68,9 +62,9 @@ class SearchSpace:
     """
 
     name: str = field(compare=False)
-    qkv_dim: int | None
-    encoder: EncoderChoices
-    decoder: DecoderChoices
+    schema: Schema = field(repr=False)
+    constants: tuple[int | None, ...]
+    choices: tuple[Sizes, ...]
     description: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -78,39 +72,53 @@ class SearchSpace:
             raise FieldError(f"name is {show(self.name)}, expected a name")
         if not isinstance(self.description, str):
             raise FieldError(f"description is {show(self.description)}, expected text")
-        check_qkv_dim("embed" if self.qkv_dim is None else self.qkv_dim)
-        check_combinations(self.qkv_dim, self.encoder, self.decoder)
+        named = {stack.name: dict(own.values) for stack, own in zip(self.schema.stacks, self.choices)}
+        constants = dict(zip((constant.name for constant in self.schema.constants), self.constants))
+        self.schema.check_space(named, constants)
+        for stack, own in zip(self.schema.stacks, self.choices):
+            object.__setattr__(self, stack.name, own)
+        for name, value in constants.items():
+            object.__setattr__(self, name, value)
+
+    def __hash__(self) -> int:
+        return hash((self.constants, self.choices))
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     # Reading and writing.
 
     def to_dict(self) -> dict:
         """Returns plain data (strings, integers, lists) that :meth:`from_dict` takes."""
-        return {
-            "name": self.name,
-            "description": self.description,
-            "qkv_dim": "embed" if self.qkv_dim is None else self.qkv_dim,
-            "encoder": write_choices(self.encoder),
-            "decoder": write_choices(self.decoder),
-        }
+        data: dict = {"name": self.name, "description": self.description}
+        if self.schema.family != FIRST:
+            data["family"] = self.schema.family
+        for constant, value in zip(self.schema.constants, self.constants):
+            data[constant.name] = constant.write(value)
+        for stack, own in zip(self.schema.stacks, self.choices):
+            data[stack.name] = {key: list(values) for key, values in own.values}
+        return data
 
     @classmethod
     def from_dict(cls, data: object, source: str = "search space") -> SearchSpace:
-        """Builds a space from plain data: the keys are the attributes, `description` may be left out.
+        """Builds a space from plain data.
 
         Args:
-            data: what :meth:`to_dict` returns; `qkv_dim` is an integer or "embed".
+            data: what :meth:`to_dict` returns; `description` may be left out.
             source: what to call the data in messages, such as the file's name.
 
         Raises:
             UserError: names source, field, value and what is allowed.
         """
         with naming(source):
-            data = check_keys(data, "", ("name", "qkv_dim", "encoder", "decoder"), ("description",))
+            schema = schema_of(data if isinstance(data, Mapping) else {})
+            data = check_keys(data, "", ("name", *schema.keys), ("description", "family"))
             return cls(
                 name=data["name"],
-                qkv_dim=check_qkv_dim(data["qkv_dim"]),
-                encoder=read_choices(EncoderChoices, data["encoder"], "encoder"),
-                decoder=read_choices(DecoderChoices, data["decoder"], "decoder"),
+                schema=schema,
+                constants=tuple(constant.check(data[constant.name]) for constant in schema.constants),
+                choices=tuple(_read(stack, data[stack.name]) for stack in schema.stacks),
                 description=data.get("description", ""),
             )
 
@@ -149,62 +157,23 @@ class SearchSpace:
         del data["name"], data["description"]
         return hashlib.sha256(compact_json(data).encode()).hexdigest()[:12]
 
-    # Super sizes: what a supernet of this space has to hold.
-
-    @property
-    def max_encoder_embed_dim(self) -> int:
-        """The widest encoder."""
-        return self.encoder.embed_dim[0]
-
-    @property
-    def max_decoder_embed_dim(self) -> int:
-        """The widest decoder."""
-        return self.decoder.embed_dim[0]
-
-    @property
-    def max_encoder_ffn_dim(self) -> int:
-        """The widest feed-forward network of an encoder layer."""
-        return self.encoder.ffn_dims[0]
-
-    @property
-    def max_decoder_ffn_dim(self) -> int:
-        """The widest feed-forward network of a decoder layer."""
-        return self.decoder.ffn_dims[0]
-
-    @property
-    def max_encoder_layers(self) -> int:
-        """The deepest encoder."""
-        return self.encoder.layers[0]
-
-    @property
-    def max_decoder_layers(self) -> int:
-        """The deepest decoder."""
-        return self.decoder.layers[0]
-
-    @property
-    def super_encoder_layers(self) -> int:
-        """The encoder layers that a supernet has: those of the deepest encoder."""
-        return self.max_encoder_layers
-
-    @property
-    def super_decoder_layers(self) -> int:
-        """The decoder layers that a supernet has: those of the deepest decoder."""
-        return self.max_decoder_layers
-
     # Genes, size, extremes, sampling.
+
+    def _stacks(self) -> Iterator[tuple[Stack, Sizes, int]]:
+        """Yields each stack with its choices and the most layers that it may have."""
+        for stack, own in zip(self.schema.stacks, self.choices):
+            yield stack, own, own.layers[0]
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
-        """All decisions for all super layers, in a fixed order: encoder, decoder; widths, depths, layers."""
+        """All decisions for all super layers, in a fixed order: stack by stack; widths, depth, layers."""
         genes = []
-        for side, choices, layers, keys in (
-            ("encoder", self.encoder, self.super_encoder_layers, _ENCODER_GENES),
-            ("decoder", self.decoder, self.super_decoder_layers, _DECODER_GENES),
-        ):
-            genes.append(Gene(f"{side}.embed_dim", choices.embed_dim))
-            genes.append(Gene(f"{side}.layers", choices.layers))
-            for key in keys:
-                genes.extend(Gene(f"{side}.{key}[{layer}]", getattr(choices, key)) for layer in range(layers))
+        for stack, choices, layers in self._stacks():
+            for name in (*(trait.name for trait in stack.once), DEPTH):
+                genes.append(Gene(f"{stack.name}.{name}", getattr(choices, name)))
+            for trait in stack.each:
+                allowed = getattr(choices, trait.name)
+                genes.extend(Gene(f"{stack.name}.{trait.name}[{layer}]", allowed) for layer in range(layers))
         return tuple(genes)
 
     def to_genes(self, arch: Architecture) -> tuple[int, ...]:
@@ -215,14 +184,12 @@ class SearchSpace:
         """
         self.validate(arch)
         values: list[int] = []
-        for side, choices, layers, keys in (
-            (arch.encoder, self.encoder, self.super_encoder_layers, _ENCODER_GENES),
-            (arch.decoder, self.decoder, self.super_decoder_layers, _DECODER_GENES),
-        ):
-            values += [side.embed_dim, side.layers]
-            for key in keys:
-                values += getattr(side, key)
-                values += [getattr(choices, key)[0]] * (layers - side.layers)
+        for (stack, choices, layers), sizes in zip(self._stacks(), arch.stacks):
+            values += [getattr(sizes, trait.name) for trait in stack.once]
+            values.append(sizes.layers)
+            for trait in stack.each:
+                values += getattr(sizes, trait.name)
+                values += [getattr(choices, trait.name)[0]] * (layers - sizes.layers)
         return tuple(values)
 
     def from_genes(self, values: Sequence[int]) -> Architecture:
@@ -238,26 +205,23 @@ class SearchSpace:
         for gene, value in zip(self.genes, values):
             self._check_value("genes", gene.name, value, gene.choices, None)
         rest = iter(values)
-        sides = []
-        for layers, keys in (
-            (self.super_encoder_layers, _ENCODER_GENES),
-            (self.super_decoder_layers, _DECODER_GENES),
-        ):
-            embed_dim, active = next(rest), next(rest)
-            lists = {key: tuple(next(rest) for _ in range(layers))[:active] for key in keys}
-            sides.append({"embed_dim": embed_dim, **lists})
-        return Architecture(
-            EncoderArchitecture(**sides[0]), DecoderArchitecture(**sides[1]), self.qkv_dim, self.name
-        )
+        found = []
+        for stack, _, layers in self._stacks():
+            sizes: dict[str, Any] = {trait.name: next(rest) for trait in stack.once}
+            sizes[DEPTH] = active = next(rest)
+            for trait in stack.each:
+                sizes[trait.name] = tuple(next(rest) for _ in range(layers))[:active]
+            found.append(sizes)
+        return Architecture.of_values(self.schema, self.constants, found, self.name)
 
     def size(self) -> int:
         """Returns the exact number of distinct architectures: what inactive layers choose does not count."""
-
-        def count(choices: EncoderChoices | DecoderChoices, keys: tuple[str, ...]) -> int:
-            per_layer = prod(len(getattr(choices, key)) for key in keys)
-            return len(choices.embed_dim) * sum(per_layer**layers for layers in choices.layers)
-
-        return count(self.encoder, _ENCODER_GENES) * count(self.decoder, _DECODER_GENES)
+        total = 1
+        for stack, choices, _ in self._stacks():
+            per_layer = prod(len(getattr(choices, trait.name)) for trait in stack.each)
+            total *= prod(len(getattr(choices, trait.name)) for trait in stack.once)
+            total *= sum(per_layer**layers for layers in choices.layers)
+        return total
 
     def largest(self) -> Architecture:
         """Returns the architecture with most FLOPs at 30/30 tokens; ties go to parameters, then heads.
@@ -301,19 +265,21 @@ class SearchSpace:
             UserError: names source, field, value, what the space allows, and both spaces if the
                 architecture was made for another one.
         """
-        if arch.qkv_dim != self.qkv_dim:
-            value, wanted = ("embed" if width is None else width for width in (arch.qkv_dim, self.qkv_dim))
-            self._check_value(source, "qkv_dim", value, (wanted,), arch.space)
-        for name, side, choices, keys in (
-            ("encoder", arch.encoder, self.encoder, _ENCODER_GENES),
-            ("decoder", arch.decoder, self.decoder, _DECODER_GENES),
-        ):
-            self._check_value(source, f"{name}.embed_dim", side.embed_dim, choices.embed_dim, arch.space)
-            self._check_value(source, f"{name}.layers", side.layers, choices.layers, arch.space)
-            for key in keys:
-                allowed = getattr(choices, key)
-                for index, value in enumerate(getattr(side, key)):
-                    self._check_value(source, f"{name}.{key}[{index}]", value, allowed, arch.space)
+        if arch.schema.family != self.schema.family:
+            families = (arch.schema.family, (self.schema.family,))
+            self._check_value(source, "family", *families, arch.space)
+        for constant, *values in zip(self.schema.constants, arch.constants, self.constants):
+            value, wanted = map(constant.write, values)
+            self._check_value(source, constant.name, value, (wanted,), arch.space)
+        for (stack, choices, _), sizes in zip(self._stacks(), arch.stacks):
+            for key in (*(trait.name for trait in stack.once), DEPTH):
+                name = f"{stack.name}.{key}"
+                self._check_value(source, name, getattr(sizes, key), getattr(choices, key), arch.space)
+            for trait in stack.each:
+                allowed = getattr(choices, trait.name)
+                for index, value in enumerate(getattr(sizes, trait.name)):
+                    name = f"{stack.name}.{trait.name}[{index}]"
+                    self._check_value(source, name, value, allowed, arch.space)
 
     def _check_value(
         self, source: str, name: str, value: object, allowed: tuple, made_for: str | None
@@ -324,3 +290,17 @@ class SearchSpace:
         raise UserError(
             f"{source}: {name} is {value}, but search space '{self.name}' allows {listed(allowed)}{other}"
         )
+
+
+def _read(stack: Stack, data: object) -> Sizes:
+    """Returns the checked choices of one stack of a file, each from large to small."""
+    data = check_keys(data, stack.name, stack.keys)
+    found = []
+    for key in stack.keys:
+        name, trait = f"{stack.name}.{key}", stack.trait(key)
+        values = [trait.check(value, f"{name}[{i}]") for i, value in enumerate(check_list(data[key], name))]
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                raise FieldError(f"{name}[{index}] is {value}, a duplicate: list each choice once")
+        found.append((key, tuple(sorted(values, reverse=True))))
+    return Sizes(tuple(found))

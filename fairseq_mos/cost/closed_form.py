@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairseq_mos.arch import Architecture, memory_states
+from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.schema import memory_states
 
 SHARING = ("all", "decoder", "none")
 """How embeddings are shared; see :func:`parameters`."""
@@ -56,12 +57,12 @@ def parameters(
     source_dim, target_dim = arch.encoder.embed_dim, arch.decoder.embed_dim
     total = 2 * source_dim * encoder_norm + 2 * target_dim * decoder_norm
     for ffn_dim in arch.encoder.ffn_dims:
-        total += _attention_parameters(source_dim, source_dim, arch.encoder_qkv_dim())
+        total += _attention_parameters(source_dim, source_dim, arch.encoder.qkv_dim)
         total += _ffn_parameters(source_dim, ffn_dim)
         total += 2 * 2 * source_dim
     for ffn_dim in arch.decoder.ffn_dims:
-        total += _attention_parameters(target_dim, target_dim, arch.decoder_qkv_dim())
-        total += _attention_parameters(target_dim, source_dim, arch.decoder_qkv_dim())
+        total += _attention_parameters(target_dim, target_dim, arch.decoder.qkv_dim)
+        total += _attention_parameters(target_dim, source_dim, arch.decoder.qkv_dim)
         total += _ffn_parameters(target_dim, ffn_dim)
         total += 3 * 2 * target_dim
     embeddings = _embedding_parameters(arch, source_vocabulary, target_vocabulary, share)
@@ -94,11 +95,11 @@ def flops(
     source_dim, target_dim = arch.encoder.embed_dim, arch.decoder.embed_dim
     macs = 0
     for ffn_dim in arch.encoder.ffn_dims:
-        qkv_dim = arch.encoder_qkv_dim()
+        qkv_dim = arch.encoder.qkv_dim
         macs += _attention_macs(source_dim, source_dim, qkv_dim, source_tokens, source_tokens)
         macs += 2 * source_tokens * source_dim * ffn_dim
     for ffn_dim, arbitrary in zip(arch.decoder.ffn_dims, arch.decoder.arbitrary_attention):
-        qkv_dim, memory_tokens = arch.decoder_qkv_dim(), memory_states(arbitrary) * source_tokens
+        qkv_dim, memory_tokens = arch.decoder.qkv_dim, memory_states(arbitrary) * source_tokens
         macs += _attention_macs(target_dim, target_dim, qkv_dim, target_tokens, target_tokens)
         macs += _attention_macs(target_dim, source_dim, qkv_dim, target_tokens, memory_tokens)
         macs += 2 * target_tokens * target_dim * ffn_dim

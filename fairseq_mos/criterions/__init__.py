@@ -1,3 +1,5 @@
-"""Criterions; importing this package registers them."""
+"""What fairseq registers as criterions."""
+
+import fairseq  # noqa: F401  (whose end registers everything, whichever module is imported first)
 
 from fairseq_mos.criterions import supernet_label_smoothed_cross_entropy  # noqa: F401

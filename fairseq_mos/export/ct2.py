@@ -146,7 +146,7 @@ def _fill_stack(spec, stack: nn.Module, heads: int, max_positions: int) -> None:
             _fill_norm(getattr(spec, name), getattr(stack, name))
     for layer_spec, layer in zip(spec.layer, stack.layers):
         _fill_norm(layer_spec.ffn.layer_norm, layer.final_layer_norm)
-        for linear_spec, linear in ((layer_spec.ffn.linear_0, layer.fc1), (layer_spec.ffn.linear_1, layer.fc2)):
+        for linear_spec, linear in ((layer_spec.ffn.linear_0, layer.ffn.fc1), (layer_spec.ffn.linear_1, layer.ffn.fc2)):
             _fill_linear(linear_spec, linear.weight, linear.bias)
         _fill_attention(layer_spec.self_attention, layer.self_attn, layer.self_attn_layer_norm, heads)
         if hasattr(layer, "encoder_attn"):

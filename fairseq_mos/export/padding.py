@@ -50,8 +50,8 @@ def _pad_heads(rows: Tensor, own: int, heads: int, head_dim: int) -> Tensor:
 
 def padded_ffn(layer: nn.Module, width: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Returns `fc1` and `fc2` of a layer, weight and bias, with a wider feed-forward block that computes the same."""
-    weight1, bias1 = layer.fc1.weight.detach(), layer.fc1.bias.detach()
-    weight2, bias2 = layer.fc2.weight.detach(), layer.fc2.bias.detach()
+    weight1, bias1 = layer.ffn.fc1.weight.detach(), layer.ffn.fc1.bias.detach()
+    weight2, bias2 = layer.ffn.fc2.weight.detach(), layer.ffn.fc2.bias.detach()
     more = width - weight1.shape[0]
     # Whatever the activation makes of zero, the added columns of fc2 ignore it.
     return {

@@ -119,8 +119,7 @@ class Step(nn.Module):
             keys, values = memory[2 * index], memory[2 * index + 1]
             x = _attend(cross, x, keys, values, mask.repeat(1, 1, 1, layer.memory_states))
             x = layer.after(layer.encoder_attn_layer_norm, x, residual)
-            residual, x = x, layer.feed_forward(layer.before(layer.final_layer_norm, x))
-            x = layer.after(layer.final_layer_norm, x, residual)
+            x = layer.feed_forward(x)
         if self.norm is not None:
             x = self.norm(x)
         x = x.squeeze(0)
@@ -149,7 +148,7 @@ def export(bundle: Bundle) -> dict[str, torch.export.ExportedProgram]:
         states, padding = encode(tokens)
         projected = memory(states)
     heads = architecture.decoder.self_attention_heads
-    before = [torch.zeros(3, h, 4, architecture.decoder_qkv_dim() // h) for h in heads for _ in range(2)]
+    before = [torch.zeros(3, h, 4, architecture.decoder.qkv_dim // h) for h in heads for _ in range(2)]
     lengths = [{0: batch, 2: layer.memory_states * source} for layer in model.decoder.layers for _ in range(2)]
     arguments = (tokens[:, :1], torch.tensor([5]), padding, projected, before)
     shapes = ({0: batch}, {}, {0: batch, 1: source}, lengths, [{0: batch, 2: past}] * len(before))

@@ -109,7 +109,7 @@ class _Decoder(FairseqIncrementalDecoder):
         super().__init__(dictionary)
         self._memory, self._step, self._max_positions = memory, step, max_positions
         self._padding_idx = dictionary.pad()
-        width = architecture.decoder_qkv_dim()
+        width = architecture.decoder.qkv_dim
         self._heads = [(heads, width // heads) for heads in architecture.decoder.self_attention_heads for _ in range(2)]
 
     def forward(self, prev_output_tokens: Tensor, encoder_out=None, incremental_state=None, **others):

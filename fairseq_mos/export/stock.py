@@ -39,13 +39,13 @@ def to_stock(bundle: Bundle) -> Bundle:
         "encoder": _heads(
             "encoder",
             encoder.embed_dim,
-            architecture.encoder_qkv_dim(),
+            architecture.encoder.qkv_dim,
             {"self-attention": encoder.self_attention_heads},
         ),
         "decoder": _heads(
             "decoder",
             decoder.embed_dim,
-            architecture.decoder_qkv_dim(),
+            architecture.decoder.qkv_dim,
             {"self-attention": decoder.self_attention_heads, "cross-attention": decoder.cross_attention_heads},
         ),
     }

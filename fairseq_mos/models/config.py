@@ -13,6 +13,7 @@ from fairseq_mos.arch.encoding import ENCODINGS
 from fairseq_mos.errors import UserError
 from fairseq_mos.fields import ranged
 from fairseq_mos.modules.init import EXPERT_INITS
+from fairseq_mos.modules.leaves import SCOPES
 from fairseq_mos.modules.routing import ROUTINGS
 from fairseq_mos.ranges import PROBABILITY, Range
 
@@ -96,6 +97,11 @@ class MosTransformerConfig(NetworkConfig):
         "centered",
         "initialisation of experts: centered (scattered around one Xavier draw), published (independent "
         "draws) or copy (all equal) (default: centered)",
+    )
+    expert_scope: ChoiceEnum(list(SCOPES)) = _option(
+        "ffn",
+        "weights that have experts: ffn (the feed-forward blocks, as in MoS), attention (all four projections of "
+        "every attention) or all (default: ffn)",
     )
     no_dropout_scaling: bool = _option(
         False, "do not scale dropout with the active width over the super width"

@@ -14,7 +14,7 @@ from fairseq_mos.fields import check_fields
 from fairseq_mos.models.config import MosTransformerConfig, refuse_unsupported
 from fairseq_mos.models.mos_subnet import MosSubnet
 from fairseq_mos.models.network import TranslationModel, build_stacks, embed_in_config
-from fairseq_mos.modules.activation import activate, collapse, scale_dropout
+from fairseq_mos.modules.block import collapse
 from fairseq_mos.modules.leaves import ElasticLeaves
 
 
@@ -63,6 +63,7 @@ class MosTransformer(TranslationModel):
             cfg.router_hidden_dim,
             cfg.router_dropout,
             str(cfg.expert_init),
+            str(cfg.expert_scope),
         )
         stacks = build_stacks(cfg, task.source_dictionary, task.target_dictionary, largest, leaves)
         model = cls(cfg, *stacks, space)
@@ -91,10 +92,11 @@ class MosTransformer(TranslationModel):
             )
         device = next(self.parameters()).device
         vector = torch.as_tensor(encoding, dtype=torch.float32, device=device)
-        activate(self.encoder, self.decoder, architecture, vector)
+        self.resize(architecture, vector)
         if not self.cfg.no_dropout_scaling:
-            super_dims = (self.space.max_encoder_embed_dim, self.space.max_decoder_embed_dim)
-            scale_dropout(self.encoder, self.decoder, self.cfg.dropout, super_dims)
+            # With the active width over the super width; attention dropout stays (HAT).
+            for stack, sizes, choices in zip((self.encoder, self.decoder), architecture.stacks, self.space.choices):
+                stack.set_dropout(self.cfg.dropout * sizes.embed_dim / choices.embed_dim[0])
         self.architecture = architecture
 
     def extract(self, architecture: Architecture | None = None) -> MosSubnet:

@@ -9,24 +9,40 @@ from torch import Tensor
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.schema import memory_states
 from fairseq_mos.models.config import NetworkConfig
+from fairseq_mos.modules.block import Block
 from fairseq_mos.modules.decoder import Decoder
 from fairseq_mos.modules.encoder import Encoder
-from fairseq_mos.modules.layers import LayerOptions
 from fairseq_mos.modules.leaves import DenseLeaves
+from fairseq_mos.modules.stack import StackOptions
 
 
-class TranslationModel(FairseqEncoderDecoderModel):
+class TranslationModel(Block, FairseqEncoderDecoderModel):
     """What supernets and subnets have in common: fairseq's interface of a Transformer."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder):
-        super().__init__(encoder, decoder)
+        FairseqEncoderDecoderModel.__init__(self, encoder, decoder)
         self.supports_align_args = True
 
     def for_task(self, task):
         """Returns itself, ready for the task's criterion: batches with word alignments need the attention."""
         self.decoder.attention_in_training = bool(getattr(getattr(task, "cfg", None), "load_alignments", False))
         return self
+
+    def resize(self, architecture: Architecture, encoding: Tensor) -> None:
+        """Sets the active sizes of elastic stacks, and what their routers are fed with.
+
+        Args:
+            architecture: fits into their super sizes.
+            encoding: what the routers are fed with, (length of the encoding).
+        """
+        encoder, decoder = architecture.encoder, architecture.decoder
+        states = [memory_states(value) for value in decoder.arbitrary_attention]
+        self.encoder.activate(encoding, encoder, max(states))
+        self.decoder.activate(encoding, decoder, encoder.embed_dim, states)
+        if self.encoder.embed_tokens is self.decoder.embed_tokens:
+            self.encoder.embed_tokens.activate(max(encoder.embed_dim, decoder.embed_dim))
 
     def forward(
         self,
@@ -82,40 +98,39 @@ def build_stacks(
     else:
         source_table = leaves.embedding(len(source_dictionary), enc_dim, source_dictionary.pad())
         target_table = leaves.embedding(len(target_dictionary), dec_dim, target_dictionary.pad())
-    common = {
-        "positions": not cfg.no_token_positional_embeddings,
-        "normalize_embedding": cfg.layernorm_embedding,
-        "checkpoint_activations": cfg.checkpoint_activations,
-    }
+    states = [memory_states(value) for value in architecture.decoder.arbitrary_attention]
     encoder = Encoder(
         source_dictionary,
         source_table,
-        architecture,
+        architecture.encoder,
+        max(states),
         leaves,
-        _layer_options(cfg, cfg.encoder_normalize_before),
-        max_positions=cfg.max_source_positions,
-        **common,
+        _options(cfg, cfg.encoder_normalize_before, cfg.max_source_positions),
     )
     decoder = Decoder(
         target_dictionary,
         target_table,
-        architecture,
+        architecture.decoder,
+        enc_dim,
+        states,
         leaves,
-        _layer_options(cfg, cfg.decoder_normalize_before),
+        _options(cfg, cfg.decoder_normalize_before, cfg.max_target_positions),
         share_output=cfg.share_all_embeddings or cfg.share_decoder_input_output_embed,
-        max_positions=cfg.max_target_positions,
-        **common,
     )
     return encoder, decoder
 
 
-def _layer_options(cfg: NetworkConfig, normalize_before: bool) -> LayerOptions:
-    return LayerOptions(
+def _options(cfg: NetworkConfig, normalize_before: bool, max_positions: int) -> StackOptions:
+    return StackOptions(
         dropout=cfg.dropout,
         attention_dropout=cfg.attention_dropout,
         activation_dropout=cfg.activation_dropout,
         activation_fn=str(cfg.activation_fn),
         normalize_before=normalize_before,
+        max_positions=max_positions,
+        positions=not cfg.no_token_positional_embeddings,
+        normalize_embedding=cfg.layernorm_embedding,
+        checkpoint_activations=cfg.checkpoint_activations,
     )
 
 

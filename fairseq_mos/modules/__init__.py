@@ -1,1 +1,3 @@
-"""Building blocks of the network: leaves (elastic or dense), expert mixing, attention, layers, stacks."""
+"""Leaves, expert mixing, routing, blocks and stacks of the networks."""
+
+import fairseq  # noqa: F401  (whose end registers everything, whichever module is imported first)

@@ -8,13 +8,14 @@ from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairseq_mos.modules.block import Block
 from fairseq_mos.modules.leaves import DenseLeaves
 
 State = "dict[str, dict[str, Tensor | None]]"
 
 
 @with_incremental_state
-class Attention(nn.Module):
+class Attention(Block, nn.Module):
     """Scaled dot-product attention over time-first tensors.
 
     The head count only reshapes the same q/k/v width: head_dim = qkv_dim / heads, scale = head_dim ** -0.5
@@ -28,6 +29,7 @@ class Attention(nn.Module):
         num_heads: number of heads; divides `qkv_dim`.
         dropout: dropout on the attention weights.
         static_memory: keys and values come from the encoder, so decoding computes them once.
+        name: of this attention in its layer.
     """
 
     def __init__(
@@ -39,15 +41,25 @@ class Attention(nn.Module):
         num_heads: int,
         dropout: float = 0.0,
         static_memory: bool = False,
+        name: str = "self_attn",
     ):
         super().__init__()
-        self.q_proj = leaves.linear(embed_dim, qkv_dim, fan_out=3 * qkv_dim)
-        self.k_proj = leaves.linear(memory_dim, qkv_dim, fan_out=3 * qkv_dim)
-        self.v_proj = leaves.linear(memory_dim, qkv_dim, fan_out=3 * qkv_dim)
-        self.out_proj = leaves.linear(qkv_dim, embed_dim)
+        self.q_proj = leaves.linear(embed_dim, qkv_dim, fan_out=3 * qkv_dim, part="attention")
+        self.k_proj = leaves.linear(memory_dim, qkv_dim, fan_out=3 * qkv_dim, part="attention")
+        self.v_proj = leaves.linear(memory_dim, qkv_dim, fan_out=3 * qkv_dim, part="attention")
+        self.out_proj = leaves.linear(qkv_dim, embed_dim, part="attention")
+        leaves.route(**{f"{name}_{leaf}": module for leaf, module in self.named_children()})
         self.num_heads = num_heads
         self.dropout_module = FairseqDropout(dropout, module_name="MultiheadAttention")
         self.static_memory = static_memory
+
+    def activate(self, embed_dim: int, memory_dim: int, qkv_dim: int, heads: int) -> None:
+        """Sets the active widths and the head count."""
+        self.q_proj.activate(embed_dim, qkv_dim)
+        self.k_proj.activate(memory_dim, qkv_dim)
+        self.v_proj.activate(memory_dim, qkv_dim)
+        self.out_proj.activate(qkv_dim, embed_dim)
+        self.num_heads = heads
 
     def forward(
         self,

@@ -2,89 +2,73 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from fairseq.models import FairseqIncrementalDecoder
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from fairseq_mos.arch import Architecture, memory_states
+from fairseq_mos.arch import Sizes
 from fairseq_mos.modules.attention import State
-from fairseq_mos.modules.layers import DecoderLayer, LayerOptions
+from fairseq_mos.modules.layers import DecoderLayer
 from fairseq_mos.modules.leaves import DenseLeaves
-from fairseq_mos.modules.positions import SinusoidalPositions
+from fairseq_mos.modules.stack import Stack, StackOptions
 
 
-class Decoder(FairseqIncrementalDecoder):
+class Decoder(Stack, FairseqIncrementalDecoder):
     """Predicts target tokens.
 
     Args:
         dictionary: target dictionary.
         embed_tokens: embedding table, at least as wide as the decoder; the first columns are used.
-        architecture: the sizes (of the largest architecture, with elastic leaves).
+        sizes: of the decoder (of the largest architecture, with elastic leaves).
+        memory_dim: width of the memory that the layers attend to.
+        memory_states: how many states of the memory each layer attends to.
         leaves: makes the leaves.
-        options: common options of the layers.
+        options: see :class:`StackOptions`.
         share_output: the output projection is the embedding table.
-        max_positions: longest target that is accepted, in tokens.
-        positions: add sinusoidal positions.
-        normalize_embedding: layer norm on the embeddings.
-        checkpoint_activations: recompute each layer in the backward pass to save memory.
     """
 
     def __init__(
         self,
         dictionary,
         embed_tokens: nn.Module,
-        architecture: Architecture,
+        sizes: Sizes,
+        memory_dim: int,
+        memory_states: Sequence[int],
         leaves: DenseLeaves,
-        options: LayerOptions,
+        options: StackOptions,
         share_output: bool = True,
-        max_positions: int = 1024,
-        positions: bool = True,
-        normalize_embedding: bool = False,
-        checkpoint_activations: bool = False,
     ):
-        super().__init__(dictionary)
-        sizes = architecture.decoder
-        self.padding_idx = dictionary.pad()
-        self.embed_tokens = embed_tokens
-        self.embed_positions = SinusoidalPositions(self.padding_idx) if positions else None
-        self.layernorm_embedding = leaves.layer_norm(sizes.embed_dim) if normalize_embedding else None
-        self.layers = nn.ModuleList(
+        FairseqIncrementalDecoder.__init__(self, dictionary)
+        layers = (
             DecoderLayer(
-                leaves,
-                sizes.embed_dim,
-                architecture.encoder.embed_dim,
-                architecture.decoder_qkv_dim(),
-                ffn_dim,
-                self_heads,
-                cross_heads,
-                memory_states(attention),
-                options,
+                leaves.layer(), sizes.embed_dim, memory_dim, sizes.qkv_dim, ffn_dim, heads, cross_heads, states, options
             )
-            for ffn_dim, self_heads, cross_heads, attention in zip(
-                sizes.ffn_dims,
-                sizes.self_attention_heads,
-                sizes.cross_attention_heads,
-                sizes.arbitrary_attention,
+            for ffn_dim, heads, cross_heads, states in zip(
+                sizes.ffn_dims, sizes.self_attention_heads, sizes.cross_attention_heads, memory_states
             )
         )
-        self.layer_norm = leaves.layer_norm(sizes.embed_dim) if options.normalize_before else None
+        self.build(embed_tokens, sizes.embed_dim, layers, leaves, options)
         self.output_projection = None
         if not share_output:
             self.output_projection = leaves.linear(sizes.embed_dim, len(dictionary), bias=False)
             nn.init.normal_(self.output_projection.weight, std=sizes.embed_dim**-0.5)
-        self.dropout_module = FairseqDropout(options.dropout, module_name="TransformerDecoder")
-        self.max_target_positions = max_positions
-        self.checkpoint_activations = checkpoint_activations
-        self.embed_dim = sizes.embed_dim
-        self.active_layers = sizes.layers
+        self.max_target_positions = options.max_positions
         # Set by models whose task trains with alignments; otherwise the fused attention is faster.
         self.attention_in_training = False
+
+    def activate(self, encoding: Tensor, sizes: Sizes, memory_dim: int, memory_states: Sequence[int]) -> None:
+        """Sets the active sizes, and what the routers are fed with."""
+        self.resize(sizes.embed_dim, sizes.layers)
+        if self.output_projection is not None:
+            self.output_projection.activate(sizes.embed_dim, len(self.dictionary))
+        for layer, ffn_dim, heads, cross_heads, states in zip(
+            self.layers, sizes.ffn_dims, sizes.self_attention_heads, sizes.cross_attention_heads, memory_states
+        ):
+            layer.activate(encoding, sizes.embed_dim, sizes.qkv_dim, ffn_dim, heads, memory_dim, cross_heads, states)
 
     def forward(
         self,
@@ -141,7 +125,8 @@ class Decoder(FairseqIncrementalDecoder):
             if encoder_out["encoder_padding_mask"]:
                 memory_mask = ~encoder_out["encoder_padding_mask"][0][:, None, None, :]
 
-        x_TBC = self._embed(prev_output_tokens, incremental_state is not None).transpose(0, 1)
+        x, _ = self.embed(prev_output_tokens, incremental_state is not None)
+        x_TBC = x.transpose(0, 1)
         self_mask, causal = None, False
         if incremental_state is None:
             self_mask, causal = self._self_mask(prev_output_tokens, full_context_alignment)
@@ -150,29 +135,17 @@ class Decoder(FairseqIncrementalDecoder):
             alignment_layer = self.active_layers - 1
         attn = None
         states = [x_TBC]
-        for i, layer in enumerate(self.layers[: self.active_layers]):
+        for i, layer in enumerate(self.active):
             need_attn = i == alignment_layer
-            arguments = (x_TBC, memory, memory_mask, self_mask, causal, incremental_state, need_attn)
-            if self.checkpoint_activations and self.training:
-                x_TBC, layer_attn = checkpoint(layer, *arguments, use_reentrant=False)
-            else:
-                x_TBC, layer_attn = layer(*arguments)
+            x_TBC, layer_attn = self.run(
+                layer, x_TBC, memory, memory_mask, self_mask, causal, incremental_state, need_attn
+            )
             states.append(x_TBC)
             if layer_attn is not None:
                 attn = layer_attn[:, :alignment_heads].mean(dim=1)
         if self.layer_norm is not None:
             x_TBC = self.layer_norm(x_TBC)
         return x_TBC.transpose(0, 1), {"attn": [attn], "inner_states": states}
-
-    def _embed(self, tokens: Tensor, newest_only: bool) -> Tensor:
-        x = math.sqrt(self.embed_dim) * self.embed_tokens(tokens[:, -1:] if newest_only else tokens)[
-            ..., : self.embed_dim
-        ]
-        if self.embed_positions is not None:
-            x = x + self.embed_positions(tokens, self.embed_dim, x, newest_only)
-        if self.layernorm_embedding is not None:
-            x = self.layernorm_embedding(x)
-        return self.dropout_module(x)
 
     def _self_mask(self, tokens: Tensor, full_context: bool) -> tuple[Tensor | None, bool]:
         """Returns the mask of the self-attention and whether it is simply causal.
@@ -198,9 +171,7 @@ class Decoder(FairseqIncrementalDecoder):
         if self.output_projection is not None:
             scores = self.output_projection(flat)
         else:
-            elastic = hasattr(self.embed_tokens, "active")
-            table = self.embed_tokens.active() if elastic else self.embed_tokens.weight
-            scores = F.linear(flat, table[:, : self.embed_dim])
+            scores = F.linear(flat, self.embed_tokens.active()[:, : self.embed_dim])
         return scores.unflatten(0, features.shape[:-1])
 
     def max_positions(self) -> int:

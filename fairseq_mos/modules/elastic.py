@@ -7,69 +7,73 @@ contiguous tensors that extraction writes, and reused (at every decoding step, f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_mos.modules import init
+from fairseq_mos.modules.block import Block
 from fairseq_mos.modules.experts import mix_experts
 
+if TYPE_CHECKING:
+    from fairseq_mos.modules.routing import Effect, Routing
 
-class Elastic(nn.Module):
-    """A module whose eval-mode result is kept until its parameters, its size or its mode change.
 
-    The kept value is a plain attribute: it is in no state dict, and pickling and `copy.deepcopy` (fairseq's
-    EMA) leave it out.
+class Elastic(Block, nn.Module):
+    """A module whose eval-mode results are kept until its parameters, its size or its mode change.
+
+    The kept values are a plain attribute: they are in no state dict, and pickling and `copy.deepcopy` (fairseq's
+    EMA) leave them out.
     """
 
     def __init__(self):
         super().__init__()
-        self._kept: tuple | None = None
+        self._kept: dict[str | None, tuple] = {}
 
-    def materialised(self, compute: Callable[[], object], *inputs: object):
+    def materialised(self, compute: Callable[[], object], *inputs: object, key: str | None = None):
         """Returns `compute()`, or its kept value while nothing that it depends on has changed.
 
         Args:
             compute: makes the value from the parameters and `inputs`.
             inputs: further objects that the value depends on, compared by identity.
+            key: which of several values of this module.
         """
         if self.training or torch.is_grad_enabled():
             return compute()
-        state = tuple((p.data_ptr(), p._version) for p in self.sources())
-        kept = self._kept
+        state = [(p.data_ptr(), p._version) for p in self.sources(key)]
+        kept = self._kept.get(key)
         if kept is not None and kept[0] == state and all(a is b for a, b in zip(kept[1], inputs)):
             return kept[2]
         value = compute()
-        self._kept = (state, inputs, value)
+        self._kept[key] = (state, inputs, value)
         return value
 
-    def sources(self) -> Iterable[nn.Parameter]:
+    def sources(self, key: str | None = None) -> Iterable[Tensor]:
         """The parameters that the kept value is computed from."""
-        if self._modules:
-            return self.parameters()
         # Asked for at every call of a leaf, where walking over modules would be felt.
         return [parameter for parameter in self._parameters.values() if parameter is not None]
 
     def drop_kept(self) -> None:
-        """Forgets the kept value."""
-        self._kept = None
+        """Forgets the kept values."""
+        self._kept = {}
 
     def train(self, mode: bool = True):
-        self._kept = None
+        self.drop_kept()
         return super().train(mode)
 
     def _apply(self, *args, **kwargs):
-        self._kept = None
+        self.drop_kept()
         return super()._apply(*args, **kwargs)
 
     def _load_from_state_dict(self, *args, **kwargs):
-        self._kept = None
+        self.drop_kept()
         return super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self):
-        return {**self.__dict__, "_kept": None}
+        return {**self.__dict__, "_kept": {}}
 
 
 class ElasticLinear(Elastic):
@@ -100,25 +104,35 @@ class ElasticLinear(Elastic):
         self.size = self.super_size
         experts = () if num_experts == 1 else (num_experts,)
         self.num_experts = num_experts
+        # The layer's routing and the leaf's name there: in a tuple, so that it is no submodule here.
+        self.place: tuple[Routing, str] | None = None
         self.weight = nn.Parameter(torch.empty(*experts, out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(*experts, out_features)) if bias else None
         if experts:
-            init.experts_(self.weight, expert_init)
+            init.experts_(self.weight, expert_init, fan_out)
         else:
             init.xavier_uniform_(self.weight, fan_out)
 
-    def resize(self, in_features: int, out_features: int) -> None:
+    def activate(self, in_features: int, out_features: int) -> None:
         """Sets the active size."""
         self.size = (out_features, in_features)
         self.drop_kept()
 
-    def active(self, mix: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Returns the active weight (out, in) and bias (out); `mix` is (m) or (super out, m) if m > 1."""
+    def effect(self) -> Effect:
+        """Returns what the active architecture does to a leaf that has a :attr:`place`."""
+        routing, name = self.place
+        return routing.effect(name, self.size[0])
+
+    def active(self) -> tuple[Tensor, Tensor | None]:
+        """Returns the active weight (out, in) and bias (out)."""
+        if self.place is None:
+            return self.materialised(self._compute)
+        mix = self.effect().mix
         return self.materialised(lambda: self._compute(mix), mix)
 
-    def _compute(self, mix: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _compute(self, mix: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         rows, columns = self.size
-        if self.num_experts > 1:
+        if mix is not None:
             weight = mix_experts(self.weight, mix, rows, columns)
             bias = None
             if self.bias is not None:
@@ -132,14 +146,14 @@ class ElasticLinear(Elastic):
                 weight = weight.contiguous()
         return weight, bias
 
-    def forward(self, x: Tensor, mix: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Maps x (..., active in) to (..., active out)."""
-        weight, bias = self.active(mix)
+        weight, bias = self.active()
         return F.linear(x, weight, bias)
 
-    def dense_tensors(self, mix: Tensor | None = None) -> Iterable[tuple[str, Tensor]]:
+    def dense(self) -> Iterator[tuple[str, Tensor]]:
         """Yields the name and value of each tensor of the equal `nn.Linear`."""
-        weight, bias = self.active(mix)
+        weight, bias = self.active()
         yield "weight", weight
         if bias is not None:
             yield "bias", bias
@@ -158,7 +172,7 @@ class ElasticLayerNorm(Elastic):
         self.eps = eps
         self.width = width
 
-    def resize(self, width: int) -> None:
+    def activate(self, width: int) -> None:
         """Sets the active width."""
         self.width = width
         self.drop_kept()
@@ -172,7 +186,7 @@ class ElasticLayerNorm(Elastic):
         weight, bias = self.active()
         return F.layer_norm(x, (self.width,), weight, bias, self.eps)
 
-    def dense_tensors(self) -> Iterable[tuple[str, Tensor]]:
+    def dense(self) -> Iterator[tuple[str, Tensor]]:
         """Yields the name and value of each tensor of the equal `nn.LayerNorm`."""
         weight, bias = self.active()
         yield "weight", weight
@@ -189,7 +203,7 @@ class ElasticEmbedding(Elastic):
         self.padding_idx = padding_idx
         self.width = embedding_dim
 
-    def resize(self, width: int) -> None:
+    def activate(self, width: int) -> None:
         """Sets the active width."""
         self.width = width
         self.drop_kept()
@@ -211,6 +225,6 @@ class ElasticEmbedding(Elastic):
             return F.embedding(tokens, self.weight, self.padding_idx)[..., : self.width]
         return F.embedding(tokens, self.active(), self.padding_idx)
 
-    def dense_tensors(self) -> Iterable[tuple[str, Tensor]]:
+    def dense(self) -> Iterator[tuple[str, Tensor]]:
         """Yields the name and value of each tensor of the equal `nn.Embedding`."""
         yield "weight", self.active()

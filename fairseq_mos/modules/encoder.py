@@ -2,64 +2,52 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from fairseq.models import FairseqEncoder
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from fairseq_mos.arch import Architecture, memory_states
-from fairseq_mos.modules.layers import EncoderLayer, LayerOptions
+from fairseq_mos.arch import Sizes
+from fairseq_mos.modules.layers import EncoderLayer
 from fairseq_mos.modules.leaves import DenseLeaves
-from fairseq_mos.modules.positions import SinusoidalPositions
+from fairseq_mos.modules.stack import Stack, StackOptions
 
 
-class Encoder(FairseqEncoder):
+class Encoder(Stack, FairseqEncoder):
     """Encodes source tokens.
 
     Args:
         dictionary: source dictionary.
         embed_tokens: embedding table, at least as wide as the encoder; the first columns are used.
-        architecture: the sizes (of the largest architecture, with elastic leaves).
+        sizes: of the encoder (of the largest architecture, with elastic leaves).
+        memory_states: of how many last layers the outputs are returned.
         leaves: makes the leaves.
-        options: common options of the layers.
-        max_positions: longest source that is accepted, in tokens.
-        positions: add sinusoidal positions.
-        normalize_embedding: layer norm on the embeddings.
-        checkpoint_activations: recompute each layer in the backward pass to save memory.
+        options: see :class:`StackOptions`.
     """
 
     def __init__(
         self,
         dictionary,
         embed_tokens: nn.Module,
-        architecture: Architecture,
+        sizes: Sizes,
+        memory_states: int,
         leaves: DenseLeaves,
-        options: LayerOptions,
-        max_positions: int = 1024,
-        positions: bool = True,
-        normalize_embedding: bool = False,
-        checkpoint_activations: bool = False,
+        options: StackOptions,
     ):
-        super().__init__(dictionary)
-        sizes = architecture.encoder
-        self.padding_idx = dictionary.pad()
-        self.embed_tokens = embed_tokens
-        self.embed_positions = SinusoidalPositions(self.padding_idx) if positions else None
-        self.layernorm_embedding = leaves.layer_norm(sizes.embed_dim) if normalize_embedding else None
-        self.layers = nn.ModuleList(
-            EncoderLayer(leaves, sizes.embed_dim, architecture.encoder_qkv_dim(), ffn_dim, heads, options)
+        FairseqEncoder.__init__(self, dictionary)
+        layers = (
+            EncoderLayer(leaves.layer(), sizes.embed_dim, sizes.qkv_dim, ffn_dim, heads, options)
             for ffn_dim, heads in zip(sizes.ffn_dims, sizes.self_attention_heads)
         )
-        self.layer_norm = leaves.layer_norm(sizes.embed_dim) if options.normalize_before else None
-        self.dropout_module = FairseqDropout(options.dropout, module_name="TransformerEncoder")
-        self.max_source_positions = max_positions
-        self.checkpoint_activations = checkpoint_activations
-        self.embed_dim = sizes.embed_dim
-        self.active_layers = sizes.layers
-        self.memory_states = max_memory_states(architecture)
+        self.build(embed_tokens, sizes.embed_dim, layers, leaves, options)
+        self.max_source_positions = options.max_positions
+        self.memory_states = memory_states
+
+    def activate(self, encoding: Tensor, sizes: Sizes, memory_states: int) -> None:
+        """Sets the active sizes, and what the routers are fed with."""
+        self.resize(sizes.embed_dim, sizes.layers)
+        self.memory_states = memory_states
+        for layer, ffn_dim, heads in zip(self.layers, sizes.ffn_dims, sizes.self_attention_heads):
+            layer.activate(encoding, sizes.embed_dim, sizes.qkv_dim, ffn_dim, heads)
 
     def forward(
         self,
@@ -83,19 +71,15 @@ class Encoder(FairseqEncoder):
         """
         is_pad_BS = src_tokens.eq(self.padding_idx)
         padded = bool(is_pad_BS.any())
-        x, embedding = self._embed(src_tokens, token_embeddings)
+        x, embedding = self.embed(src_tokens, embeddings=token_embeddings)
         if padded:
             x = x.masked_fill(is_pad_BS.unsqueeze(-1), 0)
         x_SBC = x.transpose(0, 1)
         mask = ~is_pad_BS[:, None, None, :] if padded else None
 
-        layers = self.layers[: self.active_layers]
         states = [x_SBC]
-        for layer in layers:
-            if self.checkpoint_activations and self.training:
-                x_SBC = checkpoint(layer, x_SBC, mask, use_reentrant=False)
-            else:
-                x_SBC = layer(x_SBC, mask)
+        for layer in self.active:
+            x_SBC = self.run(layer, x_SBC, mask)
             states.append(x_SBC)
         memory = states[: -self.memory_states - 1 : -1]
         if self.layer_norm is not None:
@@ -110,16 +94,6 @@ class Encoder(FairseqEncoder):
             "src_lengths": [(~is_pad_BS).sum(dim=1, dtype=torch.int32).reshape(-1, 1)],
         }
 
-    def _embed(self, tokens: Tensor, embeddings: Tensor | None) -> tuple[Tensor, Tensor]:
-        if embeddings is None:
-            embeddings = self.embed_tokens(tokens)[..., : self.embed_dim]
-        x = embedding = math.sqrt(self.embed_dim) * embeddings
-        if self.embed_positions is not None:
-            x = embedding + self.embed_positions(tokens, self.embed_dim, embedding)
-        if self.layernorm_embedding is not None:
-            x = self.layernorm_embedding(x)
-        return self.dropout_module(x), embedding
-
     def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
         """Picks sentences of the output of :meth:`forward` in `new_order`."""
         batch_second = {"encoder_out", "encoder_states"}
@@ -131,8 +105,3 @@ class Encoder(FairseqEncoder):
     def max_positions(self) -> int:
         """Longest source that is accepted, in tokens."""
         return self.max_source_positions
-
-
-def max_memory_states(architecture: Architecture) -> int:
-    """Of how many last encoder layers some decoder layer reads the outputs."""
-    return max(memory_states(value) for value in architecture.decoder.arbitrary_attention)

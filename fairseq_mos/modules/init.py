@@ -37,21 +37,21 @@ def embedding_(weight: Tensor, padding_idx: int) -> Tensor:
     return weight
 
 
-def _independent(weight: Tensor) -> None:
+def _independent(weight: Tensor, fan_out: int | None) -> None:
     for expert in weight:
-        xavier_uniform_(expert)
+        xavier_uniform_(expert, fan_out)
 
 
-def _copies(weight: Tensor) -> None:
-    xavier_uniform_(weight[0])
+def _copies(weight: Tensor, fan_out: int | None) -> None:
+    xavier_uniform_(weight[0], fan_out)
     with torch.no_grad():
         weight[1:] = weight[0]
 
 
-def _centered(weight: Tensor) -> None:
+def _centered(weight: Tensor, fan_out: int | None) -> None:
     deviations = torch.empty_like(weight)
-    _independent(deviations)
-    center = xavier_uniform_(torch.empty_like(weight[0]))
+    _independent(deviations, fan_out)
+    center = xavier_uniform_(torch.empty_like(weight[0]), fan_out)
     m = weight.shape[0]
     # Centring m independent draws leaves each a variance of (m - 1) / m: undo it, so that the spread is
     # the same for every m.
@@ -71,9 +71,9 @@ EXPERT_INITS = {
 }
 
 
-def experts_(weight: Tensor, init: str) -> Tensor:
+def experts_(weight: Tensor, init: str, fan_out: int | None = None) -> Tensor:
     """Fills stacked expert weights (m, out, in) in place by the named rule of :data:`EXPERT_INITS`."""
     if init not in EXPERT_INITS:
         raise UserError(f"--expert-init {init!r} is unknown; allowed: {', '.join(EXPERT_INITS)}")
-    EXPERT_INITS[init](weight)
+    EXPERT_INITS[init](weight, fan_out)
     return weight

@@ -2,63 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from fairseq import utils
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from fairseq_mos.modules.attention import Attention, State
+from fairseq_mos.modules.block import Block, adopt
+from fairseq_mos.modules.feed_forward import FeedForward, LayerOptions
 from fairseq_mos.modules.leaves import DenseLeaves
 
 
-@dataclass(frozen=True)
-class LayerOptions:
-    """What all layers of a stack have in common.
+class _Layer(Block, nn.Module):
+    """Self-attention, the feed-forward block and residual connections, common to both kinds of layers."""
 
-    Attributes:
-        dropout: on the output of every sublayer.
-        attention_dropout: on the attention weights.
-        activation_dropout: after the activation of the feed-forward block.
-        activation_fn: fairseq's name of the activation.
-        normalize_before: pre-norm instead of post-norm.
-    """
-
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    activation_dropout: float = 0.0
-    activation_fn: str = "relu"
-    normalize_before: bool = False
-
-
-class _Layer(nn.Module):
-    """Residual connections and the feed-forward block, common to both kinds of layers."""
-
-    def __init__(self, leaves: DenseLeaves, embed_dim: int, ffn_dim: int, options: LayerOptions):
+    def __init__(
+        self, leaves: DenseLeaves, embed_dim: int, qkv_dim: int, ffn_dim: int, heads: int, options: LayerOptions
+    ):
         super().__init__()
-        self.fc1 = leaves.expert_linear(embed_dim, ffn_dim)
-        self.fc2 = leaves.expert_linear(ffn_dim, embed_dim)
-        self.routing = leaves.routing(embed_dim, ffn_dim)
-        self.final_layer_norm = leaves.layer_norm(embed_dim)
-        self.activation_fn = utils.get_activation_fn(options.activation_fn)
         # The names of fairseq's own layers, which --retain-dropout-modules knows.
         name = f"Transformer{type(self).__name__}"
-        self.activation_dropout_module = FairseqDropout(options.activation_dropout, module_name=name)
+        self.ffn = FeedForward(leaves, embed_dim, ffn_dim, options, name)
+        adopt(self, "ffn")
+        self.routing = leaves.routing
+        self.final_layer_norm = leaves.layer_norm(embed_dim)
         self.dropout_module = FairseqDropout(options.dropout, module_name=name)
         self.normalize_before = options.normalize_before
+        self.self_attn = Attention(leaves, embed_dim, embed_dim, qkv_dim, heads, options.attention_dropout)
+        self.self_attn_layer_norm = leaves.layer_norm(embed_dim)
 
-    def mixes(self) -> tuple[tuple, tuple]:
-        """Returns the extra arguments of fc1 and fc2: the mix of their experts, or nothing."""
-        if self.routing is None:
-            return (), ()
-        mix1, mix2 = self.routing.mixes()
-        return (mix1,), (mix2,)
+    def activate(self, encoding: Tensor, embed_dim: int, qkv_dim: int, ffn_dim: int, heads: int) -> None:
+        """Sets the active sizes, and what the router is fed with."""
+        if self.routing is not None:
+            self.routing.activate(encoding)
+        self.ffn.activate(embed_dim, ffn_dim)
+        self.final_layer_norm.activate(embed_dim)
+        self.self_attn.activate(embed_dim, embed_dim, qkv_dim, heads)
+        self.self_attn_layer_norm.activate(embed_dim)
 
-    def feed_forward(self, x_TBC: Tensor) -> Tensor:
-        mix1, mix2 = self.mixes()
-        x_TBF = self.activation_fn(self.fc1(x_TBC, *mix1))
-        return self.fc2(self.activation_dropout_module(x_TBF), *mix2)
+    def begin(self) -> None:
+        """Begins a pass through the layer."""
+        if self.routing is not None:
+            self.routing.begin()
 
     def before(self, norm: nn.Module, x: Tensor) -> Tensor:
         """What a sublayer reads: normalised in pre-norm."""
@@ -68,6 +52,10 @@ class _Layer(nn.Module):
         """Adds a sublayer's output to its input: normalised in post-norm."""
         x = residual + self.dropout_module(x)
         return x if self.normalize_before else norm(x)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """The feed-forward sublayer."""
+        return self.after(self.final_layer_norm, self.ffn(self.before(self.final_layer_norm, x)), x)
 
 
 class EncoderLayer(_Layer):
@@ -82,28 +70,13 @@ class EncoderLayer(_Layer):
         options: see :class:`LayerOptions`.
     """
 
-    def __init__(
-        self,
-        leaves: DenseLeaves,
-        embed_dim: int,
-        qkv_dim: int,
-        ffn_dim: int,
-        heads: int,
-        options: LayerOptions,
-    ):
-        super().__init__(leaves, embed_dim, ffn_dim, options)
-        self.self_attn = Attention(leaves, embed_dim, embed_dim, qkv_dim, heads, options.attention_dropout)
-        self.self_attn_layer_norm = leaves.layer_norm(embed_dim)
-
     def forward(self, x_TBC: Tensor, mask: Tensor | None) -> Tensor:
         """Maps (source length, batch, embed); `mask` (batch, 1, 1, source length) is True at real tokens."""
+        self.begin()
         residual = x_TBC
         x_TBC = self.before(self.self_attn_layer_norm, x_TBC)
         x_TBC, _ = self.self_attn(x_TBC, x_TBC, mask)
-        x_TBC = self.after(self.self_attn_layer_norm, x_TBC, residual)
-        residual = x_TBC
-        x_TBC = self.feed_forward(self.before(self.final_layer_norm, x_TBC))
-        return self.after(self.final_layer_norm, x_TBC, residual)
+        return self.feed_forward(self.after(self.self_attn_layer_norm, x_TBC, residual))
 
 
 class DecoderLayer(_Layer):
@@ -134,14 +107,29 @@ class DecoderLayer(_Layer):
         memory_states: int,
         options: LayerOptions,
     ):
-        super().__init__(leaves, embed_dim, ffn_dim, options)
-        dropout = options.attention_dropout
-        self.self_attn = Attention(leaves, embed_dim, embed_dim, qkv_dim, self_heads, dropout)
-        self.self_attn_layer_norm = leaves.layer_norm(embed_dim)
+        super().__init__(leaves, embed_dim, qkv_dim, ffn_dim, self_heads, options)
         self.encoder_attn = Attention(
-            leaves, embed_dim, memory_dim, qkv_dim, cross_heads, dropout, static_memory=True
+            leaves, embed_dim, memory_dim, qkv_dim, cross_heads, options.attention_dropout, True, "encoder_attn"
         )
         self.encoder_attn_layer_norm = leaves.layer_norm(embed_dim)
+        self.memory_dim = memory_dim
+        self.memory_states = memory_states
+
+    def activate(  # type: ignore[override]
+        self,
+        encoding: Tensor,
+        embed_dim: int,
+        qkv_dim: int,
+        ffn_dim: int,
+        self_heads: int,
+        memory_dim: int,
+        cross_heads: int,
+        memory_states: int,
+    ) -> None:
+        """Sets the active sizes, and what the router is fed with."""
+        super().activate(encoding, embed_dim, qkv_dim, ffn_dim, self_heads)
+        self.encoder_attn.activate(embed_dim, memory_dim, qkv_dim, cross_heads)
+        self.encoder_attn_layer_norm.activate(embed_dim)
         self.memory_dim = memory_dim
         self.memory_states = memory_states
 
@@ -167,6 +155,7 @@ class DecoderLayer(_Layer):
             incremental_state: fairseq's decoding cache.
             need_attn: also return the attention to the source (batch, heads, T, source length).
         """
+        self.begin()
         residual = x_TBC
         x_TBC = self.before(self.self_attn_layer_norm, x_TBC)
         x_TBC, _ = self.self_attn(x_TBC, x_TBC, self_mask, causal, incremental_state)
@@ -189,9 +178,7 @@ class DecoderLayer(_Layer):
                 # A source token's weight is the sum over its states.
                 attn = attn.unflatten(-1, (self.memory_states, -1)).sum(-2)
 
-        residual = x_TBC
-        x_TBC = self.feed_forward(self.before(self.final_layer_norm, x_TBC))
-        return self.after(self.final_layer_norm, x_TBC, residual), attn
+        return self.feed_forward(x_TBC), attn
 
     def _along_time(self, memory_SBN: Tensor) -> Tensor:
         if memory_SBN.shape[-1] == self.memory_dim:

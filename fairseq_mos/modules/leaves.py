@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import nn
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.modules import init
 from fairseq_mos.modules.elastic import ElasticEmbedding, ElasticLayerNorm, ElasticLinear
-from fairseq_mos.modules.routing import ROUTINGS, GlobalRouting, Routing
+from fairseq_mos.modules.routing import ROUTINGS, Routing
+
+SCOPES = {"ffn": ("ffn",), "attention": ("attention",), "all": ("ffn", "attention")}
+"""`--expert-scope` -> the parts of a layer whose weights have experts."""
+
+
+class DenseEmbedding(nn.Embedding):
+    """A table that can be asked for its active part, as an elastic one."""
+
+    def active(self):
+        """Returns the table."""
+        return self.weight
 
 
 class DenseLeaves:
     """Makes plain `torch.nn` modules of one fixed size."""
 
-    def linear(self, in_features: int, out_features: int, bias: bool = True, fan_out: int | None = None):
-        """Makes a linear layer without experts."""
+    routing: Routing | None = None
+    """The routing of the layer that leaves are made for."""
+
+    def layer(self) -> DenseLeaves:
+        """Returns what makes the leaves of one layer."""
+        return self
+
+    def linear(
+        self, in_features: int, out_features: int, bias: bool = True, fan_out: int | None = None, part: str = ""
+    ):
+        """Makes a linear layer; in a supernet it has experts if `part` is in the scope."""
         leaf = nn.Linear(in_features, out_features, bias=bias)
         init.xavier_uniform_(leaf.weight, fan_out)
         if bias:
             nn.init.zeros_(leaf.bias)
         return leaf
-
-    def expert_linear(self, in_features: int, out_features: int):
-        """Makes a linear layer that has experts in a supernet."""
-        return self.linear(in_features, out_features)
 
     def layer_norm(self, width: int):
         """Makes a layer norm."""
@@ -31,17 +49,16 @@ class DenseLeaves:
 
     def embedding(self, num_embeddings: int, embedding_dim: int, padding_idx: int):
         """Makes an embedding table."""
-        leaf = nn.Embedding(num_embeddings, embedding_dim, padding_idx)
+        leaf = DenseEmbedding(num_embeddings, embedding_dim, padding_idx)
         init.embedding_(leaf.weight, padding_idx)
         return leaf
 
-    def routing(self, embed_dim: int, ffn_dim: int) -> Routing | None:
-        """Makes the routing of one feed-forward block."""
-        return None
+    def route(self, **leaves: nn.Module) -> None:
+        """Connects leaves, under names that are unique in their layer, with the layer's routing."""
 
 
 class ElasticLeaves(DenseLeaves):
-    """Makes elastic modules of super size, feed-forward weights with experts, and their routing.
+    """Makes elastic modules of super size, weights with experts, and the routing of each layer.
 
     Args:
         routing: a name of :data:`fairseq_mos.modules.routing.ROUTINGS`.
@@ -50,6 +67,7 @@ class ElasticLeaves(DenseLeaves):
         router_hidden_dim: hidden width of the routers.
         router_dropout: dropout of the routers.
         expert_init: a name of :data:`fairseq_mos.modules.init.EXPERT_INITS`.
+        expert_scope: a name of :data:`SCOPES`.
     """
 
     def __init__(
@@ -60,22 +78,33 @@ class ElasticLeaves(DenseLeaves):
         router_hidden_dim: int = 128,
         router_dropout: float = 0.1,
         expert_init: str = "centered",
+        expert_scope: str = "ffn",
     ):
         if routing not in ROUTINGS:
             raise UserError(f"--routing {routing!r} is unknown; allowed: {', '.join(ROUTINGS)}")
-        self.routing_class = ROUTINGS[routing] if num_experts > 1 else None
-        self.num_experts = num_experts if self.routing_class else 1
+        if expert_scope not in SCOPES:
+            raise UserError(f"--expert-scope {expert_scope!r} is unknown; allowed: {', '.join(SCOPES)}")
+        self.kind = ROUTINGS[routing] if num_experts > 1 else None
+        self.num_experts = num_experts if self.kind else 1
         self.router = (encoding_dim, router_hidden_dim, router_dropout)
         self.expert_init = expert_init
-        self._first_routing: Routing | None = None
+        self.scope = SCOPES[expert_scope]
+        self.first: list[Routing] = []
 
-    def linear(self, in_features: int, out_features: int, bias: bool = True, fan_out: int | None = None):
-        return ElasticLinear(in_features, out_features, bias, fan_out=fan_out)
+    def layer(self) -> ElasticLeaves:
+        if self.kind is None:
+            return self
+        own = copy.copy(self)
+        own.routing = self.kind(self.num_experts, *self.router, *self.first)
+        # The list is one for all copies.
+        self.first[:] = self.first or [own.routing]
+        return own
 
-    def expert_linear(self, in_features: int, out_features: int):
-        return ElasticLinear(
-            in_features, out_features, num_experts=self.num_experts, expert_init=self.expert_init
-        )
+    def linear(
+        self, in_features: int, out_features: int, bias: bool = True, fan_out: int | None = None, part: str = ""
+    ):
+        experts = self.num_experts if part in self.scope else 1
+        return ElasticLinear(in_features, out_features, bias, experts, self.expert_init, fan_out)
 
     def layer_norm(self, width: int):
         return ElasticLayerNorm(width)
@@ -83,10 +112,8 @@ class ElasticLeaves(DenseLeaves):
     def embedding(self, num_embeddings: int, embedding_dim: int, padding_idx: int):
         return ElasticEmbedding(num_embeddings, embedding_dim, padding_idx)
 
-    def routing(self, embed_dim: int, ffn_dim: int) -> Routing | None:
-        if self.routing_class is None:
-            return None
-        extra = {"shared": self._first_routing} if self.routing_class is GlobalRouting else {}
-        routing = self.routing_class(self.num_experts, embed_dim, ffn_dim, *self.router, **extra)
-        self._first_routing = self._first_routing or routing
-        return routing
+    def route(self, **leaves: ElasticLinear) -> None:
+        for name, leaf in leaves.items():
+            if leaf.num_experts > 1:
+                self.routing.add(name, leaf.super_size[0])
+                leaf.place = (self.routing, name)

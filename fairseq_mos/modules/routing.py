@@ -1,10 +1,12 @@
-"""Routers: from the encoding of an architecture (never from tokens) to the mix of a layer's experts.
+"""Routers: from the encoding of an architecture (never from tokens) to what it does to the leaves of a layer.
 
-Routing is a property of a feed-forward block, chosen by name from :data:`ROUTINGS`. Another one is a subclass
-of :class:`Routing` in this table; the network does not change.
+Routing is a property of a layer, chosen by name from :data:`ROUTINGS`. Another one is a subclass of
+:class:`Routing` in this table; the network does not change.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +38,20 @@ class Router(nn.Module):
         hidden = F.dropout(hidden, self.dropout, self.training)
         return F.linear(hidden, self.output.weight[:rows], self.output.bias[:rows])
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Its parameters; asked for at every call of a leaf, where walking over modules would be felt."""
+        return self.hidden.weight, self.hidden.bias, self.output.weight, self.output.bias
+
+
+class Effect(NamedTuple):
+    """What an architecture does to a leaf.
+
+    Attributes:
+        mix: of its experts: (m), or (active output width, m).
+    """
+
+    mix: Tensor
+
 
 def _softmax(logits: Tensor) -> Tensor:
     # In fp32: half precision rounds mixes of nearly one to one.
@@ -43,97 +59,129 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 class Routing(Elastic):
-    """The mixes of one feed-forward block.
+    """What the active architecture does to the leaves of one layer, which ask for it when they are used.
 
     Args:
         num_experts: m.
-        embed_dim: super embed width (the output width of fc2).
-        ffn_dim: super feed-forward width (the output width of fc1).
         encoding_dim: length of the architecture encoding.
         hidden_dim: hidden width of the routers.
         dropout: dropout of the routers.
+        first: the routing of the network's first layer; None: this is the first.
     """
 
     def __init__(
-        self,
-        num_experts: int,
-        embed_dim: int,
-        ffn_dim: int,
-        encoding_dim: int,
-        hidden_dim: int,
-        dropout: float,
+        self, num_experts: int, encoding_dim: int, hidden_dim: int, dropout: float, first: Routing | None = None
     ):
         super().__init__()
         self.num_experts = num_experts
-        self.size = (ffn_dim, embed_dim)
         self.encoding: Tensor = torch.zeros(encoding_dim)
+        self.router_size = (encoding_dim, hidden_dim)
+        self.router_dropout = dropout
 
-    def resize(self, encoding: Tensor, ffn_dim: int, embed_dim: int) -> None:
-        """Sets the encoding and the active output widths of fc1 and fc2."""
+    def add(self, name: str, rows: int) -> None:
+        """Makes ready for a leaf.
+
+        Args:
+            name: of the leaf, unique in its layer.
+            rows: its super output width.
+        """
+        raise TypeError(f"{type(self).__name__} does not define add()")
+
+    def activate(self, encoding: Tensor) -> None:
+        """Sets the encoding."""
         self.encoding = encoding
-        self.size = (ffn_dim, embed_dim)
         self.drop_kept()
 
-    def mixes(self) -> tuple[Tensor, Tensor]:
-        """Returns the mixes of fc1 and fc2: each (m), or (active width, m)."""
-        return self.materialised(self.compute)
+    def begin(self) -> None:
+        """Begins a pass through the layer: leaves that are treated alike are so until the next one begins."""
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """Computes the mixes from the encoding."""
-        raise TypeError(f"{type(self).__name__} does not define compute()")
+    def effect(self, name: str, rows: int) -> Effect:
+        """Returns what the architecture does to a leaf with `rows` active output channels."""
+        raise TypeError(f"{type(self).__name__} does not define effect()")
+
+    def dense(self):
+        """Yields nothing: leaves become dense with their mix in them."""
+        return iter(())
 
 
 class LayerRouting(Routing):
-    """Layer-wise MoS: one softmax over the experts, for fc1 and fc2 of a layer together."""
+    """Layer-wise MoS: one softmax over the experts, for all leaves of a layer together."""
 
-    def __init__(self, num_experts, embed_dim, ffn_dim, encoding_dim, hidden_dim, dropout):
-        super().__init__(num_experts, embed_dim, ffn_dim, encoding_dim, hidden_dim, dropout)
-        self.router = Router(encoding_dim, hidden_dim, num_experts, dropout)
+    def __init__(self, num_experts, encoding_dim, hidden_dim, dropout, first=None):
+        super().__init__(num_experts, encoding_dim, hidden_dim, dropout, first)
+        self._pass: Effect | None = None
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        mix = _softmax(self.router(self.encoding))
-        return mix, mix
+    def add(self, name: str, rows: int) -> None:
+        if not hasattr(self, "router"):
+            self.router = Router(*self.router_size, self.num_experts, self.router_dropout)
+
+    @property
+    def shared(self) -> Router:
+        """The router."""
+        return self.router
+
+    def begin(self) -> None:
+        self._pass = None
+
+    def effect(self, name: str, rows: int) -> Effect:
+        if not (self.training or torch.is_grad_enabled()):
+            return self.materialised(self._compute)
+        # With dropout a router says something else each time that it is asked.
+        if self._pass is None:
+            self._pass = self._compute()
+        return self._pass
+
+    def sources(self, key=None):
+        return self.shared.tensors()
+
+    def _compute(self) -> Effect:
+        return Effect(_softmax(self.shared(self.encoding)))
+
+    def drop_kept(self) -> None:
+        self._pass = None
+        super().drop_kept()
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_pass": None}
 
 
 class NeuronRouting(Routing):
-    """Neuron-wise MoS: a softmax over the experts for every output neuron, routers for fc1 and fc2 apart."""
+    """Neuron-wise MoS: a softmax over the experts for every output neuron, a router for each leaf."""
 
-    def __init__(self, num_experts, embed_dim, ffn_dim, encoding_dim, hidden_dim, dropout):
-        super().__init__(num_experts, embed_dim, ffn_dim, encoding_dim, hidden_dim, dropout)
-        self.fc1_router = Router(encoding_dim, hidden_dim, num_experts * ffn_dim, dropout)
-        self.fc2_router = Router(encoding_dim, hidden_dim, num_experts * embed_dim, dropout)
+    def add(self, name: str, rows: int) -> None:
+        setattr(self, f"{name}_router", Router(*self.router_size, self.num_experts * rows, self.router_dropout))
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        mixes = []
-        for router, width in zip((self.fc1_router, self.fc2_router), self.size):
-            # Rows come neuron by neuron, so a narrower layer uses the first of them (MoS, published code).
-            logits = router(self.encoding, width * self.num_experts)
-            mixes.append(_softmax(logits.view(width, self.num_experts)))
-        return mixes[0], mixes[1]
+    def effect(self, name: str, rows: int) -> Effect:
+        return self.materialised(lambda: self._compute(name, rows), key=name)
+
+    def sources(self, key=None):
+        return getattr(self, f"{key}_router").tensors()
+
+    def _compute(self, name: str, rows: int) -> Effect:
+        # Rows come neuron by neuron, so a narrower layer uses the first of them (MoS, published code).
+        logits = getattr(self, f"{name}_router")(self.encoding, rows * self.num_experts)
+        return Effect(_softmax(logits.view(rows, self.num_experts)))
 
 
-class GlobalRouting(Routing):
-    """One mix for the whole network: k-shot NAS, restricted to the feed-forward weights.
+class GlobalRouting(LayerRouting):
+    """One mix for the whole network: k-shot NAS, by default restricted to the feed-forward weights.
 
-    The network's blocks share one router (the first block that the factory makes owns its parameters). It
-    has no dropout: each layer evaluates it anew, and all must see the same mix.
+    The network's layers share one router (the first layer owns its parameters). It has no dropout: each layer
+    evaluates it anew, and all must see the same mix.
     """
 
-    def __init__(self, num_experts, embed_dim, ffn_dim, encoding_dim, hidden_dim, dropout, shared=None):
-        super().__init__(num_experts, embed_dim, ffn_dim, encoding_dim, hidden_dim, dropout)
-        if shared is None:
-            self.router = Router(encoding_dim, hidden_dim, num_experts, dropout=0.0)
-            self.reference = (self.router,)
-        else:
-            # In a tuple, so that it is no submodule here and has one key in the state dict.
-            self.reference = shared.reference
+    def __init__(self, num_experts, encoding_dim, hidden_dim, dropout, first=None):
+        super().__init__(num_experts, encoding_dim, hidden_dim, 0.0, first)
+        # In a tuple, so that it is no submodule here and its router has one key in the state dict.
+        self.first = (first,)
 
-    def sources(self):
-        return self.reference[0].parameters()
+    def add(self, name: str, rows: int) -> None:
+        if self.first[0] is None:
+            super().add(name, rows)
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        mix = _softmax(self.reference[0](self.encoding))
-        return mix, mix
+    @property
+    def shared(self) -> Router:
+        return (self.first[0] or self).router
 
 
 ROUTINGS: dict[str, type[Routing] | None] = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from fairseq_mos.arch import Architecture, memory_states
+from fairseq_mos.arch import Architecture
+from fairseq_mos.families.translation.schema import memory_states
 
 _ROW, _WIDTH, _BAR = 46, 430, 250
 # The decoder's words are longer: "8 heads, cross 8, last 3".

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fairseq_mos.arch import Architecture
+from fairseq_mos.modules.elastic import ElasticLinear
 
 
 @dataclass(frozen=True)
@@ -33,37 +34,36 @@ class Mixes:
 @torch.no_grad()
 def expert_mixes(supernet: nn.Module, architectures: Mapping[str, Architecture]) -> Mixes | None:
     """Returns the mixes of a supernet in eval mode; None where it has no experts to mix."""
-    stacks = (("encoder", supernet.encoder), ("decoder", supernet.decoder))
-    if all(layer.routing is None for _, stack in stacks for layer in stack.layers):
-        return None
-    places = [
-        f"{side} {index + 1} {name}"
-        for side, stack in stacks
-        for index in range(len(stack.layers))
-        for name in ("fc1", "fc2")
+    leaves = [
+        (name, leaf)
+        for name, leaf in supernet.named_modules()
+        if isinstance(leaf, ElasticLinear) and leaf.place is not None
     ]
-    columns: list[list[tuple[float, float] | None]] = []
-    experts = 0
+    if not leaves:
+        return None
     active = supernet.architecture
+    columns: list[dict[str, tuple[float, float]]] = []
     for architecture in architectures.values():
         supernet.activate(architecture)
-        column: list[tuple[float, float] | None] = []
-        for _, stack in stacks:
-            for index, layer in enumerate(stack.layers):
-                if index >= stack.active_layers:
-                    column += [None, None]
-                    continue
-                for mix in layer.routing.mixes():
-                    experts = mix.shape[-1]
-                    first = mix[..., 0].double()
-                    column.append((float(first.mean()), float(first.std(correction=0)) if first.dim() else 0.0))
+        there = {id(part) for part in supernet.active_modules()}
+        column = {}
+        for name, leaf in leaves:
+            if id(leaf) in there:
+                first = leaf.effect().mix[..., 0].double()
+                column[name] = (float(first.mean()), float(first.std(correction=0)) if first.dim() else 0.0)
         columns.append(column)
     supernet.activate(active)
-    rows = list(zip(*columns))
+    rows = [[column.get(name) for column in columns] for name, _ in leaves]
     return Mixes(
         list(architectures),
-        places,
+        [_place(name) for name, _ in leaves],
         [[None if cell is None else cell[0] for cell in row] for row in rows],
         [[None if cell is None else cell[1] for cell in row] for row in rows],
-        experts,
+        leaves[0][1].num_experts,
     )
+
+
+def _place(name: str) -> str:
+    """`encoder.layers.0.ffn.fc1` -> `encoder 1 fc1`."""
+    stack, _, index, *rest = name.split(".")
+    return " ".join((stack, str(int(index) + 1), *(part for part in rest if part != "ffn")))

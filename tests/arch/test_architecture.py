@@ -8,8 +8,9 @@ import pickle
 
 import pytest
 
-from fairseq_mos.arch import Architecture, DecoderArchitecture, EncoderArchitecture, memory_states
+from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.schema import memory_states
 from tests.arch.samples import ARCHITECTURE, changed
 
 
@@ -19,14 +20,17 @@ def arch() -> Architecture:
 
 
 def test_fields_and_derived_values(arch):
-    assert arch.encoder == EncoderArchitecture(96, (256, 128, 64), (4, 2, 4))
-    assert arch.decoder == DecoderArchitecture(64, (64, 256), (2, 4), (4, 4), (-1, 2))
+    encoder, decoder = arch.encoder, arch.decoder
+    assert arch.stacks == (encoder, decoder)
+    assert (encoder.embed_dim, encoder.ffn_dims, encoder.self_attention_heads) == (96, (256, 128, 64), (4, 2, 4))
+    assert (decoder.embed_dim, decoder.ffn_dims, decoder.self_attention_heads) == (64, (64, 256), (2, 4))
+    assert (decoder.cross_attention_heads, decoder.arbitrary_attention) == ((4, 4), (-1, 2))
     assert (arch.encoder.layers, arch.decoder.layers) == (3, 2)
-    assert (arch.encoder_qkv_dim(), arch.decoder_qkv_dim()) == (64, 64)
+    assert (arch.encoder.qkv_dim, arch.decoder.qkv_dim) == (64, 64)
     assert [memory_states(value) for value in (-1, 1, 2)] == [1, 2, 3]
     follows = Architecture.from_dict(changed(ARCHITECTURE, "qkv_dim", "embed"))
     assert follows.qkv_dim is None
-    assert (follows.encoder_qkv_dim(), follows.decoder_qkv_dim()) == (96, 64)
+    assert (follows.encoder.qkv_dim, follows.decoder.qkv_dim) == (96, 64)
 
 
 def test_round_trips(arch, tmp_path):
@@ -83,10 +87,10 @@ def test_identity_leaves_out_the_space_and_nothing_else(arch):
 
 
 def test_lists_are_stored_as_tuples_and_objects_are_frozen(arch):
-    encoder = EncoderArchitecture(96, [256, 128, 64], [4, 2, 4])
-    assert encoder == arch.encoder and isinstance(encoder.ffn_dims, tuple)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        encoder.embed_dim = 64
+    assert isinstance(arch.encoder.ffn_dims, tuple)
+    for owner, name in ((arch.encoder, "embed_dim"), (arch, "encoder"), (arch, "qkv_dim")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(owner, name, 64)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,8 @@ def test_lists_are_stored_as_tuples_and_objects_are_frozen(arch):
         ("qkv_dim", None, "f.yaml: qkv_dim is None, expected a positive integer, or embed"),
         ("qkv_dim", True, "f.yaml: qkv_dim is True, expected a positive integer, or embed"),
         ("space", 3, "f.yaml: space is 3, expected the name of a search space"),
-        ("sise", 3, "f.yaml: sise is unknown, the keys are qkv_dim, encoder, decoder, space"),
+        ("family", "masked", "f.yaml: family is 'masked', allowed: translation"),
+        ("sise", 3, "f.yaml: sise is unknown, the keys are qkv_dim, encoder, decoder, space, family"),
         ("encoder", [1], "f.yaml: encoder is [1], expected a mapping with the keys embed_dim, layers, "),
         ("encoder.embed_dim", "96", "f.yaml: encoder.embed_dim is '96', expected a positive integer"),
         ("encoder.embed_dim", 96.0, "f.yaml: encoder.embed_dim is 96.0, expected a positive integer"),

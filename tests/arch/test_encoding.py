@@ -48,7 +48,7 @@ def test_maxima_are_the_space_s_own():
 @pytest.mark.parametrize("kind", sorted(ENCODINGS))
 def test_lengths_range_and_largest(name, kind):
     space, rng = SearchSpace.load(name), random.Random(2)
-    dim = 10 if kind == "mean" else 4 + 2 * space.super_encoder_layers + 4 * space.super_decoder_layers
+    dim = 10 if kind == "mean" else 4 + 2 * space.encoder.layers[0] + 4 * space.decoder.layers[0]
     assert encoding_dim(space, kind) == dim
     assert encode(space, space.largest(), kind) == (1.0,) * dim
     for _ in range(50):

@@ -10,9 +10,10 @@ import random
 
 import pytest
 
-from fairseq_mos.arch import Architecture, SearchSpace, memory_states, shipped_spaces
+from fairseq_mos.arch import Architecture, SearchSpace, shipped_spaces
 from fairseq_mos.cost.closed_form import flops, parameters
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.schema import memory_states
 from tests.arch.samples import ARCHITECTURE, MINI_SPACE, changed, mini
 
 
@@ -75,14 +76,9 @@ def test_no_single_gene_beats_largest_or_smallest(name):
         assert all(better(cost(arch), cost(other)) for other in others)
 
 
-def test_super_sizes():
-    space = SearchSpace.load("iwslt14")
-    assert (space.super_encoder_layers, space.super_decoder_layers) == (6, 6)
-    assert (space.max_encoder_layers, space.max_decoder_layers) == (6, 6)
-    assert (space.max_encoder_embed_dim, space.max_decoder_embed_dim) == (640, 640)
-    assert (space.max_encoder_ffn_dim, space.max_decoder_ffn_dim) == (2048, 2048)
-    other = mini(encoder__embed_dim=[8, 24], encoder__ffn_dims=[40], encoder__layers=[1, 5])
-    assert (other.max_encoder_embed_dim, other.max_encoder_ffn_dim, other.max_encoder_layers) == (24, 40, 5)
+def test_choices_are_from_large_to_small():
+    encoder = mini(encoder__embed_dim=[8, 24], encoder__ffn_dims=[40], encoder__layers=[1, 5]).encoder
+    assert (encoder.embed_dim, encoder.ffn_dims, encoder.layers) == ((24, 8), (40,), (5, 1))
 
 
 def test_genes_have_a_fixed_order():

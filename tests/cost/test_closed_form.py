@@ -5,9 +5,10 @@ import random
 
 import pytest
 
-from fairseq_mos.arch import Architecture, SearchSpace, memory_states
+from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.cost.closed_form import Parameters, flops, parameters
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.schema import memory_states
 from tests.arch.samples import ARCHITECTURE, changed
 
 ARCH = Architecture.from_dict(ARCHITECTURE)
@@ -32,9 +33,9 @@ def parameter_shapes(arch: Architecture) -> list[tuple[int, ...]]:
 
     encoder, decoder = arch.encoder.embed_dim, arch.decoder.embed_dim
     for ffn_dim in arch.encoder.ffn_dims:
-        layer(encoder, ffn_dim, [(encoder, arch.encoder_qkv_dim())])
+        layer(encoder, ffn_dim, [(encoder, arch.encoder.qkv_dim)])
     for ffn_dim in arch.decoder.ffn_dims:
-        layer(decoder, ffn_dim, [(decoder, arch.decoder_qkv_dim()), (encoder, arch.decoder_qkv_dim())])
+        layer(decoder, ffn_dim, [(decoder, arch.decoder.qkv_dim), (encoder, arch.decoder.qkv_dim)])
     return shapes
 
 
@@ -52,10 +53,10 @@ def matrix_products(arch: Architecture, source: int, target: int) -> list[tuple[
 
     encoder, decoder = arch.encoder, arch.decoder
     for ffn_dim, heads in zip(encoder.ffn_dims, encoder.self_attention_heads):
-        attention(encoder.embed_dim, encoder.embed_dim, arch.encoder_qkv_dim(), heads, source, source)
+        attention(encoder.embed_dim, encoder.embed_dim, arch.encoder.qkv_dim, heads, source, source)
         products.extend([(source, encoder.embed_dim, ffn_dim), (source, ffn_dim, encoder.embed_dim)])
     for layer, ffn_dim in enumerate(decoder.ffn_dims):
-        dim, qkv_dim = decoder.embed_dim, arch.decoder_qkv_dim()
+        dim, qkv_dim = decoder.embed_dim, arch.decoder.qkv_dim
         attention(dim, dim, qkv_dim, decoder.self_attention_heads[layer], target, target)
         keys = memory_states(decoder.arbitrary_attention[layer]) * source
         attention(dim, encoder.embed_dim, qkv_dim, decoder.cross_attention_heads[layer], target, keys)
@@ -155,7 +156,7 @@ def elementwise(arch: Architecture, length: int) -> int:
     """Elements touched by layer norms and by the scaling of queries and embeddings."""
     encoder, decoder = arch.encoder, arch.decoder
     norms = 2 * encoder.layers * encoder.embed_dim + 3 * decoder.layers * decoder.embed_dim
-    queries = encoder.layers * arch.encoder_qkv_dim() + 2 * decoder.layers * arch.decoder_qkv_dim()
+    queries = encoder.layers * arch.encoder.qkv_dim + 2 * decoder.layers * arch.decoder.qkv_dim
     return length * (norms + queries + encoder.embed_dim + decoder.embed_dim)
 
 

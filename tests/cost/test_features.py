@@ -30,7 +30,7 @@ def test_products_by_hand(arch):
 def test_layers_follow_and_inactive_ones_are_zero(arch):
     space = SearchSpace.load("tiny")
     values = layer_features(space, arch)[25:]
-    assert space.super_decoder_layers == 3
+    assert space.decoder.layers[0] == 3
     assert values[:6] == [256, 128, 64, 4, 2, 4]
     assert values[6:] == [64, 256, 0, 2, 4, 0, 4, 4, 0, 1, 3, 0]
     assert len(layer_features(space, space.largest())) == len(layer_features(space, space.smallest()))

@@ -75,11 +75,11 @@ def test_gradients_equal_those_of_the_subnet():
     for network in (model, subnet):
         network(**sample["net_input"])[0].square().sum().backward()
     layer, dense = model.encoder.layers[1], subnet.encoder.layers[1]
-    mix, _ = layer.routing.compute()
-    rows, columns = dense.fc1.weight.shape
+    mix = layer.ffn.fc1.effect().mix
+    rows, columns = dense.ffn.fc1.weight.shape
     for j in range(2):
-        grad = layer.fc1.weight.grad[j]
-        expected = dense.fc1.weight.grad * mix[:, j : j + 1]
+        grad = layer.ffn.fc1.weight.grad[j]
+        expected = dense.ffn.fc1.weight.grad * mix[:, j : j + 1]
         torch.testing.assert_close(grad[:rows, :columns], expected, rtol=1e-3, atol=1e-5)
         assert grad[rows:].abs().sum() == 0 and grad[:, columns:].abs().sum() == 0
     q = dense.self_attn.q_proj.weight
@@ -115,8 +115,8 @@ def test_one_hot_router_selects_that_expert_exactly(routing):
     subnet = model.extract(model.space.largest())
     for ours, theirs in zip(model.encoder.layers, subnet.encoder.layers):
         for leaf in ("fc1", "fc2"):
-            assert torch.equal(getattr(theirs, leaf).weight, getattr(ours, leaf).weight[chosen])
-            assert torch.equal(getattr(theirs, leaf).bias, getattr(ours, leaf).bias[chosen])
+            assert torch.equal(getattr(theirs.ffn, leaf).weight, getattr(ours.ffn, leaf).weight[chosen])
+            assert torch.equal(getattr(theirs.ffn, leaf).bias, getattr(ours.ffn, leaf).bias[chosen])
 
 
 def test_neuron_wise_mix_is_the_formula_row_by_row():
@@ -128,19 +128,19 @@ def test_neuron_wise_mix_is_the_formula_row_by_row():
     with torch.no_grad():
         hidden = F.relu(router.hidden(layer.routing.encoding))
         logits = router.output(hidden)
-        rows, columns = subnet.decoder.layers[0].fc2.weight.shape
+        rows, columns = subnet.decoder.layers[0].ffn.fc2.weight.shape
         for i in range(rows):
             alpha = torch.softmax(logits[3 * i : 3 * i + 3], dim=0)
-            row = sum(alpha[j] * layer.fc2.weight[j, i, :columns] for j in range(3))
-            bias = sum(alpha[j] * layer.fc2.bias[j, i] for j in range(3))
-            torch.testing.assert_close(subnet.decoder.layers[0].fc2.weight[i], row, rtol=1e-5, atol=1e-7)
-            torch.testing.assert_close(subnet.decoder.layers[0].fc2.bias[i], bias, rtol=1e-5, atol=1e-7)
+            row = sum(alpha[j] * layer.ffn.fc2.weight[j, i, :columns] for j in range(3))
+            bias = sum(alpha[j] * layer.ffn.fc2.bias[j, i] for j in range(3))
+            torch.testing.assert_close(subnet.decoder.layers[0].ffn.fc2.weight[i], row, rtol=1e-5, atol=1e-7)
+            torch.testing.assert_close(subnet.decoder.layers[0].ffn.fc2.bias[i], bias, rtol=1e-5, atol=1e-7)
 
 
 def test_global_routing_has_one_mix_and_one_router():
     model = toy.supernet("global").eval()
-    mixes = {tuple(layer.routing.compute()[0].tolist()) for layer in model.decoder.layers}
-    mixes |= {tuple(layer.routing.compute()[1].tolist()) for layer in model.encoder.layers}
+    mixes = {tuple(layer.ffn.fc1.effect().mix.tolist()) for layer in model.decoder.layers}
+    mixes |= {tuple(layer.ffn.fc2.effect().mix.tolist()) for layer in model.encoder.layers}
     assert len(mixes) == 1
     assert len({n.rsplit(".", 2)[0] for n in model.state_dict() if ".router." in n}) == 1
 
@@ -249,12 +249,12 @@ def test_eval_cache_follows_weights_modes_and_copies():
 
     before = logits()
     assert torch.equal(before, logits())
-    kept = [m for m in model.modules() if isinstance(m, Elastic) and m._kept is not None]
+    kept = [m for m in model.modules() if isinstance(m, Elastic) and m._kept]
     assert kept
     twin = copy.deepcopy(model)
-    assert all(m._kept is None for m in twin.modules() if isinstance(m, Elastic))
+    assert all(not m._kept for m in twin.modules() if isinstance(m, Elastic))
     with torch.no_grad():
-        model.encoder.layers[0].fc1.weight.mul_(2.0)
+        model.encoder.layers[0].ffn.fc1.weight.mul_(2.0)
     assert not torch.equal(before, logits())
     assert torch.equal(before, logits(twin))
     model.load_state_dict(twin.state_dict())
@@ -263,7 +263,7 @@ def test_eval_cache_follows_weights_modes_and_copies():
         model.decoder.layers[0].routing.fc2_router.output.bias[0] += 5.0
     assert not torch.equal(before, logits())
     model.train()
-    assert all(m._kept is None for m in model.modules() if isinstance(m, Elastic))
+    assert all(not m._kept for m in model.modules() if isinstance(m, Elastic))
     assert not any("_kept" in name for name in model.state_dict())
     half = copy.deepcopy(twin).double()
     assert logits(half).dtype == torch.float64
@@ -321,3 +321,45 @@ def test_errors_name_the_flag():
     other = toy.supernet("shared", toy.space(arbitrary_attention=[-1]))
     with pytest.raises(UserError, match="another search space"):
         other.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("scope", ["attention", "all"])
+@pytest.mark.parametrize("routing", ["layer", "global", "neuron"])
+def test_experts_in_attention(routing, scope):
+    model = toy.supernet(routing, expert_scope=scope)
+    sample = toy.batch()["net_input"]
+    attention, ffn = model.decoder.layers[0].encoder_attn, model.decoder.layers[0].ffn
+    assert attention.k_proj.weight.dim() == 3 and ffn.fc1.weight.dim() == (3 if scope == "all" else 2)
+    for architecture in _random_architectures(model.space, 2, seed=3):
+        subnet = model.extract(architecture)
+        with torch.no_grad():
+            assert torch.equal(model(**sample)[0], subnet(**sample)[0])
+    model.train()
+    model(**sample)[0].square().sum().backward()
+    assert all(attention.q_proj.weight.grad[j].abs().sum() > 0 for j in range(2))
+    routers = [p for n, p in model.named_parameters() if "router.output.weight" in n and "layers.0." in n]
+    wanted = {"neuron": 4 + 8 + 4 * (scope == "all"), "layer": 2, "global": 1}
+    assert len(routers) == wanted[routing] and all(p.grad.abs().sum() > 0 for p in routers)
+
+
+def test_a_layer_s_leaves_share_one_mix_in_every_pass_and_another_in_the_next():
+    model = toy.supernet("layer", router_dropout=0.5, expert_scope="all").train()
+    layer, seen = model.encoder.layers[0], []
+    for leaf in (layer.self_attn.q_proj, layer.ffn.fc1, layer.ffn.fc2):
+        leaf.register_forward_hook(lambda leaf, *_: seen.append(leaf.effect().mix))
+    for _ in range(2):
+        model(**toy.batch()["net_input"])
+    assert all(mix is seen[0] for mix in seen[:3]) and all(mix is seen[3] for mix in seen[3:])
+    assert not torch.equal(seen[0], seen[3])
+
+
+def test_the_feed_forward_block_is_a_module_whose_weights_keep_fairseq_s_names():
+    model = toy.supernet()
+    assert "encoder.layers.0.ffn.fc1.weight" in dict(model.named_parameters())
+    names = [name for name in model.state_dict() if name.startswith("encoder.layers.0.") and ".fc1." in name]
+    assert names == ["encoder.layers.0.fc1.weight", "encoder.layers.0.fc1.bias"]
+    layer = model.encoder.layers[0]
+    assert list(layer.state_dict())[:2] == list(layer.ffn.state_dict())[:2] == ["fc1.weight", "fc1.bias"]
+    state = {name: value + 1 for name, value in model.state_dict().items() if name != "search_space_version"}
+    assert model.load_state_dict(state, strict=False).missing_keys == ["search_space_version"]
+    assert torch.equal(layer.ffn.fc1.weight, state["encoder.layers.0.fc1.weight"])

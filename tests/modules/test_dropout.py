@@ -59,7 +59,7 @@ def test_modules_are_chosen_by_fairseqs_names(name):
     expected = {
         "TransformerEncoder": {"encoder.dropout_module"},
         "TransformerDecoderLayer": {
-            f"decoder.layers.{i}.{kind}dropout_module" for i in range(3) for kind in ("", "activation_")
+            f"decoder.layers.{i}.{kind}dropout_module" for i in range(3) for kind in ("", "ffn.activation_")
         },
         "MultiheadAttention": {n for n in leaves.values() if "attn." in n},
     }[name]
