@@ -70,7 +70,7 @@ def company(seed: int) -> Iterator[None]:
 
 def ladder(space) -> list:
     """Returns architectures with 40 to 70 % of the largest's FLOPs, evenly spaced."""
-    from fairseq_mos.cost.closed_form import flops
+    from fairseq_mos.families.translation.costs import flops
 
     rng = random.Random("candidates")
     drawn = [space.sample(rng) for _ in range(2000)]

@@ -52,7 +52,7 @@ def measure(checkpoint: Path, architecture) -> Size:
         checkpoint: a dense model.
         architecture: the :class:`fairseq_mos.arch.Architecture` that it has the sizes of.
     """
-    from fairseq_mos.cost.closed_form import flops
+    from fairseq_mos.families.translation.costs import flops
     from fairseq_mos.models.loading import load_state
 
     return Size(*count_parameters(load_state(str(checkpoint))["model"]), flops(architecture))

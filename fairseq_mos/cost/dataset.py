@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
-from fairseq_mos.cost.features import MEAN_NAMES, mean_features
+from fairseq_mos.cost.features import mean_features
 from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.cost.tables import signature_line
 from fairseq_mos.documents import json_lines
 from fairseq_mos.errors import UserError
+from fairseq_mos.families import family_of
 from fairseq_mos.journal import REMEDY, Journal
 from fairseq_mos.version import __version__
 
@@ -62,14 +63,16 @@ class LatencyData:
 
 
 def stratified(space: SearchSpace, seed: int) -> Iterator[Architecture]:
-    """Yields distinct architectures: the largest, the smallest, then each decoder depth equally often.
+    """Yields distinct architectures: the largest, the smallest, then each depth of the last stack equally often.
 
     After the two, every place holds a random architecture: each round of depths is shuffled. So the order tells
     nothing about size or depth, and since the sequence depends on space and seed alone, a larger data set of the
     same seed continues a smaller one. It ends when nothing new is found.
     """
     rng = random.Random(f"latency data set, seed {seed}")
-    place = [gene.name for gene in space.genes].index("decoder.layers")
+    # Its layers run at every step of decoding, where there is any.
+    depths = space.choices[-1].layers
+    place = [gene.name for gene in space.genes].index(f"{space.schema.stacks[-1].name}.layers")
     seen = set()
     for arch in (space.largest(), space.smallest()):
         if arch not in seen:
@@ -77,7 +80,7 @@ def stratified(space: SearchSpace, seed: int) -> Iterator[Architecture]:
             yield arch
     while True:
         found = False
-        for depth in rng.sample(space.decoder.layers, len(space.decoder.layers)):
+        for depth in rng.sample(depths, len(depths)):
             for _ in range(_TRIES):
                 genes = [rng.choice(gene.choices) for gene in space.genes]
                 genes[place] = depth
@@ -223,12 +226,13 @@ def summary(data: LatencyData) -> dict[str, object]:
 def table(data: LatencyData) -> list[dict[str, object]]:
     """Returns a row for each architecture, for CSV: latency, sizes in HAT's columns, signature."""
     space = f"{data.space.name}-{data.space.digest()}"
+    names = family_of(data.space).mean_names
     line = signature_line({"space": space, **data.signature, "fairseq_mos": __version__})
     return [
         {
             "digest": arch.digest(),
             "latency_ms": latency,
-            **dict(zip(MEAN_NAMES, mean_features(arch))),
+            **dict(zip(names, mean_features(arch))),
             "architecture": arch.to_json(),
             "signature": line,
         }

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.cost.dataset import LatencyData, read_dataset
-from fairseq_mos.cost.features import MEAN_NAMES, features, products
+from fairseq_mos.cost.features import features, mean_products
 from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.cost.predictor import LatencyPredictor, Measurements, Reference
 from fairseq_mos.cost.regression import Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.cost.tables import check_ending, signature_line, write_csv, write_json
 from fairseq_mos.errors import UserError
+from fairseq_mos.families import family_of
 from fairseq_mos.pictures import picture
 from fairseq_mos.version import __version__
 
@@ -160,24 +161,25 @@ def read_hat_csv(path: str, space: SearchSpace, device: str) -> Measurements:
         UserError: the file cannot be read, lacks a column, or has a value that is no number or an absurd one.
     """
     rows, latencies = [], []
+    names = family_of(space).mean_names
     try:
         with open(path, newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
-            missing = [name for name in (*MEAN_NAMES, *_LATENCIES) if name not in (reader.fieldnames or ())]
+            missing = [name for name in (*names, *_LATENCIES) if name not in (reader.fieldnames or ())]
             if missing:
                 raise UserError(
-                    f"{path}: column {missing[0]} is missing, expected {', '.join(MEAN_NAMES + _LATENCIES)}"
+                    f"{path}: column {missing[0]} is missing, expected {', '.join(names + _LATENCIES)}"
                 )
             for number, row in enumerate(reader, 2):
                 try:
-                    values = [float(row[name]) for name in MEAN_NAMES]
+                    values = [float(row[name]) for name in names]
                     parts = [float(row[name]) for name in _LATENCIES]
                 except (TypeError, ValueError):
                     raise UserError(f"{path}: line {number} holds something that is no number") from None
-                for name, value in zip(MEAN_NAMES, values):
+                for name, value in zip(names, values):
                     if not 0 <= value <= _LARGEST:
                         raise UserError(f"{path}: line {number}: {name} is {value}, expected 0 to {_LARGEST:g}")
-                rows.append(products(values))
+                rows.append(mean_products(space, values))
                 try:
                     latencies.append(sum(milliseconds(name, part) for name, part in zip(_LATENCIES, parts)))
                 except ValueError as error:

@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of an actual model: what the closed form (:mod:`.closed_form`) has to equal."""
+"""Parameters and FLOPs of an actual model: what a family's costs have to equal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from fairseq_mos.cost.closed_form import Parameters
+from fairseq_mos.arch.costs import Parameters
 
 
 class NoPadding(TorchFunctionMode):

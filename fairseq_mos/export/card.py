@@ -55,8 +55,8 @@ FLOPs (30 source and 30 target tokens, without output layer): {flops:,}
 
 def model_card(bundle: Bundle) -> str:
     """Returns a model card in Markdown, filled in as far as the model itself tells."""
-    from fairseq_mos.cost.closed_form import flops
     from fairseq_mos.cost.measured import count_parameters
+    from fairseq_mos.families import family_of
 
     architecture = bundle.model.architecture
     counted = count_parameters(bundle.model)
@@ -79,5 +79,5 @@ def model_card(bundle: Bundle) -> str:
         encoder_heads=joined(encoder.self_attention_heads),
         decoder_heads=joined(decoder.self_attention_heads),
         cross_heads=joined(decoder.cross_attention_heads),
-        flops=flops(architecture),
+        flops=family_of(architecture).flops(architecture),
     )

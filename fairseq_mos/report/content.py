@@ -6,8 +6,8 @@ import math
 import random
 
 from fairseq_mos.arch import Architecture, SearchSpace
-from fairseq_mos.cost.closed_form import flops
 from fairseq_mos.errors import UserError
+from fairseq_mos.families import family_of
 from fairseq_mos.report import figures
 from fairseq_mos.report.architecture_picture import architecture_svg
 from fairseq_mos.report.commands import run_commands, wrapped
@@ -195,7 +195,7 @@ def _experts(run: RunFolder, supernet) -> Section | None:
     for search in run.searches:
         if _is_of(space, search.architecture):
             chosen[f"picked ({search.architecture.digest()[:6]})"] = search.architecture
-    sampled = sorted((space.sample(rng) for _ in range(_RANDOM)), key=flops, reverse=True)
+    sampled = sorted((space.sample(rng) for _ in range(_RANDOM)), key=family_of(space).flops, reverse=True)
     chosen.update({f"random {number + 1}": architecture for number, architecture in enumerate(sampled)})
     chosen["smallest"] = space.smallest()
     mixes = expert_mixes(supernet, chosen)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fairseq_mos.arch import Architecture, SearchSpace
-from fairseq_mos.cost.closed_form import flops, parameters
+from fairseq_mos.families.translation.costs import flops, parameters
 
 if TYPE_CHECKING:
     from fairseq_mos.cost.predictor import LatencyPredictor
@@ -32,7 +32,7 @@ class CostModel:
     Attributes:
         source_vocabulary: entries of the source dictionary.
         target_vocabulary: entries of the target dictionary.
-        share: how embeddings are shared, see :func:`fairseq_mos.cost.closed_form.parameters`.
+        share: how embeddings are shared, see :func:`fairseq_mos.families.translation.costs.parameters`.
         normalize_before: pre-norm of encoder and decoder.
         normalize_embedding: a layer norm on each side's embeddings.
         predictor: predicts `latency_ms`; None: there is no such cost.

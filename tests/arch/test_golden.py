@@ -15,8 +15,8 @@ import pytest
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.arch.encoding import encode
 from fairseq_mos.arch.shipped import shipped_spaces
-from fairseq_mos.cost.closed_form import flops, parameters
 from fairseq_mos.cost.features import KINDS, features
+from fairseq_mos.families.translation.costs import flops, parameters
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "data/arch_golden.json").read_text())
 

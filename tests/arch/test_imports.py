@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 import fairseq_mos.arch
-import fairseq_mos.cost.closed_form
+import fairseq_mos.families.translation.family
 
 FILES = sorted(Path(fairseq_mos.arch.__file__).parent.glob("*.py"))
-FILES.append(Path(fairseq_mos.cost.closed_form.__file__))
-OWN = tuple(f"fairseq_mos.{name}" for name in ("arch", "documents", "errors", "families.translation.schema", "files"))
+FAMILY = Path(fairseq_mos.families.translation.family.__file__)
+FILES += [FAMILY.with_name(f"{name}.py") for name in ("family", "costs", "features", "schema")]
+OWN = tuple(f"fairseq_mos.{name}" for name in ("arch", "documents", "errors", "families", "files"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -11,8 +11,8 @@ import random
 import pytest
 
 from fairseq_mos.arch import Architecture, SearchSpace, shipped_spaces
-from fairseq_mos.cost.closed_form import flops, parameters
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.costs import flops, parameters
 from fairseq_mos.families.translation.schema import memory_states
 from tests.arch.samples import ARCHITECTURE, MINI_SPACE, changed, mini
 

@@ -12,9 +12,9 @@ import pytest
 
 from fairseq_mos.cli import build_parser, main
 from fairseq_mos.cost import latency
-from fairseq_mos.cost.closed_form import parameters
 from fairseq_mos.cost.dataset import read_dataset
 from fairseq_mos.cost.predictor import LatencyPredictor, Reference
+from fairseq_mos.families.translation.costs import parameters
 from fairseq_mos.version import __version__
 from tests.arch.samples import mini
 

@@ -11,7 +11,7 @@ import torch
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.cli import main
-from fairseq_mos.cost.closed_form import flops, parameters
+from fairseq_mos.families.translation.costs import flops, parameters
 from fairseq_mos.version import __version__
 from tests.fairseq_commands import TINY, run_steps, write_corpus, write_plugin
 

@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import kendalltau
 
 from fairseq_mos.arch import Architecture, SearchSpace
-from fairseq_mos.cost.closed_form import flops
 from fairseq_mos.cost.dataset import LatencyData, measure_dataset, planned, read_dataset, stratified, summary, table
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.costs import flops
 from fairseq_mos.version import __version__
 from tests.arch.samples import changed, mini
 

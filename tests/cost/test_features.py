@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fairseq_mos.arch import Architecture, SearchSpace
-from fairseq_mos.cost.features import MEAN_NAMES, features, layer_features, mean_features, products
+from fairseq_mos.cost.features import features, layer_features, mean_features, mean_products
 from fairseq_mos.errors import UserError
-from tests.arch.samples import ARCHITECTURE
+from fairseq_mos.families.translation.features import MEAN_NAMES, products
+from tests.arch.samples import ARCHITECTURE, changed
 
 
 @pytest.fixture
@@ -38,7 +39,13 @@ def test_layers_follow_and_inactive_ones_are_zero(arch):
 
 def test_kinds(arch):
     space = SearchSpace.load("tiny")
-    assert features("mean", space, arch) == products(mean_features(arch))
+    assert features("mean", space, arch) == mean_products(space, mean_features(arch))
     assert features("layers", space, arch) == layer_features(space, arch)
     with pytest.raises(UserError, match="'deep', allowed: layers, mean"):
         features("deep", space, arch)
+
+
+def test_deeper_decoders_have_more_indicators(arch):
+    space = SearchSpace.from_dict(changed(SearchSpace.load("tiny").to_dict(), "decoder.layers", [8, 2]))
+    assert mean_products(space, mean_features(arch))[19:] == [0, 1, 0, 0, 0, 0, 0, 0]
+    assert mean_products(space, mean_features(space.largest()))[19:] == [0, 0, 0, 0, 0, 0, 0, 1]

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from fairseq_mos.arch import SearchSpace
-from fairseq_mos.cost.features import MEAN_NAMES, features, mean_features
+from fairseq_mos.cost.features import features, mean_features
 from fairseq_mos.cost.fitting import fit_file, held_out_errors, read_hat_csv
 from fairseq_mos.cost.predictor import LatencyPredictor, Measurements, Reference
 from fairseq_mos.cost.regression import MODELS, Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.features import MEAN_NAMES
 from tests.arch.samples import changed
 
 SIGNATURE = {"protocol": "hat", "device": "test", "threads": 1}

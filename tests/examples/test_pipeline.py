@@ -29,7 +29,7 @@ from pipeline.work import Work, duration  # noqa: E402
 
 from fairseq_mos.arch import SearchSpace  # noqa: E402
 from fairseq_mos.cost import regression  # noqa: E402
-from fairseq_mos.cost.closed_form import flops, parameters  # noqa: E402
+from fairseq_mos.families.translation.costs import flops, parameters  # noqa: E402
 
 SPLITS = (("train", 120), ("valid", 12), ("test", 9))
 

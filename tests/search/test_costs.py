@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from fairseq_mos.arch import Architecture
-from fairseq_mos.cost.closed_form import flops
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.costs import flops
 from fairseq_mos.search.constraints import Constraint, check_reachable
 from fairseq_mos.search.costs import MONOTONE, CostModel, extreme
 from tests import toy

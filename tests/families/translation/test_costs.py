@@ -6,8 +6,8 @@ import random
 import pytest
 
 from fairseq_mos.arch import Architecture, SearchSpace
-from fairseq_mos.cost.closed_form import Parameters, flops, parameters
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.costs import Parameters, flops, parameters
 from fairseq_mos.families.translation.schema import memory_states
 from tests.arch.samples import ARCHITECTURE, changed
 

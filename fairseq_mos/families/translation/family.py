@@ -1,0 +1,41 @@
+"""The translation family, for the rest of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fairseq_mos.arch.architecture import Architecture
+from fairseq_mos.arch.costs import Cost
+from fairseq_mos.families.base import Family
+from fairseq_mos.families.translation import costs, features
+from fairseq_mos.families.translation.schema import SCHEMA
+
+
+class Translation(Family):
+    """Encoder-decoder models that translate."""
+
+    schema = SCHEMA
+    mean_names = features.MEAN_NAMES
+
+    def sizing(self, **options) -> costs.Sizing:
+        return costs.Sizing(**options)
+
+    def sizing_of(self, model) -> costs.Sizing:
+        cfg = model.cfg
+        shared_output = "decoder" if cfg.share_decoder_input_output_embed else "none"
+        return costs.Sizing(
+            source_vocabulary=len(model.encoder.dictionary),
+            target_vocabulary=len(model.decoder.dictionary),
+            share="all" if cfg.share_all_embeddings else shared_output,
+            normalize_before=(bool(cfg.encoder_normalize_before), bool(cfg.decoder_normalize_before)),
+            normalize_embedding=bool(cfg.layernorm_embedding),
+        )
+
+    def costs(self, arch: Architecture, sizing: costs.Sizing) -> Iterator[Cost]:
+        return costs.costs(arch, sizing)
+
+    def products(self, means: Sequence[float], depths: Sequence[int]) -> list[float]:
+        return features.products(means, depths[-1])
+
+
+FAMILY = Translation()
