@@ -11,9 +11,8 @@ ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
 
 INSTALL_REQUIRES = [
-    # The same import name and commands from two distributions: the original stops at Python 3.10.
-    'fairseq-fixed==0.12.3.1; python_version >= "3.11"',
-    'fairseq==0.12.2; python_version < "3.11"',
+    # The import name and commands of fairseq, whose own last release stops at Python 3.10.
+    "fairseq-fixed==0.12.3.1",
     # 2.5 is the first release with torch.serialization.safe_globals, which safe loading relies on.
     "torch>=2.5",
     "msgspec",
@@ -50,11 +49,10 @@ if __name__ == "__main__":
         license="MIT",
         license_files=["LICENSE"],
         author="the fairseq-mos authors",
-        python_requires=">=3.10",
+        python_requires=">=3.11",
         classifiers=[
             "Intended Audience :: Science/Research",
             "Programming Language :: Python :: 3",
-            "Programming Language :: Python :: 3.10",
             "Programming Language :: Python :: 3.11",
             "Programming Language :: Python :: 3.12",
             "Programming Language :: Python :: 3.13",

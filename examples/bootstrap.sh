@@ -8,7 +8,7 @@
 # environment is .venv in the repository. What was installed is remembered in a stamp, so a second
 # call takes well under a second, and an interrupted one goes on where it stopped.
 #
-#   PYTHON=python3.11          the Python that .venv is made with (3.10 to 3.13)
+#   PYTHON=python3.11          the Python that .venv is made with (3.11 to 3.13)
 #   MOS_TORCH_INDEX_URL=URL    the package index to take torch from, e.g. that of its CPU builds
 #
 # Messages go to standard error. Exit code 2: one line says what is missing.
@@ -65,12 +65,12 @@ if command -v flock >/dev/null; then
 fi
 
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
-is_supported() { case $1 in 3.10 | 3.11 | 3.12 | 3.13) true ;; *) false ;; esac; }
-supported="Python 3.10 to 3.13 is supported"
+is_supported() { case $1 in 3.11 | 3.12 | 3.13) true ;; *) false ;; esac; }
+supported="Python 3.11 to 3.13 is supported"
 
 # Sets $python, the interpreter that .venv is made with.
 choose_python() {
-    local candidate version first=yes
+    local candidate version
     if [ -n "${PYTHON:-}" ]; then
         command -v "$PYTHON" >/dev/null || fail "PYTHON=$PYTHON: no such program; $supported"
         version=$(version_of "$PYTHON") || fail "PYTHON=$PYTHON does not run as a Python; $supported"
@@ -78,15 +78,10 @@ choose_python() {
         python=$PYTHON
         return
     fi
-    # Fairseq for 3.11 and later is another, better tested distribution: prefer it over an older python3.
-    for candidate in python3 python3.11 python3.12 python3.13 python3 python3.10; do
+    for candidate in python3 python3.11 python3.12 python3.13; do
         if version=$(version_of "$candidate") && is_supported "$version"; then
-            case $first$version in
-                yes3.10) ;;
-                *) python=$candidate && return ;;
-            esac
+            python=$candidate && return
         fi
-        first=no
     done
     version=$(version_of python3) || fail "no python3 found; $supported: install one or set PYTHON=/path/to/python"
     fail "python3 is Python $version; $supported: set PYTHON=/path/to/python"
@@ -103,7 +98,7 @@ for name in ("setup.py", "constraints.txt", "pyproject.toml", "examples/bootstra
 stamp = digest.hexdigest()
 try:
     same = (environment / ".fairseq-mos-stamp").read_text().strip() == stamp
-    for name in ("torch", "fairseq-fixed" if sys.version_info >= (3, 11) else "fairseq", "fairseq-mos"):
+    for name in ("torch", "fairseq-fixed", "fairseq-mos"):
         metadata.version(name)
 except (OSError, metadata.PackageNotFoundError):
     same = False
@@ -119,9 +114,8 @@ def version(name):
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-wanted, other = ("fairseq-fixed", "fairseq") if sys.version_info >= (3, 11) else ("fairseq", "fairseq-fixed")
-if version(other):
-    sys.exit(f"it holds the package {other}, whose files {wanted} would overwrite")
+if version("fairseq"):
+    sys.exit("it holds the package fairseq, whose files fairseq-fixed would overwrite")
 torch = version("torch")
 if torch and tuple(map(int, torch.split(".")[:2])) < (2, 5):
     sys.exit(f"its torch {torch} is too old (2.5 or later is needed)")
@@ -177,8 +171,7 @@ check_compiler() {
     local version cc include
     version=$(version_of "$environment/bin/python")
     if [ "$version $(uname -sm)" = "3.12 Linux x86_64" ]; then return; fi
-    "$environment/bin/python" -c 'import importlib.metadata as m, sys; m.version(sys.argv[1])' \
-        "$fairseq" 2>/dev/null && return
+    "$environment/bin/python" -c 'import importlib.metadata as m; m.version("fairseq-fixed")' 2>/dev/null && return
     command -v "${CXX:-c++}" >/dev/null \
         || fail "no C++ compiler (${CXX:-c++}), which fairseq needs: apt-get install g++ (macOS: xcode-select --install)"
     cc=$("$environment/bin/python" -c 'import sysconfig; print((sysconfig.get_config_var("CC") or "cc").split()[0])')
@@ -261,18 +254,7 @@ if [ -n "$active" ]; then
         || fail "cannot use the active environment $environment: $reason; deactivate it or use another"
 fi
 
-case $(version_of "$environment/bin/python") in
-    3.10)
-        fairseq=fairseq
-        check_compiler
-        # The metadata of its omegaconf is refused by later pips.
-        pip_step "pip older than 24.1 (for fairseq 0.12.2)" install 'pip<24.1'
-        ;;
-    *)
-        fairseq=fairseq-fixed
-        check_compiler
-        ;;
-esac
+check_compiler
 
 # Fairseq's build imports torch, numpy and cython; in an isolated build pip would fetch a second torch.
 if [ -n "${MOS_TORCH_INDEX_URL:-}" ]; then
@@ -281,10 +263,8 @@ fi
 pip_step "1/3 torch and build tools" install -c "$constraints" torch numpy cython setuptools wheel
 # With CUDA_HOME set, fairseq would also compile CUDA kernels that this project does not use.
 unset CUDA_HOME
-# The archive of fairseq 0.12.2 lacks sources that its build wants where it finds torch: it is built without.
-isolation=(--no-build-isolation)
-if [ "$fairseq" = fairseq ]; then isolation=(); fi
-pip_step "2/3 $fairseq (compiled here; the longest step)" install ${isolation[@]+"${isolation[@]}"} -c "$constraints" "$fairseq"
+pip_step "2/3 fairseq-fixed (compiled here; the longest step)" \
+    install --no-build-isolation -c "$constraints" fairseq-fixed
 pip_step "3/3 fairseq-mos and the tools of its tests and examples" \
     install --no-build-isolation -c "$constraints" -e '.[dev]'
 

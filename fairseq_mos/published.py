@@ -25,7 +25,7 @@ _Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")]
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     url: str
-    sha256: Optional[_Digest] = None  # noqa: UP045 (msgspec on Python 3.9 knows no other)
+    sha256: Optional[_Digest] = None  # noqa: UP045
 
 
 def fetch_model(source: str | os.PathLike | None, progress: bool = True) -> str:

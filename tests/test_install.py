@@ -68,7 +68,6 @@ def test_version_has_one_source():
 @pytest.mark.parametrize(
     ("python", "expected"),
     [
-        ("3.10", {"fairseq": "==0.12.2"}),
         ("3.11", {"fairseq-fixed": "==0.12.3.1"}),
         ("3.13", {"fairseq-fixed": "==0.12.3.1"}),
     ],
@@ -100,14 +99,14 @@ def test_constraints_pin_every_requirement_exactly(python):
             assert requirement.specifier.contains(pinned[name][2:]), requirement
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 def test_constraints_name_nothing_twice(python):
     environment = {"python_version": python}
     holding = [
         canonicalize_name(r.name) for r in constraints() if r.marker is None or r.marker.evaluate(environment)
     ]
     assert len(holding) == len(set(holding))
-    assert "torch" in holding and ("fairseq" in holding) != ("fairseq-fixed" in holding)
+    assert "torch" in holding and "fairseq-fixed" in holding
 
 
 def test_every_folder_with_code_is_a_package():
@@ -144,7 +143,7 @@ def test_bootstrap_names_a_python_that_does_not_exist(tmp_path):
     result = bootstrap(tmp_path / "with space", PYTHON="python9.9")
     assert result.returncode == 2
     assert error_lines(result) == [
-        "bootstrap: error: PYTHON=python9.9: no such program; Python 3.10 to 3.13 is supported"
+        "bootstrap: error: PYTHON=python9.9: no such program; Python 3.11 to 3.13 is supported"
     ]
     assert not (tmp_path / "with space" / ".venv").exists()
 
@@ -161,7 +160,7 @@ def test_bootstrap_refuses_an_unsupported_python(tmp_path):
     result = bootstrap(tmp_path / "repository", PYTHON=str(old))
     assert result.returncode == 2
     (line,) = error_lines(result)
-    assert line.startswith(f"bootstrap: error: PYTHON={old} is Python 3.8; Python 3.10 to 3.13 is supported")
+    assert line.startswith(f"bootstrap: error: PYTHON={old} is Python 3.8; Python 3.11 to 3.13 is supported")
 
 
 def test_bootstrap_names_a_missing_venv_module(tmp_path):
@@ -198,7 +197,6 @@ def test_bootstrap_names_a_missing_compiler(tmp_path):
     assert "apt-get install g++" in line
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="the two distributions swap roles")
 def test_bootstrap_refuses_to_overwrite_another_fairseq(tmp_path):
     environment = active_environment(tmp_path / "active")
     installed = next(environment.glob("lib/python*/site-packages")) / "fairseq-0.12.2.dist-info"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lint and tests on the other Pythons that README promises, each in an environment of its own:
-#   bash tests/versions.sh [VERSION ...] [-- pytest arguments]     (default: 3.10 3.12 3.13)
+#   bash tests/versions.sh [VERSION ...] [-- pytest arguments]     (default: 3.12 3.13)
 # Environments are made once in .venvs/VERSION; what a version printed is in .venvs/VERSION.log.
 # MOS_TORCH_INDEX_URL=URL: where to take torch from (its CPU builds, say; PyPI's brings gigabytes of CUDA).
 # Exit code 1: a version failed, and the table at the end says which.
@@ -11,7 +11,7 @@ cd "$root"
 versions=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do versions+=("$1") && shift; done
 if [ $# -gt 0 ]; then shift; fi
-if [ ${#versions[@]} = 0 ]; then versions=(3.10 3.12 3.13); fi
+if [ ${#versions[@]} = 0 ]; then versions=(3.12 3.13); fi
 
 # Prints the interpreter of a version: on PATH, or one of pyenv's.
 interpreter() {

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from fairseq_mos.compat._patch import replace
-from fairseq_mos.compat.configs import config_of
 from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError
 
@@ -82,7 +81,7 @@ def repair_interpolations() -> bool:
                 plain = OmegaConf.to_container(state["cfg"], resolve=False)
                 escaped = _escaped(plain)
                 if escaped != plain:
-                    state["cfg"] = config_of(escaped)
+                    state["cfg"] = OmegaConf.create(escaped, flags={"allow_objects": True})
             return original(state)
 
         return _upgrade_state_dict

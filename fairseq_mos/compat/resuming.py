@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from fairseq_mos.compat._patch import is_replaced, replace
-from fairseq_mos.compat.configs import config_of
 
 _CONFIG = "__omegaconf__"
 _FP16_COUNTERS = ("_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale")
@@ -120,9 +119,11 @@ def _to_plain(value: Any) -> Any:
 
 
 def _from_plain(value: Any) -> Any:
+    from omegaconf import OmegaConf
+
     if type(value) is dict:
         if value.keys() == {_CONFIG}:
-            return config_of(value[_CONFIG])
+            return OmegaConf.create(value[_CONFIG], flags={"allow_objects": True})
         return {key: _from_plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(_from_plain(item) for item in value)

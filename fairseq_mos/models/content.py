@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq_mos.arch.reading import is_inline
-from fairseq_mos.compat.configs import config_of
 from fairseq_mos.documents import MAX_DEPTH, show
 from fairseq_mos.errors import UserError
 from fairseq_mos.ranges import Range
@@ -100,7 +99,7 @@ def checked(state: dict, path: str) -> dict:
         plain["model"] = argparse.Namespace(**plain["model"])
     try:
         # A mapping of its own for every group: what was read is not resolved, and cannot be.
-        state["cfg"] = config_of(plain)
+        state["cfg"] = OmegaConf.create(plain, flags={"allow_objects": True})
     except OmegaConfBaseException as error:
         raise UserError(f"{where}cfg cannot be read ({str(error).splitlines()[0]})") from error
     return state
