@@ -2,7 +2,7 @@
 
 `encode` maps source tokens to the memory, `memory` projects it to every layer's keys and values, and `step`
 scores the next token from the newest one and the keys and values so far. Beam search stays outside, so the
-programs suit any of them; :mod:`fairseq_mos.export.programs_model` gives them to fairseq's.
+programs suit any of them; :mod:`fairseq_mos.families.translation.programs_model` gives them to fairseq's.
 
 Loading a program runs what its file says. So the weights lie beside the programs once more, as safetensors, from which
 the network is built wherever the user does not say that he trusts the folder.
@@ -24,15 +24,19 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from fairseq_mos.export.about import ABOUT, FORMS, write_about
-from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import BESIDE, copy_beside
-from fairseq_mos.export.limits import require_subnet
-from fairseq_mos.export.weights import library, write_weights
+from fairseq_mos.errors import UserError
+from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.families.translation.limits import require_subnet
+from fairseq_mos.families.translation.texts import BESIDE
 from fairseq_mos.files import replaced_folder
+from fairseq_mos.models.about import ABOUT, About, write_about
+from fairseq_mos.models.bundle import Bundle
+from fairseq_mos.models.formats import EXPORTERS
+from fairseq_mos.models.weights import library, read_network, write_weights
+from fairseq_mos.paths import is_file
 
 ENCODE, MEMORY, STEP = "encode.pt2", "memory.pt2", "step.pt2"
-WEIGHTS = FORMS["torch-export"]
+WEIGHTS = EXPORTERS["torch-export"].weights
 
 
 class _Embed(nn.Module):
@@ -177,7 +181,7 @@ def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | No
     folder = Path(folder)
     programs = export(bundle)
     with replaced_folder(folder, (*programs, WEIGHTS, ABOUT, *BESIDE), kept=["README.md"]) as new:
-        copy_beside(bundle.files(), new)
+        copy_beside(bundle.data.files(), new)
         for name, program in programs.items():
             buffer = io.BytesIO()
             with contextlib.redirect_stdout(io.StringIO()):
@@ -187,4 +191,23 @@ def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | No
         write_about(bundle, new, "torch-export")
         if check is not None:
             check(new)
-    return [folder / name for name in (*programs, WEIGHTS, ABOUT, *(file.name for file in bundle.files()))]
+    return [folder / name for name in (*programs, WEIGHTS, ABOUT, *(file.name for file in bundle.data.files()))]
+
+
+def read(about: About, folder: Path, trust: bool) -> Bundle:
+    """Reads the folder; without trust its weights, in the network that the programs were exported from.
+
+    Raises:
+        UserError: a file that is missing or damaged.
+    """
+    if trust:
+        # Costs seconds; nothing else needs it.
+        from fairseq_mos.families.translation import programs_model
+
+        return programs_model.read(about, folder)
+    if not is_file(folder / WEIGHTS):
+        raise UserError(
+            f"{folder} holds programs without {WEIGHTS}, and loading programs can run any code: export it anew, "
+            "or say that you trust it (--trust of evaluate, trust=True in Python)"
+        )
+    return about.bundle(read_network(about, folder / WEIGHTS))

@@ -1,0 +1,1 @@
+"""Model families: what a network is for. A family is a folder here."""
