@@ -17,9 +17,9 @@ from omegaconf import OmegaConf
 
 from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError, one_line
-from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.source import load_bundle
 from fairseq_mos.generation import CheckedHub, check_options, texts
+from fairseq_mos.models.bundle import Bundle
+from fairseq_mos.models.opening import load_bundle
 from fairseq_mos.paths import exists
 from fairseq_mos.ranges import TOKENS
 
@@ -133,7 +133,7 @@ def load(
         bpe: `none` for text that is segmented already; by default what lies beside the checkpoint.
         tokenizer: fairseq's name of the tokenizer before the subwords, such as `moses`.
         max_tokens: tokens of a batch.
-        trust: see :func:`fairseq_mos.export.source.load_bundle`.
+        trust: see :func:`fairseq_mos.models.opening.open_model`.
 
     Raises:
         UserError: unusable input, or no subword model.
@@ -149,12 +149,12 @@ def of_bundle(
     """Like :func:`load`, for a model that is loaded already."""
     if bpe is not None and bpe not in KINDS:
         raise UserError(f"bpe is {show(bpe)}, allowed: {', '.join(KINDS)}")
-    if bpe not in (None, "none", bundle.subword_kind) and bundle.subwords is not None:
-        raise UserError(f"bpe is {bpe!r}, but {bundle.subwords} is for {bundle.subword_kind}")
+    if bpe not in (None, "none", bundle.data.subword_kind) and bundle.data.subwords is not None:
+        raise UserError(f"bpe is {bpe!r}, but {bundle.data.subwords} is for {bundle.data.subword_kind}")
     TOKENS.check("max_tokens", max_tokens)
-    kind = bpe or bundle.subword_kind
-    if kind is None or (kind != "none" and bundle.subwords is None):
-        folder = bundle.dictionaries[0].parent
+    kind = bpe or bundle.data.subword_kind
+    if kind is None or (kind != "none" and bundle.data.subwords is None):
+        folder = bundle.data.dictionaries[0].parent
         raise UserError(
             f"there is no subword model beside {bundle.name}: put sentencepiece.bpe.model (or bpecodes) into {folder}, "
             "or say that the text is segmented already (--bpe none of evaluate, bpe='none' in Python)"
@@ -163,10 +163,10 @@ def of_bundle(
     config["bpe"] = None
     if kind != "none":
         option = "sentencepiece_model" if kind == "sentencepiece" else "bpe_codes"
-        config["bpe"] = {"_name": kind, option: str(bundle.subwords)}
-        _try(encoders.build_bpe, config["bpe"], f"{bundle.subwords} cannot be read as a model of {kind}")
-    name = tokenizer or bundle.tokenizer
-    source, target = bundle.languages
+        config["bpe"] = {"_name": kind, option: str(bundle.data.subwords)}
+        _try(encoders.build_bpe, config["bpe"], f"{bundle.data.subwords} cannot be read as a model of {kind}")
+    name = tokenizer or bundle.data.tokenizer
+    source, target = bundle.data.languages
     config["tokenizer"] = None
     if name:
         config["tokenizer"] = {"_name": check_tokenizer(name), "source_lang": source, "target_lang": target}
@@ -177,7 +177,7 @@ def of_bundle(
     # Every sentence of a batch, whatever their number (fairseq drops what does not fill a multiple).
     config["dataset"]["required_batch_size_multiple"] = 1
     options = {name: value for name, value in config["task"].items() if name in TranslationConfig.__dataclass_fields__}
-    options.update(source_lang=source, target_lang=target, data=str(bundle.dictionaries[0].parent))
+    options.update(source_lang=source, target_lang=target, data=str(bundle.data.dictionaries[0].parent))
     task_config = OmegaConf.merge(OmegaConf.structured(TranslationConfig), options)
     task = TranslationTask(task_config, bundle.model.encoder.dictionary, bundle.model.decoder.dictionary)
     cfg = OmegaConf.create({**config, "model": None})

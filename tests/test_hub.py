@@ -14,7 +14,7 @@ import torch
 from fairseq_mos import hub
 from fairseq_mos.errors import UserError
 from fairseq_mos.export import shared_folder
-from fairseq_mos.export.source import load_bundle
+from fairseq_mos.models.opening import load_bundle
 from tests.fairseq_commands import ROOT
 from tests.small import Small, small_supernet
 

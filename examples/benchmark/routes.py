@@ -76,13 +76,13 @@ def with_ctranslate2(folder: str, model: str, max_tokens: int, threads: int) -> 
 def with_generate(path: str, lines: Sequence[str], beam: int, folder: Path, threads: int) -> list[str]:
     """Returns what fairseq-generate prints, through its command line."""
     from fairseq_mos import hub
-    from fairseq_mos.export.source import load_bundle
+    from fairseq_mos.models.opening import load_bundle
 
     bundle = load_bundle(path)
-    source, target = bundle.languages
+    source, target = bundle.data.languages
     interface = hub.of_bundle(bundle)
     encoded = "".join(interface.apply_bpe(line) + "\n" for line in lines)
-    for language in bundle.languages:
+    for language in bundle.data.languages:
         (folder / f"test.{language}").write_text(encoded, "utf-8")
     data = folder / "data-bin"
     environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
@@ -99,7 +99,7 @@ def with_generate(path: str, lines: Sequence[str], beam: int, folder: Path, thre
                 "--destdir",
                 str(data),
             ]
-            + ["--srcdict", str(bundle.dictionaries[0]), "--tgtdict", str(bundle.dictionaries[1])],
+            + ["--srcdict", str(bundle.data.dictionaries[0]), "--tgtdict", str(bundle.data.dictionaries[1])],
             environment,
         )
     printed = _run(
@@ -129,8 +129,9 @@ def _run(words: list[str], environment: dict[str, str]) -> str:
 def build_routes(args: argparse.Namespace, folder: Path) -> dict[str, Translate]:
     """Exports the subnet in every format and returns the translators by name."""
     from fairseq_mos.errors import UserError
-    from fairseq_mos.export import ct2, programs, shared_folder, stock
-    from fairseq_mos.export.source import load_bundle
+    from fairseq_mos.export import shared_folder
+    from fairseq_mos.families.translation import ct2, programs, stock
+    from fairseq_mos.models.opening import load_bundle
 
     def bundle():
         return load_bundle(args.path)
@@ -145,10 +146,10 @@ def build_routes(args: argparse.Namespace, folder: Path) -> dict[str, Translate]
         print(f"no stock transformer: {error}")
     programs.write(bundle(), folder / "programs")
     routes["hub, torch.export"] = with_hub(str(folder / "programs"), args.max_tokens, trust=True)
-    model = str(bundle().subwords)
+    model = str(bundle().data.subwords)
     for name, quantization in (("fp32", "float32"), ("int8", "int8")):
         try:
-            ct2.write(bundle(), folder / name, quantization)
+            ct2.write(bundle(), folder / name, quantization=quantization)
         except UserError as error:
             print(f"no CTranslate2: {error}")
             break

@@ -50,7 +50,7 @@ def main() -> None:
 
     import fairseq_mos
     from fairseq_mos.arch import SearchSpace
-    from fairseq_mos.cost.subnets import made_up_dictionary
+    from fairseq_mos.families.translation.texts import made_up_dictionary
     from fairseq_mos.files import atomic_write
     from fairseq_mos.models.config import MosTransformerConfig
     from fairseq_mos.models.mos_transformer import MosTransformer

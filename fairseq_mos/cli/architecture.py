@@ -28,10 +28,10 @@ def run(args: argparse.Namespace) -> None:
 
     if args.path:
         import fairseq_mos
-        from fairseq_mos.models.loading import load_space
+        from fairseq_mos.models.opening import open_model
 
         fairseq_mos.register()
-        space = load_space(args.path)
+        space = open_model(args.path).space
     else:
         space = SearchSpace.load(args.search_space)
     architecture = resolve(space, args.architecture)

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     """Averages and names the inputs."""
     import fairseq_mos
     from fairseq_mos.errors import UserError
-    from fairseq_mos.export.average import average_checkpoints, last_checkpoints
+    from fairseq_mos.models.averaging import average_checkpoints, last_checkpoints
 
     fairseq_mos.register()
     inputs = args.inputs

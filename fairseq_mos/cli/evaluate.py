@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import fields
 from pathlib import Path
 
 from fairseq_mos import ranges
@@ -104,9 +105,9 @@ def run(args: argparse.Namespace) -> None:
     fairseq_mos.register()
     # What sacreBLEU warns of would stand between our lines; its errors reach us otherwise.
     logging.getLogger("sacrebleu").setLevel(logging.CRITICAL)
-    from fairseq_mos.metrics.evaluation import evaluate
+    from fairseq_mos.metrics.evaluation import Request, evaluate
     from fairseq_mos.metrics.tables import as_text, write_tables
 
-    rows = evaluate(args)
+    rows = evaluate(Request(**{field.name: getattr(args, field.name) for field in fields(Request)}))
     print(as_text(rows))
     print(f"wrote {', '.join(map(str, write_tables(rows, Path(args.output))))}")

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from fairseq_mos import ranges
-
-FORMATS = {
-    "safetensors": "a folder to share: weights, arch.json, dictionaries, subword model, model card",
-    "fairseq": "a mos_subnet checkpoint, e.g. of a safetensors folder",
-    "stock": "a checkpoint of fairseq's own transformer, which runs without this plugin",
-    "torch-export": "programs of torch.export, with any batch size and length",
-    "ctranslate2": "a folder for CTranslate2",
-}
+from fairseq_mos.models.formats import EXPORTERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,15 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         required=True,
-        choices=list(FORMATS),
-        help="; ".join(f"{name}: {text}" for name, text in FORMATS.items()),
+        choices=list(EXPORTERS),
+        help="; ".join(f"{exporter.name}: {exporter.text}" for exporter in EXPORTERS.values()),
     )
     parser.add_argument("--output", required=True, help="folder to write; a file for fairseq and stock")
-    parser.add_argument(
-        "--quantization",
-        default="float32",
-        help="of ctranslate2: float32, int8, int8_float32, int16, float16 or bfloat16",
-    )
+    for exporter in EXPORTERS.values():
+        for name, default, text in exporter.options:
+            parser.add_argument(f"--{name}", default=default, help=f"of {exporter.name}: {text}")
     check = parser.add_argument_group("check", "the export is loaded and must translate as the original does")
     check.add_argument("--test", metavar="FILE", help="raw source text (default: made-up sentences)")
     check.add_argument("--sentences", type=ranges.SENTENCES, default=100, help="sentences to translate, greedily")
@@ -48,33 +38,34 @@ def run(args: argparse.Namespace) -> int:
     import fairseq_mos
     from fairseq_mos.errors import UserError
 
-    if args.quantization != "float32" and args.format != "ctranslate2":
-        raise UserError(f"--quantization {args.quantization} is for --format ctranslate2")
+    exporter = EXPORTERS[args.format]
+    for other in EXPORTERS.values():
+        for name, default, _ in other.options:
+            if other is not exporter and getattr(args, name) != default:
+                raise UserError(f"--{name} {getattr(args, name)} is for --format {other.name}")
+    options = {option.name: getattr(args, option.name) for option in exporter.options}
+    exact = all(options[option.name] == option.default for option in exporter.options)
     fairseq_mos.register()
-    from fairseq_mos import hub, verify
-    from fairseq_mos.export.source import load_bundle
+    from fairseq_mos import hub
+    from fairseq_mos.families.translation import probe
+    from fairseq_mos.models.opening import load_bundle
 
     bundle = load_bundle(args.path, args.architecture, args.data)
     if args.tokenizer:
         bundle = bundle.with_tokenizer(hub.check_tokenizer(args.tokenizer))
     check = None
     if not args.no_check:
-        sentences = verify.read_sentences(bundle, args.test, args.sentences)
-        expected = verify.with_fairseq(bundle, sentences)
+        sentences = probe.read_sentences(bundle, args.test, args.sentences)
+        expected = probe.run(bundle, sentences)
 
         def check(new: Path) -> None:
-            if args.format == "ctranslate2":
-                found = verify.with_ctranslate2(new, sentences)
-            else:
-                # What was just written is ours to trust: it is the programs that are checked.
-                found = verify.with_fairseq(load_bundle(new, trust=True), sentences)
-            verdict = verify.compare(expected, found)
+            verdict = probe.compare(expected, exporter.run(new, sentences))
             print(f"checked: {verdict}")
-            if verdict.differing and args.quantization == "float32":
+            if verdict.differing and exact:
                 raise _DiffersError(f"sentence {verdict.differing[0] + 1} is the first that differs")
 
     try:
-        wrote = _write(args, bundle, check)
+        wrote = exporter.write(bundle, args.output, check, **options)
     except _DiffersError as error:
         print(f"{error}: nothing was written")
         return 1
@@ -84,28 +75,3 @@ def run(args: argparse.Namespace) -> int:
 
 class _DiffersError(Exception):
     """The export does not translate as the original does."""
-
-
-def _write(args: argparse.Namespace, bundle, check: Callable[[Path], None] | None) -> list[Path]:
-    if args.format == "safetensors":
-        from fairseq_mos.export import shared_folder
-
-        return shared_folder.write(bundle, args.output, check)
-    if args.format == "torch-export":
-        from fairseq_mos.export import programs
-
-        return programs.write(bundle, args.output, check)
-    if args.format == "ctranslate2":
-        from fairseq_mos.export import ct2
-
-        return ct2.write(bundle, args.output, args.quantization, check)
-    if args.format == "stock":
-        from fairseq_mos.export import stock
-
-        wrote, added = stock.write(bundle, args.output, check)
-        if added > 0:
-            print(f"the stock model has one size for all layers: padding added {added:,} zeros")
-        return wrote
-    from fairseq_mos.export import checkpoint
-
-    return checkpoint.publish(args.output, bundle.model, bundle.config, bundle.files(), check=check)

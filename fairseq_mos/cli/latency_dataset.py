@@ -50,13 +50,14 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_mos.arch import SearchSpace
     from fairseq_mos.cost import dataset, subnets, tables
     from fairseq_mos.cost.latency import DRIFT, LatencyMeter
+    from fairseq_mos.models.opening import open_model
 
     tables.check_ending(args.output, ".jsonl")
     settings = latency_settings(args)
     if settings.protocol != "hat":
         raise UserError("--protocol generate is not available here, allowed: hat (a predictor needs fixed lengths)")
     if args.path:
-        source = subnets.of_checkpoint(args.path, args.data)
+        source = subnets.of_checkpoint(open_model(args.path, args.data))
     else:
         source = subnets.of_space(SearchSpace.load(args.search_space), args.vocabulary)
     signature = {**settings.signature(), "vocabulary": source.vocabulary[1]}

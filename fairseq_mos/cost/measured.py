@@ -11,12 +11,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from fairseq_mos.arch.costs import Parameters
 
 
-class NoPadding(TorchFunctionMode):
-    """Answers "is there padding?" with no: a tensor without storage cannot say."""
+class Padding(TorchFunctionMode):
+    """Answers "is there padding?": a tensor without storage cannot say, and a program has to hold for any."""
+
+    def __init__(self, answer: bool):
+        super().__init__()
+        self._answer = answer
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
         if function is torch.Tensor.__bool__:
-            return False
+            return self._answer
         return function(*arguments, **(keywords or {}))
 
 
@@ -55,7 +59,7 @@ def count_flops(model: nn.Module, source_tokens: int = 30, target_tokens: int = 
     target = torch.full((1, target_tokens), 5, device=device)
     lengths = torch.full((1,), source_tokens, device=device)
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), NoPadding(), sdpa_kernel(SDPBackend.MATH), counter:
+    with torch.no_grad(), Padding(False), sdpa_kernel(SDPBackend.MATH), counter:
         memory = model.encoder(source, src_lengths=lengths)
         model.decoder(target, encoder_out=memory, features_only=not output_layer)
     return counter.get_total_flops()

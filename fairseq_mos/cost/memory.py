@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
-from fairseq_mos.cost.measured import NoPadding
+from fairseq_mos.cost.measured import Padding
 from fairseq_mos.errors import UserError
 
 
@@ -85,7 +85,7 @@ def estimate(model: nn.Module, settings: MemorySettings) -> Memory:
             step(tracker.reset_mod_stats)
         return max(parts["Total"] for parts in tracker.get_tracker_snapshot("peak").values())
 
-    with NoPadding():
+    with Padding(False):
         return _run(model, settings, "meta", peak)
 
 

@@ -33,18 +33,18 @@ def load_model(
     Raises:
         UserError: unusable input.
     """
-    from fairseq_mos.models.loading import is_supernet, load_state
+    from fairseq_mos.models.opening import open_model
 
-    chosen = architecture or "largest"
     if path is None:
         source = subnets.of_space(SearchSpace.load(space), vocabulary, share)
     else:
-        state = load_state(path)
-        if not is_supernet(state):
+        opened = open_model(path, data)
+        if not opened.is_supernet:
             if architecture is not None:
                 raise UserError(f"{path} is a dense model, which has one architecture: leave --architecture out")
-            return subnets.load_dense(state, path, data), path
-        source = subnets.of_checkpoint(path, data, state)
+            return opened.model, path
+        source = subnets.of_checkpoint(opened)
+    chosen = architecture or "largest"
     found = resolve(source.space, chosen)
     return source.build(found), f"{chosen} ({found.digest()}) of {path or f'search space {source.space.name}'}"
 
@@ -81,7 +81,7 @@ def signature(model: nn.Module, source_tokens: int = 30, target_tokens: int = 30
 
 
 def _sharing(model: nn.Module) -> str:
-    """Returns the key of :data:`fairseq_mos.cost.subnets.SHARING` that describes the model's tables."""
+    """Returns which tables the model shares, as :func:`fairseq_mos.cost.subnets.of_space` names it."""
     source, target = (side.embed_tokens.weight for side in (model.encoder, model.decoder))
     if source is target:
         return "all"

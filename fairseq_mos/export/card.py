@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fairseq_mos.export.bundle import Bundle
+    from fairseq_mos.models.bundle import Bundle
 
 _TEMPLATE = """\
 ---
@@ -67,8 +67,8 @@ def model_card(bundle: Bundle) -> str:
     encoder, decoder = architecture.encoder, architecture.decoder
     return _TEMPLATE.format(
         name=bundle.name,
-        source=bundle.languages[0],
-        target=bundle.languages[1],
+        source=bundle.data.languages[0],
+        target=bundle.data.languages[1],
         params=counted.total,
         no_embed=counted.no_embed,
         digest=architecture.digest(),

@@ -6,29 +6,20 @@ import filecmp
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
-from fairseq.tasks.translation import TranslationConfig
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.select import resolve
+from fairseq_mos.cost.measured import count_parameters
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.texts import find_subwords
 from fairseq_mos.files import atomic_write, staging
-from fairseq_mos.models.config import SIZES, MosSubnetConfig
-from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
+from fairseq_mos.models.bundle import Bundle
+from fairseq_mos.models.loading import save_state
+from fairseq_mos.models.opening import open_model, subnet_config
 from fairseq_mos.paths import is_file, is_folder
-
-SUBWORD_FILES = {"sentencepiece.bpe.model": "sentencepiece", "bpecodes": "subword_nmt", "code": "subword_nmt"}
-"""Name of a subword model's file beside a checkpoint -> fairseq's name of its kind."""
-
-
-BESIDE = ("dict.*.txt", *SUBWORD_FILES)
-"""Patterns of the names of what lies beside weights."""
 
 
 @dataclass(frozen=True)
@@ -53,31 +44,32 @@ def extract_checkpoint(path: str, architecture: str, output: str, data: str | No
         path: supernet checkpoint; may be an averaged one.
         architecture: YAML file, `largest`, `smallest` or `random:SEED`.
         output: checkpoint to write; dictionaries and, if there is one, the subword model are copied beside it.
-        data: folder with the dictionaries, see :func:`fairseq_mos.models.loading.find_dictionaries`.
+        data: folder with the dictionaries, see :func:`fairseq_mos.models.opening.open_model`.
 
     Raises:
         UserError: unusable input or an unwritable output.
     """
-    state = load_state(path)
-    dictionaries = find_dictionaries(state, path, data)
-    supernet = load_supernet(state, path, dictionaries)
-    chosen = resolve(supernet.space, architecture)
+    opened = open_model(path, data)
+    space, dictionaries, supernet = opened.space, opened.dictionaries, opened.model
+    chosen = resolve(space, architecture)
     subnet = supernet.extract(chosen)
-    tables = {id(subnet.encoder.embed_tokens.weight), id(subnet.decoder.embed_tokens.weight)}
-    if subnet.decoder.output_projection is not None:
-        tables.add(id(subnet.decoder.output_projection.weight))
-
-    config = subnet_config(state["cfg"], chosen, supernet.space)
     files = [*dictionaries, *find_subwords(dictionaries[0].parent)]
-    publish(output, subnet, config, files, (state.get("optimizer_history") or [{}])[-1])
+    config = subnet_config(opened.state["cfg"], chosen, space)
+    publish(output, subnet, config, files, (opened.state.get("optimizer_history") or [{}])[-1])
+    counted = count_parameters(subnet)
     return Extracted(
         supernet_params=sum(p.numel() for p in supernet.parameters()),
-        subnet_params=sum(p.numel() for p in subnet.parameters()),
-        subnet_params_no_embed=sum(p.numel() for p in subnet.parameters() if id(p) not in tables),
-        space=supernet.space.name,
+        subnet_params=counted.total,
+        subnet_params_no_embed=counted.no_embed,
+        space=space.name,
         routing=str(supernet.cfg.routing),
         digest=chosen.digest(),
     )
+
+
+def write(bundle: Bundle, output: str | Path, check: Callable[[Path], None] | None = None) -> list[Path]:
+    """Writes a dense model as a checkpoint, see :func:`publish`."""
+    return publish(output, bundle.model, bundle.config, bundle.data.files(), check=check)
 
 
 def write_checkpoint(output: str | Path, model: nn.Module, config: dict, history: dict | None = None) -> None:
@@ -111,19 +103,6 @@ def write_checkpoint(output: str | Path, model: nn.Module, config: dict, history
         "task_state": {},
     }
     save_state(state, output)
-
-
-def save_state(state: dict, output: str | Path) -> None:
-    """Writes a checkpoint's content.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    with atomic_write(output, "wb") as stream:
-        try:
-            torch.save(state, stream)
-        except RuntimeError as error:  # torch's own way to say that the disk is full
-            raise UserError(f"cannot write {output}: {' '.join(str(error).split())[:160]}") from error
 
 
 def publish(
@@ -180,63 +159,3 @@ def copy_beside(files: Iterable[Path], folder: Path) -> None:
     for file in files:
         with open(file, "rb") as source, atomic_write(folder / file.name, "wb") as stream:
             shutil.copyfileobj(source, stream)
-
-
-def find_subwords(folder: Path) -> list[Path]:
-    """Returns the subword model in a folder, under the names that fairseq's hub interface knows; or nothing."""
-    return [folder / name for name in SUBWORD_FILES if is_file(folder / name)]
-
-
-def plain_config(cfg) -> dict:
-    """Returns fairseq's configuration as plain values; options of legacy models, a namespace, included."""
-    config = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
-    for name, value in config.items():
-        if hasattr(value, "__dict__") and not isinstance(value, (dict, str)):
-            config[name] = dict(vars(value))
-    return without_interpolations(config)
-
-
-def without_interpolations(config):
-    """Leaves out the options whose text OmegaConf takes for more than text; their defaults take their place.
-
-    What comes from a file must not be resolved: `${oc.env:SECRET}` would put a secret of whoever reads it into what
-    he writes and shares. fairseq itself saves values that are resolved already.
-    """
-    if isinstance(config, dict):
-        return {name: without_interpolations(value) for name, value in config.items() if not _special(value)}
-    if isinstance(config, (list, tuple)):
-        return [without_interpolations(value) for value in config if not _special(value)]
-    return config
-
-
-def with_defaults(options: dict | None, kind: type) -> dict:
-    """Returns options of fairseq's configuration, plain, with the defaults of those that a file does not give."""
-    return {**plain_config(OmegaConf.structured(kind)), **(options or {})}
-
-
-def _special(value) -> bool:
-    return isinstance(value, str) and ("${" in value or value == "???")
-
-
-def subnet_config(cfg: DictConfig, architecture: Architecture, space: SearchSpace) -> dict:
-    """Returns the supernet's configuration with model, task and criterion of a subnet in place."""
-    config = plain_config(cfg)
-    config["model"] = {
-        **_common(config["model"], MosSubnetConfig),
-        # Super sizes, if they were given, are not those of the subnet.
-        **dict.fromkeys(SIZES),
-        "_name": "mos_subnet",
-        "architecture_definition": architecture.to_json(),
-        "search_space_definition": space.to_json(),
-    }
-    config["task"] = {**_common(config["task"], TranslationConfig), "_name": "translation"}
-    config["criterion"] = {
-        **_common(config.get("criterion") or {}, LabelSmoothedCrossEntropyCriterionConfig),
-        "_name": "label_smoothed_cross_entropy",
-    }
-    return config
-
-
-def _common(config: dict, dataclass_type: type) -> dict:
-    names = {field.name for field in fields(dataclass_type)}
-    return {name: value for name, value in config.items() if name in names}

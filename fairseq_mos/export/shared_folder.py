@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fairseq_mos.export.about import ABOUT, FORMS, write_about
-from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.export.card import model_card
-from fairseq_mos.export.checkpoint import BESIDE, copy_beside
-from fairseq_mos.export.limits import require_subnet
-from fairseq_mos.export.weights import library, write_weights
+from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.families.translation.limits import require_subnet
+from fairseq_mos.families.translation.texts import BESIDE
 from fairseq_mos.files import replaced_folder
+from fairseq_mos.models.about import ABOUT, write_about
+from fairseq_mos.models.bundle import Bundle
+from fairseq_mos.models.formats import EXPORTERS
+from fairseq_mos.models.weights import library, write_weights
 
-WEIGHTS, CARD = FORMS["safetensors"], "README.md"
+WEIGHTS, CARD = EXPORTERS["safetensors"].weights, "README.md"
 
 
 def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | None = None) -> list[Path]:
@@ -37,10 +39,10 @@ def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | No
     library()
     folder = Path(folder)
     with replaced_folder(folder, (WEIGHTS, ABOUT, *BESIDE), kept=[CARD]) as new:
-        copy_beside(bundle.files(), new)
+        copy_beside(bundle.data.files(), new)
         write_weights(bundle.model, new / WEIGHTS)
         (new / CARD).write_text(model_card(bundle), "utf-8")
         write_about(bundle, new, "safetensors")
         if check is not None:
             check(new)
-    return [folder / name for name in (WEIGHTS, ABOUT, CARD, *(file.name for file in bundle.files()))]
+    return [folder / name for name in (WEIGHTS, ABOUT, CARD, *(file.name for file in bundle.data.files()))]

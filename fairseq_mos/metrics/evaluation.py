@@ -1,11 +1,10 @@
-"""From the arguments of `fairseq-mos evaluate` to the rows of its tables."""
+"""From what `fairseq-mos evaluate` is asked to the rows of its tables."""
 
 from __future__ import annotations
 
-import argparse
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from torch import nn
 
 import fairseq_mos.version
 from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
+from fairseq_mos.cost.profiling import profile
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write, check_folder
 from fairseq_mos.metrics.compound import compound_bleu
@@ -22,7 +22,6 @@ from fairseq_mos.metrics.systems import (
     System,
     check_names,
     given_name,
-    identity,
     named_systems,
     read_hypotheses,
     text_names,
@@ -37,38 +36,73 @@ TRANSLATIONS = "translations"
 """Folder in that of an evaluation."""
 
 
-def evaluate(args: argparse.Namespace) -> list[Row]:
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate and how; the names and defaults are those of the flags of `fairseq-mos evaluate`."""
+
+    output: str
+    test_set: Sequence[str]
+    path: Sequence[str] = ()
+    architecture: Sequence[str] = ()
+    hypotheses: Sequence[str] = ()
+    data: str | None = None
+    trust: bool = False
+    source_lang: str | None = None
+    target_lang: str | None = None
+    beam: int = 5
+    lenpen: float = 1.0
+    max_tokens: int = 4096
+    bpe: str | None = None
+    tokenizer: str | None = None
+    cpu: bool = False
+    fp16: bool = False
+    metrics: str = "bleu,chrf,ter"
+    bootstrap: int = 1000
+    paired: str = "bs"
+    paired_trials: int = 0
+    compound_bleu: bool = False
+    comet: str | None = None
+    comet_python: str | None = None
+    comet_minutes: float = 120.0
+    latency: bool = False
+    threads: int | None = None
+    runs: int = 100
+
+
+def evaluate(asked: Request) -> list[Row]:
     """Translates all test sets with all systems and scores them.
 
     Raises:
         UserError: unusable input; before anything is translated, wherever that can be known then.
     """
-    on_gpu = torch.cuda.is_available() and not args.cpu
-    if args.fp16 and not on_gpu:
+    on_gpu = torch.cuda.is_available() and not asked.cpu
+    if asked.fp16 and not on_gpu:
         raise UserError("--fp16 needs a GPU")
     decoding = Decoding(
-        args.beam, args.lenpen, args.max_tokens, args.bpe, args.tokenizer, "cuda" if on_gpu else "cpu", args.fp16
+        asked.beam, asked.lenpen, asked.max_tokens, asked.bpe, asked.tokenizer, "cuda" if on_gpu else "cpu", asked.fp16
     )
-    latency = LatencySettings(threads=args.threads, runs=args.runs) if args.latency else None
-    check_samples(args.bootstrap, args.paired_trials)
-    metrics = [name.strip() for name in args.metrics.split(",")]
-    given = list(map(read_hypotheses, args.hypotheses))
-    systems = load_systems(args.path, args.architecture, args.data, [name for name, _ in given], args.trust)
+    latency = LatencySettings(threads=asked.threads, runs=asked.runs) if asked.latency else None
+    check_samples(asked.bootstrap, asked.paired_trials)
+    metrics = [name.strip() for name in asked.metrics.split(",")]
+    given = list(map(read_hypotheses, asked.hypotheses))
+    systems = named_systems(asked.path, asked.architecture, [name for name, _ in given], asked.data, asked.trust)
+    for system in systems:
+        system.load()
     given = dict(given)
-    pair = language_pair(systems, args.source_lang, args.target_lang)
+    pair = language_pair(systems, asked.source_lang, asked.target_lang)
     build_metrics(metrics, pair[1])
-    test_sets = load_test_sets(args.test_set, pair)
+    test_sets = load_test_sets(asked.test_set, pair)
     names = [*(system.name for system in systems), *given]
     check_names(names, test_sets)
-    folder = Path(args.output)
+    folder = Path(asked.output)
     _check_places(folder, names, test_sets)
     folder = folder / TRANSLATIONS
     for test_set in test_sets:
         check_counts(given, test_set.references, test_set.name)
-    if args.compound_bleu:
+    if asked.compound_bleu:
         compound_bleu([""], [[""]], pair[1])
-    if args.comet:
-        check_comet(args.comet, args.comet_python)
+    if asked.comet:
+        check_comet(asked.comet, asked.comet_python)
     # Preparing a model for translation changes what can be counted and measured.
     costs = {system.name: _counted(system) for system in systems}
     dense = {s.name: copy.deepcopy(s.bundle.model) for s in systems if latency and costs[s.name]}
@@ -82,34 +116,12 @@ def evaluate(args: argparse.Namespace) -> list[Row]:
     for test_set in test_sets:
         hypotheses = {name: translator.translate(test_set) for name, translator in translators.items()}
         _keep_texts(folder, test_set, given)
-        found = _scores(test_set, {**hypotheses, **given}, metrics, pair[1], args, decoding)
+        found = _scores(test_set, {**hypotheses, **given}, metrics, pair[1], asked, decoding)
         for name, scores in found.items():
             about = _about(systems, name, decoding)
             times, how = measured.get(name, ({}, ""))
             rows.append(Row(name, test_set.name, scores, {**costs.get(name, {}), **times}, how, about))
     return rows
-
-
-def load_systems(
-    paths: Sequence[str],
-    architectures: Sequence[str],
-    data: str | None,
-    others: Sequence[str] = (),
-    trust: bool = False,
-) -> list[System]:
-    """Loads all checkpoints; `others` are names that are taken, `trust` is that of `load_bundle`.
-
-    Raises:
-        UserError: unusable ones.
-    """
-    from fairseq_mos.export.source import load_bundle
-
-    systems = named_systems(paths, architectures, others)
-    for system in systems:
-        system.bundle = load_bundle(system.path, system.architecture, data, trust)
-        # Before anything converts them to half precision.
-        system.identity = identity(system.bundle)
-    return systems
 
 
 def language_pair(systems: Sequence[System], source: str | None, target: str | None) -> tuple[str, str]:
@@ -119,7 +131,7 @@ def language_pair(systems: Sequence[System], source: str | None, target: str | N
         UserError: unknown, or other ones than a checkpoint's.
     """
     for system in systems:
-        own = system.bundle.languages
+        own = system.bundle.data.languages
         source, target = source or own[0], target or own[1]
         if (source, target) != own:
             raise UserError(f"{system.path} translates {'-'.join(own)}, asked is {source}-{target}")
@@ -156,8 +168,6 @@ def _check_places(folder: Path, systems: Sequence[str], test_sets: Sequence[Test
 
 
 def _counted(system: System) -> dict[str, float]:
-    from fairseq_mos.cost.profiling import profile
-
     model = system.bundle.model
     counted = profile(model.network() if hasattr(model, "network") else model)
     return {name: counted[name] for name in ("params", "params_no_embed", "flops")}
@@ -183,22 +193,22 @@ def _keep_texts(folder: Path, test_set: TestSet, given: dict) -> None:
 
 
 def _scores(
-    test_set: TestSet, hypotheses: dict, metrics: Sequence[str], target_lang: str, args: argparse.Namespace,
+    test_set: TestSet, hypotheses: dict, metrics: Sequence[str], target_lang: str, asked: Request,
     decoding: Decoding,
 ) -> dict[str, dict[str, Score]]:  # fmt: skip
     """Returns system -> metric -> score."""
-    paired = None if args.paired == "none" or len(hypotheses) < 2 else args.paired
+    paired = None if asked.paired == "none" or len(hypotheses) < 2 else asked.paired
     scores = score_systems(
-        hypotheses, test_set.references, metrics, target_lang, args.bootstrap, paired, args.paired_trials
+        hypotheses, test_set.references, metrics, target_lang, asked.bootstrap, paired, asked.paired_trials
     )
-    if args.compound_bleu:
+    if asked.compound_bleu:
         for name, lines in hypotheses.items():
             found = compound_bleu(lines, test_set.references, target_lang)
             scores[name][found.metric] = found
-    if args.comet:
+    if asked.comet:
         answers = comet_scores(
-            test_set.sources, hypotheses, test_set.references[0], args.comet, args.comet_python,
-            gpus=int(decoding.device == "cuda"), minutes=args.comet_minutes,
+            test_set.sources, hypotheses, test_set.references[0], asked.comet, asked.comet_python,
+            gpus=int(decoding.device == "cuda"), minutes=asked.comet_minutes,
         )  # fmt: skip
         for name, found in answers.items():
             scores[name][found.metric] = found

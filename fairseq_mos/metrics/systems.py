@@ -14,7 +14,8 @@ from fairseq_mos.documents import show
 from fairseq_mos.download import file_digest
 from fairseq_mos.errors import UserError
 from fairseq_mos.metrics.testsets import TestSet, read_lines
-from fairseq_mos.paths import is_file
+from fairseq_mos.models.bundle import Bundle
+from fairseq_mos.models.opening import Opened, open_model
 
 _NAME_BYTES = 255
 """What file systems allow."""
@@ -28,6 +29,7 @@ class System:
         name: unique name.
         path: its checkpoint or folder.
         architecture: of a supernet, or None.
+        opened: its files, until the model is loaded.
         bundle: the loaded model.
         identity: digests of all that its translations depend on.
         supernet: `routing` and `experts` of the supernet that it is a subnet of, as far as they are known.
@@ -36,9 +38,20 @@ class System:
     name: str
     path: str
     architecture: str | None
-    bundle: object = None
+    opened: Opened | None
+    bundle: Bundle | None = None
     identity: dict = field(default_factory=dict)
     supernet: dict = field(default_factory=dict)
+
+    def load(self) -> None:
+        """Loads the model.
+
+        Raises:
+            UserError: it cannot be loaded.
+        """
+        self.bundle, self.opened = self.opened.bundle(self.architecture), None
+        # Before anything converts it to half precision.
+        self.identity = identity(self.bundle)
 
     def signature(self) -> str:
         """Returns what the model is, as far as it is known."""
@@ -51,27 +64,34 @@ class System:
         return "|".join(f"{name}:{value}" for name, value in about.items())
 
 
-def named_systems(paths: Sequence[str], architectures: Sequence[str], others: Sequence[str] = ()) -> list[System]:
-    """Returns the systems that the flags describe, supernets with each architecture.
+def named_systems(
+    paths: Sequence[str],
+    architectures: Sequence[str],
+    others: Sequence[str] = (),
+    data: str | None = None,
+    trust: bool = False,
+) -> list[System]:
+    """Opens the systems that the flags describe, supernets with each architecture; none is loaded yet.
 
     Args:
         paths: each `PATH` or `NAME=PATH`.
         architectures: for supernets, each `ARCHITECTURE` or `NAME=ARCHITECTURE`.
         others: names that are taken.
+        data: see :func:`fairseq_mos.models.opening.open_model`.
+        trust: see there.
 
     Raises:
-        UserError: two systems of one name, a supernet without architecture, or an architecture without supernet.
+        UserError: nothing to open, two systems of one name, a supernet without architecture, or an architecture
+            without supernet.
     """
-    from fairseq_mos.models.loading import is_supernet, load_state
-
     found: list[System] = []
     supernets = 0
     for text in paths:
         name, path = split_name(text)
-        state = load_state(path) if is_file(path) and not path.endswith(".safetensors") else None
-        if state is not None and is_supernet(state):
+        opened = open_model(path, data, trust)
+        if opened.is_supernet:
             supernets += 1
-            model = state["cfg"].model
+            model = opened.state["cfg"].model
             about = {"routing": str(model.routing), "experts": model.num_experts}
             if not architectures:
                 raise UserError(f"{path} is a supernet, which has many architectures: give --architecture")
@@ -79,9 +99,9 @@ def named_systems(paths: Sequence[str], architectures: Sequence[str], others: Se
                 short, architecture = given_name(architecture)
                 # Not the path's stem, which would cut a name such as hat/..._bleu_25.8.
                 short = short or Path(architecture).name.removesuffix(".yaml")
-                found.append(System(f"{name}:{short}", path, architecture, supernet=about))
+                found.append(System(f"{name}:{short}", path, architecture, opened, supernet=about))
         else:
-            found.append(System(name, path, None))
+            found.append(System(name, path, None, opened))
     if architectures and not supernets:
         raise UserError("--architecture is for supernets, and no --path is one")
     names = [*(system.name for system in found), *others]
@@ -120,7 +140,7 @@ def read_hypotheses(text: str) -> tuple[str, list[str]]:
     return name, read_lines(path)
 
 
-def identity(bundle) -> dict[str, str]:
+def identity(bundle: Bundle) -> dict[str, str]:
     """Returns digests of all of a model that its translations depend on.
 
     Weights alone do not tell models apart: heads, and which encoder layers a decoder attends to, change no tensor.
@@ -129,7 +149,7 @@ def identity(bundle) -> dict[str, str]:
     return {
         "weights": weights_digest(bundle.model.state_dict()),
         "model": hashlib.sha256(config.encode()).hexdigest(),
-        **{file.name: file_digest(file) for file in bundle.files()},
+        **{file.name: file_digest(file) for file in bundle.data.files()},
     }
 
 

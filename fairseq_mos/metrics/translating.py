@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairseq_mos import hub
 from fairseq_mos.documents import read_json, read_text
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
@@ -64,9 +65,8 @@ class Translator:
     """
 
     def __init__(self, system: System, decoding: Decoding, folder: Path):
-        from fairseq_mos import hub
-
         self.system, self.decoding, self.folder = system, decoding, folder
+        self._tokens: dict[str, list] = {}
         self.interface = hub.of_bundle(system.bundle, decoding.bpe, decoding.tokenizer, decoding.max_tokens)
 
     def check(self, test_set: TestSet) -> None:
@@ -135,7 +135,9 @@ class Translator:
         return lines if right and len(lines) == len(test_set.sources) else None
 
     def _encoded(self, test_set: TestSet) -> list:
-        return [self.interface.encode(sentence) for sentence in test_set.sources]
+        if test_set.name not in self._tokens:
+            self._tokens[test_set.name] = [self.interface.encode(sentence) for sentence in test_set.sources]
+        return self._tokens[test_set.name]
 
 
 def _digest(lines: Sequence[str]) -> str:

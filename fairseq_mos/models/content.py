@@ -105,6 +105,37 @@ def checked(state: dict, path: str) -> dict:
     return state
 
 
+def plain_config(cfg) -> dict:
+    """Returns fairseq's configuration as plain values; options of legacy models, a namespace, included."""
+    config = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
+    for name, value in config.items():
+        if hasattr(value, "__dict__") and not isinstance(value, (dict, str)):
+            config[name] = dict(vars(value))
+    return without_interpolations(config)
+
+
+def without_interpolations(config):
+    """Leaves out the options whose text OmegaConf takes for more than text; their defaults take their place.
+
+    What comes from a file must not be resolved: `${oc.env:SECRET}` would put a secret of whoever reads it into what
+    he writes and shares. fairseq itself saves values that are resolved already.
+    """
+    if isinstance(config, dict):
+        return {name: without_interpolations(value) for name, value in config.items() if not _special(value)}
+    if isinstance(config, (list, tuple)):
+        return [without_interpolations(value) for value in config if not _special(value)]
+    return config
+
+
+def with_defaults(options: dict | None, kind: type) -> dict:
+    """Returns options of fairseq's configuration, plain, with the defaults of those that a file does not give."""
+    return {**plain_config(OmegaConf.structured(kind)), **(options or {})}
+
+
+def _special(value) -> bool:
+    return isinstance(value, str) and ("${" in value or value == "???")
+
+
 def check_model_name(model: object, where: str) -> str:
     """Returns the name of the model in a configuration.
 

@@ -1,4 +1,4 @@
-"""Loading supernets outside fairseq's own commands."""
+"""Loading and saving checkpoints outside fairseq's own commands."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from fairseq import checkpoint_utils
 from fairseq import models as fairseq_models
-from fairseq.data import Dictionary, data_utils
 from torch import Tensor, nn
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.documents import parse_json
 from fairseq_mos.errors import UserError, one_line
+from fairseq_mos.families.translation.texts import find_dictionaries, load_dictionary, task_of  # noqa: F401
+from fairseq_mos.files import atomic_write
 from fairseq_mos.models.content import check_model_name, checked
-from fairseq_mos.paths import is_file, is_folder
+from fairseq_mos.paths import is_file
 
 
 def load_state(path: str) -> dict:
@@ -39,39 +39,17 @@ def load_state(path: str) -> dict:
         raise
 
 
-def load_dictionary(
-    file: str | Path, weights: Mapping[str, Tensor] | None = None, name: str = "", task: Mapping | None = None
-) -> Dictionary:
-    """Loads a dictionary.
-
-    Args:
-        file: the dictionary.
-        weights: of a model, whose embedding must have a row for each entry.
-        name: of that embedding, such as `encoder.embed_tokens.weight`.
-        task: configuration of the task that the model was trained for, which may have added entries.
+def save_state(state: dict, output: str | Path) -> None:
+    """Writes a checkpoint's content.
 
     Raises:
-        UserError: it is missing or damaged, or has another number of entries than the embedding.
+        UserError: it cannot be written.
     """
-    dictionary = Dictionary.load(str(file))
-    rows = len(dictionary) if weights is None else len(weights[name])
-    if rows > len(dictionary) and task is not None and task.get("_name") == "translation_multi_simple_epoch":
-        _add_languages(dictionary, task)
-    if rows != len(dictionary):
-        raise UserError(f"{file} has {len(dictionary)} entries, but the model was trained with {rows}")
-    return dictionary
-
-
-def _add_languages(dictionary: Dictionary, task: Mapping) -> None:
-    """Adds the entries that fairseq's multilingual task adds, one for each language and purpose."""
-    from fairseq.data.multilingual.multilingual_utils import augment_dictionary
-
-    pairs = task.get("lang_pairs") or []
-    pairs = pairs.split(",") if isinstance(pairs, str) else pairs
-    languages = task.get("langs") or sorted({language for pair in pairs for language in str(pair).split("-")})
-    specs = task.get("langtoks_specs") or ["main"]
-    style = task.get("lang_tok_style") or "multilingual"
-    augment_dictionary(dictionary, list(languages), style, specs, task.get("extra_data"))
+    with atomic_write(output, "wb") as stream:
+        try:
+            torch.save(state, stream)
+        except RuntimeError as error:  # torch's own way to say that the disk is full
+            raise UserError(f"cannot write {output}: {' '.join(str(error).split())[:160]}") from error
 
 
 def space_of(state: dict, path: str) -> SearchSpace:
@@ -95,50 +73,6 @@ def is_supernet(state: dict) -> bool:
     return isinstance(getattr(model, "search_space_definition", None), str)
 
 
-def load_space(path: str) -> SearchSpace:
-    """Returns the search space of the supernet checkpoint at `path`."""
-    return space_of(load_state(path), path)
-
-
-def find_dictionaries(state: dict, path: str, data: str | None = None) -> tuple[Path, Path]:
-    """Finds the source and target dictionaries of a checkpoint.
-
-    Args:
-        state: the loaded checkpoint.
-        path: its file.
-        data: folder to look in; by default beside the checkpoint, then where it was trained.
-
-    Raises:
-        UserError: they are in none of these folders.
-    """
-    if not state.get("cfg"):
-        raise UserError(f"{path} is no checkpoint of a translation model")
-    task = state["cfg"].task
-    trained_in = (task.get("data") or "").split(":")[0]
-    folders = [Path(data)] if data else [Path(path).parent, Path(trained_in)]
-    languages = (task.get("source_lang"), task.get("target_lang"))
-    pairs = task.get("lang_pairs")
-    pairs = pairs.split(",") if isinstance(pairs, str) else pairs
-    if None in languages and pairs and len(pairs) == 1 and str(pairs[0]).count("-") == 1:
-        languages = tuple(str(pairs[0]).split("-"))
-    for folder in folders:
-        if None in languages and is_folder(folder):
-            languages = data_utils.infer_language_pair(str(folder))
-        files = [folder / f"dict.{language}.txt" for language in languages]
-        if all(is_file(file) for file in files):
-            return files[0], files[1]
-    looked = " or ".join(map(str, folders))
-    if None in languages:
-        raise UserError(
-            f"{path} does not say its languages, and {looked} is no folder that fairseq-preprocess wrote, which would: "
-            "give it with --data"
-        )
-    raise UserError(
-        f"dict.{languages[0]}.txt and dict.{languages[1]}.txt of {path} are not in {looked}: give their folder "
-        "(--data, data= in Python)"
-    )
-
-
 def load_supernet(state: dict, path: str, dictionaries: tuple[Path, Path]):
     """Builds the supernet of a loaded checkpoint, in eval mode.
 
@@ -150,24 +84,14 @@ def load_supernet(state: dict, path: str, dictionaries: tuple[Path, Path]):
 
 
 def load_model(state: dict, path: str, dictionaries: tuple[Path, Path]):
-    """Builds the encoder-decoder of a loaded checkpoint, in eval mode: a supernet, a subnet or a stock model.
+    """Builds the model of a loaded checkpoint, in eval mode: a supernet, a subnet or a stock model.
 
     Raises:
         UserError: the dictionaries do not fit the checkpoint, or its weights its configuration.
     """
-    tables = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-    if not state.get("cfg") or any(name not in state["model"] for name in tables):
-        raise UserError(f"{path} is no checkpoint of a translation model")
-    for name in tables:
-        if state["model"][name].dim() != 2:
-            shape = tuple(state["model"][name].shape)
-            raise UserError(f"{path}: {name} is of shape {shape}, expected a table of entries by width")
+    task = task_of(dictionaries, state, path)
     config = state["cfg"].model
     check_model_name(config, path)
-    source, target = (
-        load_dictionary(file, state["model"], name, state["cfg"].task) for file, name in zip(dictionaries, tables)
-    )
-    task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
     with explained(path):
         # Without storage first: sizes that are not those of the weights must not exhaust the memory.
         with torch.device("meta"):

@@ -99,7 +99,20 @@ class Attention(Block, nn.Module):
 
     def has_memory(self, incremental_state: State | None) -> bool:
         """Whether keys and values of a static memory are in the cache, so that none need be given."""
-        return self.static_memory and bool(self.get_incremental_state(incremental_state, "attn_state"))
+        return self.static_memory and self.cached(incremental_state)[0] is not None
+
+    def keys_and_values(self, memory_SBC: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what the queries attend to: keys and values, each (batch, heads, S, qkv / heads)."""
+        return self._heads(self.k_proj(memory_SBC)), self._heads(self.v_proj(memory_SBC))
+
+    def cached(self, incremental_state: State | None) -> tuple[Tensor | None, Tensor | None]:
+        """Returns the keys and values in fairseq's decoding cache, or nothing twice."""
+        cache = self.get_incremental_state(incremental_state, "attn_state") or {}
+        return cache.get("prev_key"), cache.get("prev_value")
+
+    def cache(self, incremental_state: State, keys: Tensor, values: Tensor) -> None:
+        """Puts keys and values into fairseq's decoding cache."""
+        self.set_incremental_state(incremental_state, "attn_state", {"prev_key": keys, "prev_value": values})
 
     def _heads(self, x_TBC: Tensor) -> Tensor:
         """Splits (T, B, qkv) into heads: (B, H, T, qkv / H)."""
@@ -107,15 +120,14 @@ class Attention(Block, nn.Module):
 
     def _keys_and_values(self, memory_SBC: Tensor | None, incremental_state: State | None):
         if incremental_state is None:
-            return self._heads(self.k_proj(memory_SBC)), self._heads(self.v_proj(memory_SBC))
-        cache = self.get_incremental_state(incremental_state, "attn_state") or {}
-        past_k, past_v = cache.get("prev_key"), cache.get("prev_value")
-        if self.has_memory(incremental_state):
+            return self.keys_and_values(memory_SBC)
+        past_k, past_v = self.cached(incremental_state)
+        if self.static_memory and past_k is not None:
             return past_k, past_v
-        k, v = self._heads(self.k_proj(memory_SBC)), self._heads(self.v_proj(memory_SBC))
+        k, v = self.keys_and_values(memory_SBC)
         if past_k is not None:
             k, v = torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
-        self.set_incremental_state(incremental_state, "attn_state", {"prev_key": k, "prev_value": v})
+        self.cache(incremental_state, k, v)
         return k, v
 
     @staticmethod

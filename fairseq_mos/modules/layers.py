@@ -168,7 +168,7 @@ class DecoderLayer(_Layer):
             cached = self.encoder_attn.has_memory(incremental_state)
             x_TBC, attn = self.encoder_attn(
                 x_TBC,
-                None if cached else self._along_time(memory_SBN),
+                None if cached else self.along_time(memory_SBN),
                 None if memory_mask is None else memory_mask.repeat(1, 1, 1, self.memory_states),
                 incremental_state=incremental_state,
                 need_weights=need_attn,
@@ -180,7 +180,8 @@ class DecoderLayer(_Layer):
 
         return self.feed_forward(x_TBC), attn
 
-    def _along_time(self, memory_SBN: Tensor) -> Tensor:
+    def along_time(self, memory_SBN: Tensor) -> Tensor:
+        """Returns what the layer attends to: the states side by side one after the other, (n * S, batch, memory)."""
         if memory_SBN.shape[-1] == self.memory_dim:
             return memory_SBN
         states = memory_SBN.split(self.memory_dim, dim=-1)[: self.memory_states]

@@ -8,8 +8,8 @@ from torch import nn
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.checkpoint import plain_config
-from fairseq_mos.models.loading import find_dictionaries, is_supernet, load_state, load_supernet, space_of
+from fairseq_mos.models.content import plain_config
+from fairseq_mos.models.opening import open_model
 from fairseq_mos.paths import is_folder
 from fairseq_mos.report.discover import RunFolder, is_there
 
@@ -39,28 +39,26 @@ def load_trained(run: RunFolder) -> Trained:
     """
     if run.supernet is None:
         return Trained()
-    path = str(run.supernet)
+    data = next((search.about.data for search in run.searches if search.about.data), "")
+    folder = data.split(":")[0]
     try:
-        state = load_state(path)
-        if not is_supernet(state) and not run.supernet_is_given:
+        opened = open_model(run.supernet, folder if folder and is_there(folder, is_folder) else None)
+        if not opened.is_supernet and not run.supernet_is_given:
             return Trained()  # a subnet, say, in the folder of that name
-        space = space_of(state, path)
+        space = opened.space
     except UserError as error:
         if run.supernet_is_given:
             raise
         return Trained(trouble=f"{error}.")
-    facts = _facts(state, run)
-    data = next((search.about.data for search in run.searches if search.about.data), "")
-    folder = data.split(":")[0]
+    facts = _facts(opened.state, space, run)
     try:
-        dictionaries = find_dictionaries(state, path, folder if folder and is_there(folder, is_folder) else None)
-        return Trained(space, facts, load_supernet(state, path, dictionaries))
+        return Trained(space, facts, opened.model)
     except UserError as error:
         # Its dictionaries may be gone, or belong to another model now: all else can still be shown.
         return Trained(space, facts, None, f"The experts cannot be shown: {error}.")
 
 
-def _facts(state: dict, run: RunFolder) -> dict[str, str]:
+def _facts(state: dict, space: SearchSpace, run: RunFolder) -> dict[str, str]:
     config = plain_config(state["cfg"])
 
     def get(group: str, name: str, default=None):
@@ -85,7 +83,7 @@ def _facts(state: dict, run: RunFolder) -> dict[str, str]:
         "languages": f"{get('task', 'source_lang', '?')} to {get('task', 'target_lang', '?')}",
         "data": data.replace(str(run.path.resolve()), "RUN"),
         "dictionaries": " and ".join(f"{len(table):,}" for table in entries if table is not None) + " entries",
-        "search space": str(space_of(state, str(run.supernet)).name),
+        "search space": str(space.name),
         "routing": routing,
         "experts": "" if routing == "shared" else str(get("model", "num_experts", "")),
         "embeddings": shared,

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from fairseq_mos import hub, verify
+from fairseq_mos import hub
 from fairseq_mos.cli import main
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import extract_checkpoint
-from fairseq_mos.export.source import load_bundle
+from fairseq_mos.families.translation import ct2, probe
+from fairseq_mos.models.opening import load_bundle
 from tests import toy
 from tests.small import Small, small_supernet
 
@@ -26,7 +27,7 @@ def small(tmp_path_factory) -> Small:
 @pytest.fixture
 def export(small, tmp_path, capsys, monkeypatch):
     """Returns a function that runs the verb and returns exit code, standard output and standard error."""
-    monkeypatch.setattr(verify, "MAX_LENGTH", 12)
+    monkeypatch.setattr(probe, "MAX_LENGTH", 12)
 
     def call(*arguments, path=small.path, output=tmp_path / "out"):
         code = main(["export", "--path", str(path), "--output", str(output), *map(str, arguments)])
@@ -77,7 +78,7 @@ def test_the_tokenizer_goes_along(export, tmp_path, form, name):
     assert code == 2 and "tokenizer is 'foo', allowed: moses" in err and not (tmp_path / "out").exists()
     assert export(*arguments, "--tokenizer", "moses", output=tmp_path / name)[0] == 0
     bundle = load_bundle(tmp_path / name)
-    assert bundle.tokenizer == "moses" and hub.of_bundle(bundle).tokenize("a.") == "a ."
+    assert bundle.data.tokenizer == "moses" and hub.of_bundle(bundle).tokenize("a.") == "a ."
 
 
 def test_int8_may_differ_and_says_how_much(export):
@@ -86,12 +87,12 @@ def test_int8_may_differ_and_says_how_much(export):
 
 
 def test_an_export_that_differs_is_an_error_and_leaves_nothing(export, tmp_path, monkeypatch):
-    wrong = [verify.Translation(["x"], 0.0)] * 3
-    monkeypatch.setattr(verify, "with_ctranslate2", lambda folder, lines: wrong)
+    wrong = [probe.Translation(["x"], 0.0)] * 3
+    monkeypatch.setattr(ct2, "run", lambda folder, lines: wrong)
     code, out, _ = export("--architecture", "largest", "--format", "ctranslate2", "--sentences", "3")
     assert code == 1 and "sentence 1 is the first that differs: nothing was written" in out
-    answers = iter([[verify.Translation(["y"], 0.0)] * 3, wrong] * 2)
-    monkeypatch.setattr(verify, "with_fairseq", lambda bundle, lines: next(answers))
+    answers = iter([[probe.Translation(["y"], 0.0)] * 3, wrong] * 2)
+    monkeypatch.setattr(probe, "run", lambda bundle, lines: next(answers))
     for form in ("safetensors", "stock"):
         arguments = ("--architecture", "largest", "--format", form, "--sentences", "3")
         assert export(*arguments, output=tmp_path / f"{form}.pt")[0] == 1

@@ -11,9 +11,10 @@ from fairseq_mos.arch import SearchSpace
 from fairseq_mos.arch.shipped import shipped_spaces
 from fairseq_mos.cost.measured import count_flops, count_parameters
 from fairseq_mos.cost.profiling import profile
-from fairseq_mos.cost.subnets import made_up_dictionary, of_space
+from fairseq_mos.cost.subnets import of_space
 from fairseq_mos.errors import UserError
 from fairseq_mos.families.translation.costs import flops, parameters
+from fairseq_mos.families.translation.texts import made_up_dictionary
 
 VOCABULARY = 100
 

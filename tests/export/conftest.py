@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairseq_mos import verify
+from fairseq_mos.families.translation import probe
 from tests import toy
 from tests.small import Small, small_supernet
 
@@ -25,4 +25,4 @@ def exportable(tmp_path_factory) -> Small:
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Untrained models do not end their translations."""
-    monkeypatch.setattr(verify, "MAX_LENGTH", 12)
+    monkeypatch.setattr(probe, "MAX_LENGTH", 12)

@@ -11,11 +11,13 @@ from omegaconf import OmegaConf
 
 from fairseq_mos import hub
 from fairseq_mos.errors import UserError
-from fairseq_mos.export import ct2, programs, shared_folder, stock
-from fairseq_mos.export.average import average_checkpoints
-from fairseq_mos.export.checkpoint import extract_checkpoint, plain_config
-from fairseq_mos.export.source import load_bundle
-from tests.export.test_stock import UNIFORM, _file
+from fairseq_mos.export import shared_folder
+from fairseq_mos.export.checkpoint import extract_checkpoint
+from fairseq_mos.families.translation import ct2, programs, stock
+from fairseq_mos.models.averaging import average_checkpoints
+from fairseq_mos.models.content import plain_config
+from fairseq_mos.models.opening import load_bundle
+from tests.families.translation.test_stock import UNIFORM, _file
 
 SECRET = "correct-horse-battery-staple"
 ASKS = "${oc.env:MOS_TEST_SECRET}"

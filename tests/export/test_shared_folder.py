@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from fairseq_mos import hub
 from fairseq_mos.errors import UserError
 from fairseq_mos.export import shared_folder
-from fairseq_mos.export.source import load_bundle
 from fairseq_mos.models.loading import load_state
+from fairseq_mos.models.opening import load_bundle
 from tests import toy
 from tests.small import small_supernet
 
@@ -35,7 +35,7 @@ def test_the_round_trip_is_exact(tmp_path, options):
     one, two = bundle.model.state_dict(), again.model.state_dict()
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
     assert again.model.architecture == bundle.model.architecture == small.space.sample(random.Random(1))
-    assert again.languages == ("en", "de") and again.subword_kind == "sentencepiece"
+    assert again.data.languages == ("en", "de") and again.data.subword_kind == "sentencepiece"
     batch = toy.batch()["net_input"]
     with torch.no_grad():
         assert torch.equal(bundle.model(**batch)[0], again.model(**batch)[0])

@@ -15,8 +15,8 @@ import torch
 from fairseq_mos import hub
 from fairseq_mos.cli import main
 from fairseq_mos.errors import UserError
-from fairseq_mos.export import programs
-from fairseq_mos.export.source import load_bundle
+from fairseq_mos.families.translation import programs
+from fairseq_mos.models.opening import load_bundle
 from tests.fairseq_commands import ROOT
 
 _CONFIG = "archive/data/{0}/model_{0}_config.json"

@@ -11,7 +11,8 @@ import torch
 from omegaconf import OmegaConf
 
 from fairseq_mos.errors import UserError, one_line
-from fairseq_mos.models.loading import find_dictionaries, load_model, load_state
+from fairseq_mos.models.loading import load_state
+from fairseq_mos.models.opening import open_model
 from tests.small import small_supernet
 from tests.supernet_commands import load
 
@@ -22,8 +23,7 @@ def small(tmp_path_factory):
 
 
 def _open(path):
-    state = load_state(str(path))
-    return load_model(state, str(path), find_dictionaries(state, str(path)))
+    return open_model(path).model
 
 
 def _model(**changes):

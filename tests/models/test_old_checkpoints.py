@@ -9,7 +9,7 @@ import torch
 
 import fairseq_mos
 from fairseq_mos.arch.select import resolve
-from fairseq_mos.models.loading import find_dictionaries, load_model, load_state
+from fairseq_mos.models.opening import open_model
 from tests import toy
 
 FOLDER = Path(__file__).parent.parent / "data/version_0"
@@ -17,9 +17,7 @@ FOLDER = Path(__file__).parent.parent / "data/version_0"
 
 def _open(name: str):
     fairseq_mos.register()
-    path = str(FOLDER / name)
-    state = load_state(path)
-    return load_model(state, path, find_dictionaries(state, path))
+    return open_model(FOLDER / name).model
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from fairseq_mos.arch import Architecture
 from fairseq_mos.cli import main
 from fairseq_mos.export.checkpoint import extract_checkpoint
-from fairseq_mos.models.loading import find_dictionaries, load_state, load_supernet
+from fairseq_mos.models.opening import open_model
 from fairseq_mos.report.architecture_picture import architecture_svg
 from fairseq_mos.report.commands import wrapped
 from fairseq_mos.report.discover import RunFolder
@@ -239,7 +239,8 @@ def test_a_supernet_that_is_none(run, damaged, tmp_path, capsys):
 
 
 def test_a_configuration_with_other_types(run):
-    state = load_state(str(run / "supernet" / "averaged.pt"))
+    opened = open_model(run / "supernet" / "averaged.pt")
+    state = opened.state
     config = OmegaConf.to_container(state["cfg"], enum_to_str=True)
     config["optimization"].update(lr="fast", update_freq="often")
     config["lr_scheduler"] = {"_name": 5, "warmup_updates": "many"}
@@ -247,7 +248,7 @@ def test_a_configuration_with_other_types(run):
     config["dataset"]["max_tokens"] = "all"
     for history in ([], {}, ["x"], [{"num_updates": "12"}]):
         state = {**state, "cfg": OmegaConf.create(config), "optimizer_history": history}
-        facts = _facts(state, RunFolder(run, supernet=run / "supernet" / "averaged.pt"))
+        facts = _facts(state, opened.space, RunFolder(run, supernet=run / "supernet" / "averaged.pt"))
     assert facts["learning rate"] == "fast, 5, warm-up many" and facts["updates"] == "12"
     assert facts["tokens a batch"] == "all at most x two processes x often accumulated"
 
@@ -285,9 +286,7 @@ def _searched(best, objectives, constraints):
 
 
 def test_mixes_are_the_routers(run):
-    path = str(run / "supernet" / "averaged.pt")
-    state = load_state(path)
-    supernet = load_supernet(state, path, find_dictionaries(state, path))
+    supernet = open_model(run / "supernet" / "averaged.pt").model
     largest, smallest = supernet.space.largest(), supernet.space.smallest()
     found = expert_mixes(supernet, {"a": largest, "b": smallest})
     assert found.places[:2] == ["encoder 1 fc1", "encoder 1 fc2"] and found.experts == 2

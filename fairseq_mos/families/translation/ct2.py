@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fairseq.data import Dictionary
@@ -16,11 +16,13 @@ from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import BESIDE, copy_beside
-from fairseq_mos.export.limits import require_last_memory, require_subnet
-from fairseq_mos.export.padding import padded_attention
+from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.families.translation import probe
+from fairseq_mos.families.translation.limits import require_last_memory, require_subnet
+from fairseq_mos.families.translation.padding import padded_attention
+from fairseq_mos.families.translation.texts import BESIDE
 from fairseq_mos.files import replaced_folder
+from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.paths import listing
 
 QUANTIZATIONS = ("float32", "int8", "int8_float32", "int16", "float16", "bfloat16")
@@ -34,16 +36,16 @@ _ACTIVATIONS = {
 def write(
     bundle: Bundle,
     folder: str | Path,
-    quantization: str = "float32",
     check: Callable[[Path], None] | None = None,
+    quantization: str = "float32",
 ) -> list[Path]:
     """Writes a folder for `ctranslate2.Translator`, the subword model in it.
 
     Args:
         bundle: the subnet.
         folder: to write; replaced if it is such a folder already.
-        quantization: one of :data:`QUANTIZATIONS`.
         check: called with the new folder before it is put in its place; an error leaves all as it was.
+        quantization: one of :data:`QUANTIZATIONS`.
 
     Returns:
         What was written.
@@ -60,16 +62,31 @@ def write(
     folder = Path(folder)
     with replaced_folder(folder, (*_FILES, *BESIDE), kept=["README.md"]) as new:
         spec.save(str(new))
-        if bundle.subwords:
-            copy_beside([bundle.subwords], new)
-        source, target = bundle.languages
-        about = {"source_lang": source, "target_lang": target, "tokenizer": bundle.tokenizer, "subwords": None}
-        if bundle.subwords:
-            about["subwords"] = bundle.subwords.name
-        (new / "about.json").write_text(json.dumps({**about, "quantization": quantization}, indent=2) + "\n", "utf-8")
+        if bundle.data.subwords:
+            copy_beside([bundle.data.subwords], new)
+        about = {**bundle.data.to_dict(), "quantization": quantization}
+        (new / "about.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
         if check is not None:
             check(new)
     return listing(folder)
+
+
+def run(folder: Path, sentences: Sequence[list[str]]) -> list[probe.Translation]:
+    """Translates greedily with CTranslate2."""
+    import ctranslate2
+
+    translator = ctranslate2.Translator(str(folder), compute_type="default")
+    # CTranslate2 reads symbols: what stands for an unknown word has the dictionary's name in both.
+    results = translator.translate_batch(
+        [list(sentence) for sentence in sentences],
+        beam_size=1,
+        max_decoding_length=probe.MAX_LENGTH,
+        # An excluded token's probability would go to the others before scores are taken; fairseq's do not.
+        min_decoding_length=0,
+        max_input_length=0,
+        return_scores=True,
+    )
+    return [probe.Translation(result.hypotheses[0], float(result.scores[0])) for result in results]
 
 
 def _spec(bundle: Bundle):
@@ -110,7 +127,7 @@ def _spec(bundle: Bundle):
     for register, stack, file in zip(
         (spec.register_source_vocabulary, spec.register_target_vocabulary),
         (model.encoder, model.decoder),
-        bundle.dictionaries,
+        bundle.data.dictionaries,
     ):
         register(_vocabulary(stack.dictionary, file))
     spec.config.decoder_start_token = spec.config.eos_token

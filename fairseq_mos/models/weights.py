@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.about import ABOUT, About
-from fairseq_mos.models.loading import load_dictionary
+from fairseq_mos.families.translation.texts import task_of_weights
+from fairseq_mos.models.about import ABOUT, About
 from fairseq_mos.models.mos_subnet import MosSubnet
 
 
@@ -56,15 +56,12 @@ def read_network(about: About, file: Path) -> MosSubnet:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
     except Exception as error:  # safetensors' own type of error derives from Exception alone
         raise UserError(f"{file} is damaged: {' '.join(str(error).split())[:200]}") from error
-    # Embeddings that the stacks share are stored once.
-    tables = [f"{side}.embed_tokens.weight" for side in ("encoder", "decoder")]
-    dictionaries = [
-        load_dictionary(dictionary, tensors if name in tensors and tensors[name].dim() else None, name)
-        for dictionary, name in zip(about.dictionaries, [tables[0], tables[1] if tables[1] in tensors else tables[0]])
-    ]
+    task = task_of_weights(about.data.dictionaries, tensors)
 
     def build() -> MosSubnet:
-        return MosSubnet.from_dictionaries(about.model_config, *dictionaries, about.architecture)
+        return MosSubnet.from_dictionaries(
+            about.model_config, task.source_dictionary, task.target_dictionary, about.architecture
+        )
 
     try:
         # Without storage: sizes that the weights do not have should not take memory first.

@@ -1,4 +1,4 @@
-"""The programs of :mod:`fairseq_mos.export.programs` as a model that fairseq can generate with."""
+"""The programs of :mod:`fairseq_mos.families.translation.programs` as a model that fairseq can generate with."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIn
 from torch import Tensor
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.about import About
-from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.programs import ENCODE, MEMORY, STEP
-from fairseq_mos.models.loading import load_dictionary
+from fairseq_mos.families.translation.programs import ENCODE, MEMORY, STEP
+from fairseq_mos.families.translation.texts import load_dictionary
+from fairseq_mos.models.about import About
+from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.mos_subnet import MosSubnet
 
 
@@ -28,7 +28,7 @@ def read(about: About, folder: Path) -> Bundle:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                # It evaluates expressions and unpickles objects of the file: see `trust` of `load_bundle`.
+                # It evaluates expressions and unpickles objects of the file: see `trust` of `open_model`.
                 programs.append(torch.export.load(folder / name).module())
         except FileNotFoundError as error:
             raise UserError(f"{folder / name} is missing: {folder} is incomplete") from error
@@ -43,7 +43,7 @@ class ProgramsModel(FairseqEncoderDecoderModel):
     def __init__(self, about: About, encode, memory, step):
         source, target = (
             load_dictionary(file, program.state_dict(), "embed.tokens.weight")
-            for file, program in zip(about.dictionaries, (encode, step))
+            for file, program in zip(about.data.dictionaries, (encode, step))
         )
         options = about.model_config
         super().__init__(

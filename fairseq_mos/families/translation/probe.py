@@ -1,4 +1,4 @@
-"""Whether an exported model translates as the original does."""
+"""What an export has to answer as the original does: greedy translations and their scores."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from fairseq_mos.documents import read_text
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.bundle import Bundle
+from fairseq_mos.models.bundle import Bundle
 
 MAX_LENGTH = 200
 """Tokens after which a translation is cut."""
@@ -73,7 +72,7 @@ def read_sentences(bundle: Bundle, path: str | None, number: int) -> list[list[s
     return sentences
 
 
-def with_fairseq(bundle: Bundle, sentences: Sequence[list[str]]) -> list[Translation]:
+def run(bundle: Bundle, sentences: Sequence[list[str]]) -> list[Translation]:
     """Translates greedily with fairseq's generator."""
     from fairseq_mos import hub
 
@@ -86,26 +85,6 @@ def with_fairseq(bundle: Bundle, sentences: Sequence[list[str]]) -> list[Transla
         symbols = [dictionary[int(token)] for token in best["tokens"] if int(token) != dictionary.eos()]
         found.append(Translation(symbols, float(best["score"])))
     return found
-
-
-def with_ctranslate2(
-    folder: str | Path, sentences: Sequence[list[str]], compute_type: str = "default"
-) -> list[Translation]:
-    """Translates greedily with CTranslate2."""
-    import ctranslate2
-
-    translator = ctranslate2.Translator(str(folder), compute_type=compute_type)
-    # CTranslate2 reads symbols: what stands for an unknown word has the dictionary's name in both.
-    results = translator.translate_batch(
-        [list(sentence) for sentence in sentences],
-        beam_size=1,
-        max_decoding_length=MAX_LENGTH,
-        # An excluded token's probability would go to the others before scores are taken; fairseq's do not.
-        min_decoding_length=0,
-        max_input_length=0,
-        return_scores=True,
-    )
-    return [Translation(result.hypotheses[0], float(result.scores[0])) for result in results]
 
 
 def compare(first: Sequence[Translation], second: Sequence[Translation]) -> Verdict:

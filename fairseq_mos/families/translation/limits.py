@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.bundle import Bundle
 from fairseq_mos.families.translation.schema import memory_states
+from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.mos_subnet import MosSubnet
 
 

@@ -7,10 +7,10 @@ import shutil
 import pytest
 import torch
 
-from fairseq_mos import hub, verify
+from fairseq_mos import hub
 from fairseq_mos.errors import UserError
-from fairseq_mos.export import programs
-from fairseq_mos.export.source import load_bundle
+from fairseq_mos.families.translation import probe, programs
+from fairseq_mos.models.opening import load_bundle
 from tests import toy
 
 
@@ -100,8 +100,8 @@ def test_only_subnets(pair):
 
 
 def test_the_verdict_counts_what_differs():
-    one = [verify.Translation(["a"], -1.0), verify.Translation(["b"], -1.0), verify.Translation(["c"], -2.0)]
-    two = [verify.Translation(["a"], -1.5), verify.Translation(["x"], -9.0), verify.Translation(["c"], -2.0)]
-    verdict = verify.compare(one, two)
-    assert verdict == verify.Verdict(3, [1], 0.5)
+    one = [probe.Translation(["a"], -1.0), probe.Translation(["b"], -1.0), probe.Translation(["c"], -2.0)]
+    two = [probe.Translation(["a"], -1.5), probe.Translation(["x"], -9.0), probe.Translation(["c"], -2.0)]
+    verdict = probe.compare(one, two)
+    assert verdict == probe.Verdict(3, [1], 0.5)
     assert str(verdict).startswith("2 of 3 greedy translations have the original's tokens; their scores differ by at")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fairseq_mos import verify
 from fairseq_mos.errors import UserError
-from fairseq_mos.export import ct2
-from fairseq_mos.export.source import load_bundle
+from fairseq_mos.families.translation import ct2, probe
+from fairseq_mos.models.opening import load_bundle
 from tests import toy
 from tests.small import small_supernet
 
@@ -18,10 +17,8 @@ def test_the_same_greedy_translations(exportable, tmp_path, architecture):
     """Heads that differ by layer, widths that differ by side."""
     bundle = load_bundle(exportable.path, architecture)
     ct2.write(bundle, tmp_path / "out")
-    sentences = verify.read_sentences(bundle, None, 20)
-    verdict = verify.compare(
-        verify.with_fairseq(bundle, sentences), verify.with_ctranslate2(tmp_path / "out", sentences)
-    )
+    sentences = probe.read_sentences(bundle, None, 20)
+    verdict = probe.compare(probe.run(bundle, sentences), ct2.run(tmp_path / "out", sentences))
     assert verdict.differing == [] and verdict.score_difference < 1e-3
 
 
@@ -40,17 +37,15 @@ def test_options_of_the_model(tmp_path, options):
     small = small_supernet(tmp_path, toy.space(16, arbitrary_attention=[-1]), **options)
     bundle = load_bundle(small.path, "random:1")
     ct2.write(bundle, tmp_path / "out")
-    sentences = verify.read_sentences(bundle, str(tmp_path / "test.en"), 12)
-    verdict = verify.compare(
-        verify.with_fairseq(bundle, sentences), verify.with_ctranslate2(tmp_path / "out", sentences)
-    )
+    sentences = probe.read_sentences(bundle, str(tmp_path / "test.en"), 12)
+    verdict = probe.compare(probe.run(bundle, sentences), ct2.run(tmp_path / "out", sentences))
     assert verdict.differing == [] and verdict.score_difference < 1e-3
 
 
 def test_int8_leaves_the_model_as_it_is(exportable, tmp_path):
     bundle = load_bundle(exportable.path, "largest")
     before = {name: tensor.clone() for name, tensor in bundle.model.state_dict().items()}
-    wrote = ct2.write(bundle, tmp_path / "out", "int8")
+    wrote = ct2.write(bundle, tmp_path / "out", quantization="int8")
     after = bundle.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     full = ct2.write(bundle, tmp_path / "full")
@@ -66,7 +61,7 @@ def test_what_it_cannot_express_is_named(small, exportable, tmp_path):
         ct2.write(load_bundle(small.path, "random:1"), tmp_path / "out")
     bundle = load_bundle(exportable.path, "largest")
     with pytest.raises(UserError, match="--quantization is 'int4', allowed: float32, int8"):
-        ct2.write(bundle, tmp_path / "out", "int4")
+        ct2.write(bundle, tmp_path / "out", quantization="int4")
     bundle.config["model"]["activation_fn"] = "tanh"
     with pytest.raises(UserError, match="activation_fn is tanh, allowed: relu"):
         ct2.write(bundle, tmp_path / "out")

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.checkpoint import plain_config, save_state
-from fairseq_mos.models.loading import load_state
+from fairseq_mos.models.content import plain_config
+from fairseq_mos.models.loading import load_state, save_state
 from fairseq_mos.paths import listing
 from fairseq_mos.ranges import COUNT
 

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairseq.data import encoders
 from fairseq.dataclass.configs import DatasetConfig, GenerationConfig
 from fairseq.tasks.translation import TranslationConfig
 from omegaconf import DictConfig, OmegaConf
@@ -15,17 +14,15 @@ from omegaconf.errors import OmegaConfBaseException
 from fairseq_mos.arch import Architecture
 from fairseq_mos.documents import read_json, show
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import SUBWORD_FILES, with_defaults, without_interpolations
+from fairseq_mos.families.translation.texts import Texts
 from fairseq_mos.files import atomic_write
+from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.config import MosSubnetConfig
-from fairseq_mos.models.content import check_options
+from fairseq_mos.models.content import check_options, with_defaults, without_interpolations
+from fairseq_mos.models.formats import EXPORTERS
 from fairseq_mos.paths import is_file
 
 ABOUT = "arch.json"
-FORMS = {"safetensors": "model.safetensors", "torch-export": "weights.safetensors"}
-"""Format -> name of the file with the weights; they differ, so that no format's folder passes for the other's."""
-
 _FORMAT = 1
 _GROUPS = {
     "model": MosSubnetConfig,
@@ -41,13 +38,11 @@ class About:
 
     Attributes:
         name: what to call it.
-        form: its format, a key of :data:`FORMS`.
+        form: the name of its format.
         architecture: its sizes.
         config: fairseq's whole configuration, plain.
         model_config: of a `mos_subnet`.
-        dictionaries: files of the source and of the target dictionary.
-        subwords: the subword model's file, or None.
-        tokenizer: fairseq's name of the tokenizer, or None.
+        data: the files beside the weights.
     """
 
     name: str
@@ -55,26 +50,20 @@ class About:
     architecture: Architecture
     config: dict
     model_config: DictConfig
-    dictionaries: tuple[Path, Path]
-    subwords: Path | None
-    tokenizer: str | None
+    data: Texts
 
     def bundle(self, model) -> Bundle:
         """Returns the model with its surroundings."""
-        return Bundle(model.eval(), self.config, self.dictionaries, self.subwords, self.tokenizer, self.name)
+        return Bundle(model.eval(), self.config, self.data, self.name)
 
 
 def write_about(bundle: Bundle, folder: Path, form: str) -> None:
     """Writes the description; do that last: a folder without it is not taken for a model."""
-    source, target = bundle.languages
     about = {
         "fairseq_mos": _FORMAT,
         "format": form,
         "name": bundle.name,
-        "source_lang": source,
-        "target_lang": target,
-        "tokenizer": bundle.tokenizer,
-        "subwords": bundle.subwords.name if bundle.subwords else None,
+        **bundle.data.to_dict(),
         "architecture": bundle.model.architecture.to_dict(),
         "config": bundle.config,
     }
@@ -91,33 +80,26 @@ def read_about(folder: Path) -> About:
     """
     path = folder / ABOUT
     values = _parse(path)
-    languages = _get(path, values, "source_lang", str), _get(path, values, "target_lang", str)
-    subwords, tokenizer = values.get("subwords"), values.get("tokenizer")
-    for name, value, allowed in (
-        ("format", values.get("format", "safetensors"), FORMS),
-        ("subwords", subwords, (None, *SUBWORD_FILES)),
-        ("tokenizer", tokenizer, (None, *encoders.TOKENIZER_REGISTRY)),
-    ):
+    for name in Texts.REQUIRED:
+        _get(path, values, name, str)
+    forms = tuple(row.name for row in EXPORTERS.values() if row.weights)
+    # Folders of the first versions do not say it.
+    form = values.get("format", "torch-export" if is_file(folder / "step.pt2") else "safetensors")
+    for name, allowed in {"format": forms, **Texts.choices()}.items():
+        value = form if name == "format" else values.get(name)
         if value not in allowed:
             raise UserError(f"{path}: {name} is {value!r}, allowed: {', '.join(map(_json, allowed))}")
     config = without_interpolations(_get(path, values, "config", dict))
     groups = {name: _group(path, config, name, kind) for name, kind in _GROUPS.items()}
     for name in ("dataset", "generation"):
         config[name] = with_defaults(config[name], _GROUPS[name])
-    dictionaries = tuple(folder / f"dict.{language}.txt" for language in languages)
-    for file in (*dictionaries, *([folder / subwords] if subwords else [])):
-        if not is_file(file):
-            raise UserError(f"{file} is missing: {folder} is incomplete")
     return About(
         name=str(values.get("name", folder.name)),
-        # Folders of the first versions do not say it.
-        form=values.get("format", "torch-export" if is_file(folder / "step.pt2") else "safetensors"),
+        form=form,
+        data=Texts.of_folder(folder, values),
         architecture=Architecture.from_dict(_get(path, values, "architecture", dict), f"{path}: architecture"),
         config=config,
         model_config=groups["model"],
-        dictionaries=dictionaries,
-        subwords=folder / subwords if subwords else None,
-        tokenizer=tokenizer,
     )
 
 

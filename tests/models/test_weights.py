@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.export import programs, shared_folder
-from fairseq_mos.export.source import load_bundle
+from fairseq_mos.export import shared_folder
+from fairseq_mos.families.translation import programs
+from fairseq_mos.models.opening import load_bundle
 
 FC1 = "encoder.layers.0.fc1.weight"
 

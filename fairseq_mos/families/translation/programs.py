@@ -2,7 +2,7 @@
 
 `encode` maps source tokens to the memory, `memory` projects it to every layer's keys and values, and `step`
 scores the next token from the newest one and the keys and values so far. Beam search stays outside, so the
-programs suit any of them; :mod:`fairseq_mos.export.programs_model` gives them to fairseq's.
+programs suit any of them; :mod:`fairseq_mos.families.translation.programs_model` gives them to fairseq's.
 
 Loading a program runs what its file says. So the weights lie beside the programs once more, as safetensors, from which
 the network is built wherever the user does not say that he trusts the folder.
@@ -11,8 +11,9 @@ the network is built wherever the user does not say that he trusts the folder.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
-import math
+import itertools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,56 +25,59 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from fairseq_mos.export.about import ABOUT, FORMS, write_about
-from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import BESIDE, copy_beside
-from fairseq_mos.export.limits import require_subnet
-from fairseq_mos.export.weights import library, write_weights
+from fairseq_mos.cost.measured import Padding
+from fairseq_mos.errors import UserError
+from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.families.translation.limits import require_subnet
+from fairseq_mos.families.translation.texts import BESIDE
 from fairseq_mos.files import replaced_folder
+from fairseq_mos.models.about import ABOUT, About, write_about
+from fairseq_mos.models.bundle import Bundle
+from fairseq_mos.models.formats import EXPORTERS
+from fairseq_mos.models.weights import library, read_network, write_weights
+from fairseq_mos.paths import is_file
 
 ENCODE, MEMORY, STEP = "encode.pt2", "memory.pt2", "step.pt2"
-WEIGHTS = FORMS["torch-export"]
+WEIGHTS = EXPORTERS["torch-export"].weights
 
 
-class _Embed(nn.Module):
-    """Tokens at given positions -> vectors, as the stack's own embedding does."""
+class _Positions(nn.Module):
+    """A stack's sinusoids as a table that a program can hold: of the tokens, or of the position that it was told."""
 
-    def __init__(self, stack: nn.Module, max_positions: int):
+    def __init__(self, stack: nn.Module):
         super().__init__()
-        self.tokens, self.norm, self.width = stack.embed_tokens, stack.layernorm_embedding, stack.embed_dim
-        table = None
+        self.padding_idx = stack.padding_idx
+        self.told: list[Tensor] = []
+        rows = self.padding_idx + 1 + stack.max_positions()
+        table = SinusoidalPositionalEmbedding.get_embedding(rows, stack.embed_dim, self.padding_idx)
+        self.register_buffer("table", table)
+
+    def forward(self, tokens: Tensor, width: int, like: Tensor, newest_only: bool = False) -> Tensor:
+        positions = self.told.pop().unsqueeze(0) if newest_only else make_positions(tokens, self.padding_idx)
+        return F.embedding(positions, self.table)
+
+
+class _Program(nn.Module):
+    """A stack of the network itself, which it changes: its positions become a table."""
+
+    def __init__(self, stack: nn.Module):
+        super().__init__()
+        # By this name readers of every version find the number of entries.
+        self.embed = nn.Module()
+        self.embed.tokens = stack.embed_tokens
+        self.stack = stack
         if stack.embed_positions is not None:
-            rows = stack.padding_idx + 1 + max_positions
-            table = SinusoidalPositionalEmbedding.get_embedding(rows, self.width, stack.padding_idx)
-        self.register_buffer("positions", table)
-
-    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        x = math.sqrt(self.width) * self.tokens(tokens)[..., : self.width]
-        if self.positions is not None:
-            x = x + F.embedding(positions, self.positions)
-        return x if self.norm is None else self.norm(x)
+            stack.embed_positions = _Positions(stack)
 
 
-class Encode(nn.Module):
+class Encode(_Program):
     """Source tokens (batch, source) -> memory (source, batch, channels), padding (batch, source)."""
 
-    def __init__(self, encoder: nn.Module):
-        super().__init__()
-        self.embed = _Embed(encoder, encoder.max_source_positions)
-        self.layers, self.norm = encoder.layers, encoder.layer_norm
-        self.padding_idx, self.states = encoder.padding_idx, encoder.memory_states
-
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        padding = tokens.eq(self.padding_idx)
-        x = self.embed(tokens, make_positions(tokens, self.padding_idx))
-        x = x.masked_fill(padding.unsqueeze(-1), 0).transpose(0, 1)
-        states = [x]
-        for layer in self.layers:
-            states.append(layer(states[-1], ~padding[:, None, None, :]))
-        memory = states[: -self.states - 1 : -1]
-        if self.norm is not None:
-            memory = [self.norm(state) for state in memory]
-        return torch.cat(memory, dim=-1), padding
+        # A program has to be ready for padding, whether or not there is any.
+        with Padding(True):
+            out = self.stack(tokens)
+        return out["encoder_out"][0], out["encoder_padding_mask"][0]
 
 
 class Memory(nn.Module):
@@ -84,14 +88,11 @@ class Memory(nn.Module):
         self.layers = decoder.layers
 
     def forward(self, memory: Tensor) -> list[Tensor]:
-        found = []
-        for layer in self.layers:
-            states, attention = layer._along_time(memory), layer.encoder_attn
-            found += [attention._heads(attention.k_proj(states)), attention._heads(attention.v_proj(states))]
-        return found
+        pairs = (layer.encoder_attn.keys_and_values(layer.along_time(memory)) for layer in self.layers)
+        return list(itertools.chain.from_iterable(pairs))
 
 
-class Step(nn.Module):
+class Step(_Program):
     """The newest token of each hypothesis -> scores of the next one.
 
     Its inputs are tokens (batch, 1), their position (1), the source's padding (batch, source), the memory's keys
@@ -99,38 +100,19 @@ class Step(nn.Module):
     (batch, vocabulary), and keys and values that include the newest token.
     """
 
-    def __init__(self, decoder: nn.Module):
-        super().__init__()
-        self.embed = _Embed(decoder, decoder.max_target_positions)
-        self.layers, self.norm = decoder.layers, decoder.layer_norm
-        self.output, self.width = decoder.output_projection, decoder.embed_dim
-
     def forward(self, tokens: Tensor, position: Tensor, padding: Tensor, memory: list[Tensor], past: list[Tensor]):
-        x = self.embed(tokens, position.unsqueeze(0)).transpose(0, 1)
-        mask, present = ~padding[:, None, None, :], []
-        for index, layer in enumerate(self.layers):
-            own, cross = layer.self_attn, layer.encoder_attn
-            residual, x = x, layer.before(layer.self_attn_layer_norm, x)
-            keys = torch.cat([past[2 * index], own._heads(own.k_proj(x))], dim=2)
-            values = torch.cat([past[2 * index + 1], own._heads(own.v_proj(x))], dim=2)
-            present += [keys, values]
-            x = layer.after(layer.self_attn_layer_norm, _attend(own, x, keys, values), residual)
-            residual, x = x, layer.before(layer.encoder_attn_layer_norm, x)
-            keys, values = memory[2 * index], memory[2 * index + 1]
-            x = _attend(cross, x, keys, values, mask.repeat(1, 1, 1, layer.memory_states))
-            x = layer.after(layer.encoder_attn_layer_norm, x, residual)
-            x = layer.feed_forward(x)
-        if self.norm is not None:
-            x = self.norm(x)
-        x = x.squeeze(0)
-        if self.output is not None:
-            return self.output(x), present
-        return F.linear(x, self.embed.tokens.weight[:, : self.width]), present
-
-
-def _attend(attention: nn.Module, x_TBC: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    out = F.scaled_dot_product_attention(attention._heads(attention.q_proj(x_TBC)), keys, values, mask)
-    return attention.out_proj(out.permute(2, 0, 1, 3).flatten(2))
+        decoder, state = self.stack, {}
+        for index, layer in enumerate(decoder.layers):
+            layer.self_attn.cache(state, *past[2 * index : 2 * index + 2])
+            layer.encoder_attn.cache(state, *memory[2 * index : 2 * index + 2])
+        if decoder.embed_positions is not None:
+            decoder.embed_positions.told.append(position)
+        # Of the memory only its keys and values are read, and they are in the cache.
+        encoder_out = {"encoder_out": [padding], "encoder_padding_mask": [padding]}
+        # No layer has this number: no attention weights are computed.
+        features, _ = decoder.extract_features(tokens, encoder_out, state, alignment_layer=-1)
+        present = itertools.chain.from_iterable(layer.self_attn.cached(state) for layer in decoder.layers)
+        return decoder.output_layer(features).squeeze(1), list(present)
 
 
 def export(bundle: Bundle) -> dict[str, torch.export.ExportedProgram]:
@@ -140,7 +122,8 @@ def export(bundle: Bundle) -> dict[str, torch.export.ExportedProgram]:
         UserError: not a `mos_subnet`.
     """
     architecture = require_subnet(bundle, "torch-export")
-    model = bundle.model
+    # What becomes a program is changed.
+    model = copy.deepcopy(bundle.model)
     batch, source, past = Dim("batch", min=1, max=2**16), Dim("source", min=1, max=2**12), Dim("past", min=0, max=2**12)
     tokens = torch.full((3, 5), model.encoder.dictionary.eos())
     encode, memory, step = Encode(model.encoder), Memory(model.decoder), Step(model.decoder)
@@ -176,7 +159,7 @@ def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | No
     folder = Path(folder)
     programs = export(bundle)
     with replaced_folder(folder, (*programs, WEIGHTS, ABOUT, *BESIDE), kept=["README.md"]) as new:
-        copy_beside(bundle.files(), new)
+        copy_beside(bundle.data.files(), new)
         for name, program in programs.items():
             buffer = io.BytesIO()
             with contextlib.redirect_stdout(io.StringIO()):
@@ -186,4 +169,23 @@ def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | No
         write_about(bundle, new, "torch-export")
         if check is not None:
             check(new)
-    return [folder / name for name in (*programs, WEIGHTS, ABOUT, *(file.name for file in bundle.files()))]
+    return [folder / name for name in (*programs, WEIGHTS, ABOUT, *(file.name for file in bundle.data.files()))]
+
+
+def read(about: About, folder: Path, trust: bool) -> Bundle:
+    """Reads the folder; without trust its weights, in the network that the programs were exported from.
+
+    Raises:
+        UserError: a file that is missing or damaged.
+    """
+    if trust:
+        # Costs seconds; nothing else needs it.
+        from fairseq_mos.families.translation import programs_model
+
+        return programs_model.read(about, folder)
+    if not is_file(folder / WEIGHTS):
+        raise UserError(
+            f"{folder} holds programs without {WEIGHTS}, and loading programs can run any code: export it anew, "
+            "or say that you trust it (--trust of evaluate, trust=True in Python)"
+        )
+    return about.bundle(read_network(about, folder / WEIGHTS))

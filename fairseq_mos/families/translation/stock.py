@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from fairseq.models.transformer import TransformerConfig, TransformerModel
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.bundle import Bundle
-from fairseq_mos.export.checkpoint import publish
-from fairseq_mos.export.limits import require_last_memory, require_subnet
-from fairseq_mos.export.padding import padded_attention, padded_ffn
+from fairseq_mos.export import checkpoint
+from fairseq_mos.families.translation.limits import require_last_memory, require_subnet
+from fairseq_mos.families.translation.padding import padded_attention, padded_ffn
+from fairseq_mos.models.bundle import Bundle
 
 _KEPT = (
     "dropout", "attention_dropout", "activation_dropout", "activation_fn", "layernorm_embedding",
@@ -27,7 +28,7 @@ def to_stock(bundle: Bundle) -> Bundle:
     """Returns the same function as fairseq's `transformer`.
 
     It has one feed-forward width and one head count a side, and queries as wide as the embedding, so smaller
-    layers are padded with zeros, see :mod:`fairseq_mos.export.padding`.
+    layers are padded with zeros, see :mod:`fairseq_mos.families.translation.padding`.
 
     Raises:
         UserError: the architecture does not allow it; names the layers.
@@ -64,47 +65,39 @@ def to_stock(bundle: Bundle) -> Bundle:
         config[f"{side}_ffn_embed_dim"] = max(sizes.ffn_dims)
         config[f"{side}_attention_heads"] = heads[side]
     cfg = _complete(config)
-    task = _Task(bundle)
+    stacks = bundle.model.encoder, bundle.model.decoder
+    task = SimpleNamespace(source_dictionary=stacks[0].dictionary, target_dictionary=stacks[1].dictionary)
     model = TransformerModel.build_model(OmegaConf.create(cfg), task)
     model.load_state_dict(_weights(bundle.model, model.state_dict(), heads))
-    return Bundle(
-        model.eval(),
-        {**bundle.config, "model": cfg},
-        bundle.dictionaries,
-        bundle.subwords,
-        bundle.tokenizer,
-        bundle.name,
-    )
+    return replace(bundle, model=model.eval(), config={**bundle.config, "model": cfg})
 
 
 def write(
-    bundle: Bundle, output: str | Path, check: Callable[[Path], None] | None = None
-) -> tuple[list[Path], int]:
+    bundle: Bundle,
+    output: str | Path,
+    check: Callable[[Path], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Path]:
     """Writes a checkpoint of the stock `transformer`, dictionaries and subword model beside it.
 
     Args:
         bundle: the subnet.
         output: the file.
         check: see :func:`fairseq_mos.export.checkpoint.publish`.
+        say: told of the zeros that padding added.
 
     Returns:
-        What was written, and the number of zeros that padding added.
+        What was written.
 
     Raises:
         UserError: as :func:`to_stock`, or an output that cannot be written.
     """
     stock = to_stock(bundle)
     added = sum(p.numel() for p in stock.model.parameters()) - sum(p.numel() for p in bundle.model.parameters())
-    return publish(output, stock.model, stock.config, bundle.files(), check=check), added
-
-
-class _Task:
-    """What `build_model` asks of a task."""
-
-    def __init__(self, bundle: Bundle):
-        from fairseq_mos.export.bundle import load_dictionaries
-
-        self.source_dictionary, self.target_dictionary = load_dictionaries(bundle.dictionaries)
+    wrote = checkpoint.write(stock, output, check)
+    if added > 0:
+        say(f"the stock model has one size for all layers: padding added {added:,} zeros")
+    return wrote
 
 
 def _complete(config: dict) -> dict:

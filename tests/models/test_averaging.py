@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 import fairseq_mos
 from fairseq_mos.cli import main
 from fairseq_mos.errors import UserError
-from fairseq_mos.export.average import last_checkpoints
+from fairseq_mos.models.averaging import last_checkpoints
 
 LEGACY = {"_name": "translation_multi_simple_epoch", "data": "x", "source_lang": None, "target_lang": None}
 

@@ -1,0 +1,127 @@
+"""The formats that models are exported in: one row each, which the command, its check and whoever reads go through."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+
+from fairseq_mos.errors import UserError
+
+if TYPE_CHECKING:
+    from fairseq_mos.models.about import About
+    from fairseq_mos.models.bundle import Bundle
+
+
+class Option(NamedTuple):
+    """A flag of one format; a model with another value than the default may answer differently."""
+
+    name: str
+    default: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A format.
+
+    Attributes:
+        name: what `--format` calls it.
+        text: what it is.
+        module: where its code is, imported when it is used. It has `write(bundle, output, check, **options)`, which
+            returns the files that were written and calls `check` with them before they are put in their place; where
+            the format has a runtime of its own `run(place, inputs)`, which returns what the family's probe compares;
+            where reading takes more than weights `read(about, folder, trust)`.
+        families: whose models it can hold; empty: any.
+        options: its own flags.
+        weights: name of the safetensors file in its folders, where those can be opened again. They differ, so that no
+            format's folder passes for another's.
+    """
+
+    name: str
+    text: str
+    module: str
+    families: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    weights: str | None = None
+
+    def write(
+        self, bundle: Bundle, output: str, check: Callable[[Path], None] | None = None, **options: str
+    ) -> list[Path]:
+        """Writes a model; returns the files.
+
+        Raises:
+            UserError: what the format cannot hold, or an output that cannot be written.
+        """
+        if self.families and bundle.data.FAMILY not in self.families:
+            raise UserError(f"--format {self.name} is for {', '.join(self.families)}, not for {bundle.data.FAMILY}")
+        return self._code().write(bundle, output, check, **options)
+
+    def run(self, place: Path, inputs: list) -> list:
+        """Returns what the model that was written makes of the family's probe."""
+        if hasattr(self._code(), "run"):
+            return self._code().run(place, inputs)
+        from fairseq_mos.families.translation import probe
+        from fairseq_mos.models.opening import load_bundle
+
+        # What was just written is ours to trust: it is the programs, say, that are checked.
+        return probe.run(load_bundle(place, trust=True), inputs)
+
+    def read(self, about: About, folder: Path, trust: bool) -> Bundle:
+        """Reads the model of a folder that :meth:`write` wrote.
+
+        Args:
+            about: the folder's description.
+            folder: the folder.
+            trust: may run what the folder holds.
+
+        Raises:
+            UserError: files that are missing or damaged, or do not fit each other.
+        """
+        if hasattr(self._code(), "read"):
+            return self._code().read(about, folder, trust)
+        from fairseq_mos.models.weights import read_network
+
+        return about.bundle(read_network(about, folder / self.weights))
+
+    def _code(self) -> ModuleType:
+        return importlib.import_module(self.module)
+
+
+_TRANSLATION = "fairseq_mos.families.translation"
+_QUANTIZATION = Option("quantization", "float32", "float32, int8, int8_float32, int16, float16 or bfloat16")
+_ROWS = (
+    Exporter(
+        "safetensors",
+        "a folder to share: weights, arch.json, dictionaries, subword model, model card",
+        "fairseq_mos.export.shared_folder",
+        weights="model.safetensors",
+    ),
+    Exporter("fairseq", "a mos_subnet checkpoint, e.g. of a safetensors folder", "fairseq_mos.export.checkpoint"),
+    Exporter(
+        "stock",
+        "a checkpoint of fairseq's own transformer, which runs without this plugin",
+        f"{_TRANSLATION}.stock",
+        ("translation",),
+    ),
+    Exporter(
+        "torch-export",
+        "programs of torch.export, with any batch size and length",
+        f"{_TRANSLATION}.programs",
+        ("translation",),
+        weights="weights.safetensors",
+    ),
+    Exporter(
+        "ctranslate2", "a folder for CTranslate2", f"{_TRANSLATION}.ct2", ("translation",), options=(_QUANTIZATION,)
+    ),
+)
+EXPORTERS = {row.name: row for row in _ROWS}
+"""Name -> format, in the order of the help."""
+
+
+def register(exporter: Exporter) -> None:
+    """Adds a format."""
+    EXPORTERS[exporter.name] = exporter

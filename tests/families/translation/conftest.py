@@ -1,0 +1,3 @@
+"""The exporters' fixtures."""
+
+from tests.export.conftest import exportable, short, small  # noqa: F401
