@@ -1,0 +1,1 @@
+"""Model families: what a network is for. A folder a family, with whatever is particular to it."""
