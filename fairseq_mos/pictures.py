@@ -11,6 +11,9 @@ from pathlib import Path
 from fairseq_mos.errors import one_line
 from fairseq_mos.files import atomic_write
 
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+"""Colours that stay apart for colour-blind readers and in grey."""
+
 _LONGEST = 120
 
 # A dollar sign, an underscore or a backslash in the name of a run or a device begins no formula.

@@ -91,8 +91,9 @@ def main() -> None:
     from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
     from fairseq_mos.journal import Journal
     from fairseq_mos.search.archive import Evaluation
-    from fairseq_mos.search.confirm import confirm
+    from fairseq_mos.search.confirm import Remeasure, confirm
     from fairseq_mos.search.constraints import Constraint
+    from fairseq_mos.search.quantities import QUANTITIES
 
     source = subnets.of_space(SearchSpace.load("tiny"), 500)
     largest, archs = source.build(source.space.largest()), ladder(source.space)
@@ -135,7 +136,8 @@ def main() -> None:
                 for name, measure in ways.items():
                     with tempfile.TemporaryDirectory() as scratch:
                         found = confirm(
-                            candidates, lambda e: (e.values["loss"], e.index), [limit], measure, lambda e: e,
+                            candidates, lambda e: (e.values["loss"], e.index), [limit],
+                            Remeasure(QUANTITIES["latency_ms"], measure), lambda e: e,
                             Path(scratch) / "measured.jsonl",
                         )  # fmt: skip
                     row[name] = found[-1].evaluation.index if found[-1].holds else None

@@ -94,15 +94,15 @@ def main() -> None:
     fairseq_mos.register()
     torch.set_num_threads(args.threads)
     logging.disable(logging.CRITICAL)
+    from fairseq_mos.families.translation.evaluator import TranslationEvaluator
     from fairseq_mos.files import atomic_write
-    from fairseq_mos.search.evaluator import LossEvaluator
     from fairseq_mos.version import __version__
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = Path(args.data) if args.path else write_data(folder, args.words, args.sentences)
         path = Path(args.path) if args.path else write_supernet(folder, data, args)
-        evaluator = LossEvaluator(str(path), str(data), max_tokens=args.max_tokens, cpu=True)
+        evaluator = TranslationEvaluator(str(path), str(data), max_tokens=args.max_tokens, cpu=True)
         rng = random.Random(2)
         candidates = [evaluator.space.sample(rng) for _ in range(args.runs + 1)]
 

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from fairseq_mos import ranges
-from fairseq_mos.cost.options import add_latency_flags
+from fairseq_mos.cli.flags import add_latency_flags, from_flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measures, prints noise and drift and the next command."""
     import fairseq_mos
-    from fairseq_mos.cost.options import latency_settings
     from fairseq_mos.errors import UserError
 
     fairseq_mos.register()
@@ -49,11 +48,11 @@ def run(args: argparse.Namespace) -> None:
 
     from fairseq_mos.arch import SearchSpace
     from fairseq_mos.cost import dataset, subnets, tables
-    from fairseq_mos.cost.latency import DRIFT, LatencyMeter
+    from fairseq_mos.cost.latency import DRIFT, LatencyMeter, LatencySettings
     from fairseq_mos.models.opening import open_model
 
     tables.check_ending(args.output, ".jsonl")
-    settings = latency_settings(args)
+    settings = from_flags(LatencySettings, args)
     if settings.protocol != "hat":
         raise UserError("--protocol generate is not available here, allowed: hat (a predictor needs fixed lengths)")
     if args.path:

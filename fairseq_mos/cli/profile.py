@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fairseq_mos import ranges
-from fairseq_mos.cost.options import add_latency_flags
+from fairseq_mos.cli.flags import add_latency_flags, from_flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +47,13 @@ def run(args: argparse.Namespace) -> None:
     """Counts, measures, prints a table."""
     import fairseq_mos
     from fairseq_mos.cost import tables
-    from fairseq_mos.cost.options import latency_settings
 
     if args.output:
         tables.check_ending(args.output, ".json")
     fairseq_mos.register()
-    settings = latency_settings(args)
+    from fairseq_mos.cost.latency import LatencySettings
+
+    settings = from_flags(LatencySettings, args)
     from fairseq_mos.cost import memory, profiling
 
     needs = None

@@ -9,9 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_mos import ranges
-from fairseq_mos.search import launch
+from fairseq_mos.cli.flags import add_process_flags, from_flags
+from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.options import POST_PROCESS, ScorerOptions
 from fairseq_mos.search.algorithms import ALGORITHMS
-from fairseq_mos.search.planning import BUDGET, POST_PROCESS, check_arguments
+from fairseq_mos.search.constraints import Constraint
+from fairseq_mos.search.launch import Processes, launch
+from fairseq_mos.search.quantities import QUANTITIES, limits_help, parse_objectives
+from fairseq_mos.search.request import BUDGET, LatencyRequest, SearchRequest
 from fairseq_mos.search.settings import Settings
 
 
@@ -26,9 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--objectives",
         default="loss",
         metavar="NAMES",
-        help="what to optimise, separated by commas: loss, nll_loss, bleu, chrf, latency_ms, params, "
-        "params_no_embed, flops; the first one picks the winner; latency_ms is predicted with --latency-predictor, "
-        "else measured on this machine",
+        help=f"what to optimise, separated by commas: {', '.join(QUANTITIES)}; the first one picks the winner; "
+        "latency_ms is predicted with --latency-predictor, else measured on this machine",
     )
     parser.add_argument(
         "--budget",
@@ -43,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--constraint",
         action="append",
         metavar="LIMIT",
-        help='limit such as "latency_ms<=120", "params<=30e6" or "flops<1.2G" on latency_ms (predicted: needs '
-        "--latency-predictor), params, params_no_embed or flops (at 30/30 tokens); may be given several times",
+        help=f'limit such as "latency_ms<=120", "params<=30e6" or "flops<1.2G" on {limits_help()}; may be given '
+        "several times",
     )
     parser.add_argument(
         "--start",
@@ -120,44 +124,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default.mutation_prob,
         help="probability to redraw each gene (evolution)",
     )
-    launch.add_arguments(parser)
+    add_process_flags(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Searches, prints a table and the next command."""
     # Mistakes in the arguments come out before seconds are spent on imports.
-    check_arguments(args)
-    if not launch.launch(args, search):
-        search(args)
+    wanted = read(args)
+    if not launch(from_flags(Processes, args, "distributed_"), search, wanted):
+        search(wanted)
 
 
-def search(args: argparse.Namespace) -> None:
+def read(args: argparse.Namespace) -> SearchRequest:
+    """Returns what the flags ask for.
+
+    Raises:
+        UserError: bad or contradicting arguments, naming the flag.
+    """
+    constraints = [Constraint.parse(text) for text in args.constraint or []]
+    objectives = parse_objectives(args.objectives)
+    # NSGA-II has no parents apart from its population.
+    parents = min(args.parents, args.population) if args.algorithm == "nsga2" else args.parents
+    if args.fp16 and args.bf16:
+        raise UserError("--fp16 and --bf16 exclude each other")
+    return from_flags(
+        SearchRequest,
+        args,
+        objectives=objectives,
+        constraints=constraints,
+        start=args.start or [],
+        split=args.valid_subset,
+        precision="fp16" if args.fp16 else "bf16" if args.bf16 else "fp32",
+        racing=not args.no_racing,
+        latency=LatencyRequest(
+            args.latency_predictor,
+            args.threads,
+            args.any_device,
+            not args.no_confirm,
+            args.latency_runs,
+            args.confirm_runs,
+        ),
+        scoring=from_flags(ScorerOptions, args),
+        settings=from_flags(Settings, args, parents=parents),
+        meeting=args.distributed_timeout,
+    )
+
+
+def search(request: SearchRequest) -> None:
     """Searches, as one of the processes that share it or alone."""
-    from fairseq_mos.search.planning import prepare
-    from fairseq_mos.search.terminal import ProgressBar
-
-    checked = check_arguments(args)
-
     import fairseq_mos
 
     fairseq_mos.register()
     from fairseq_mos.search.budget import read_state
     from fairseq_mos.search.driver import run_search
     from fairseq_mos.search.plan import STATE
+    from fairseq_mos.search.prepare import prepare
     from fairseq_mos.search.ranks import Ranks
+    from fairseq_mos.search.terminal import ProgressBar
 
-    with Ranks.from_environment(args.cpu, args.distributed_timeout) as ranks:
-        plan, about = prepare(args, checked, ranks)
+    with Ranks.from_environment(request.cpu, request.meeting) as ranks:
+        prepared = prepare(request, ranks)
+        plan = prepared.plan
         if ranks.is_main:
-            print("\n".join(about), file=sys.stderr)
-        state = Path(args.output) / STATE
+            print("\n".join(prepared.lines), file=sys.stderr)
+        state = Path(request.output) / STATE
         with ProgressBar(plan.budget, plan.objectives[0], plan.minutes, read_state(state)[0]) as progress:
-            result = run_search(plan, args.output, progress, ranks)
+            result = run_search(plan, request.output, progress, ranks)
         if ranks.is_main:
-            _report(args, plan, result)
+            _report(request, plan, result)
 
 
-def _report(args: argparse.Namespace, plan, result) -> None:
+def _report(request: SearchRequest, plan, result) -> None:
     from fairseq_mos.search.plots import draw_search
     from fairseq_mos.search.results import fronts, summary_table
 
@@ -173,14 +210,16 @@ def _report(args: argparse.Namespace, plan, result) -> None:
     if any(plan.objectives[0] not in values and plan.violation(arch) for (_, arch), (_, values) in zip(ends, rows)):
         print(f"architectures without {plan.objectives[0]} are outside the limits")
     print(summary_table(rows, plan.signature()))
+    unit = plan.remeasure.quantity.unit if plan.remeasure else ""
     for c in result.confirmations:
         print(
-            f"measured {c.evaluation.architecture.digest()}: {c.measured:.2f} ms (quartiles {c.low:.2f} to "
-            f"{c.high:.2f}) relative to the reference, predicted {c.predicted:.2f} ms ({c.error:+.1%}); by the clock "
-            f"{c.clocked:.2f} ms, the reference {c.reference:.2f} ms, in the data set {c.recorded:.2f} ms"
+            f"measured {c.evaluation.architecture.digest()}: {c.measured:.2f} {unit} (quartiles {c.low:.2f} to "
+            f"{c.high:.2f}) relative to the reference, predicted {c.predicted:.2f} {unit} ({c.error:+.1%}); by the "
+            f"clock {c.clocked:.2f} {unit}, the reference {c.reference:.2f} {unit}, in the data set {c.recorded:.2f} "
+            f"{unit}"
             + ("" if c.holds else ": breaks the limit, replaced by the next best")
         )
-    folder = Path(args.output)
+    folder = Path(request.output)
     wrote = [f"{folder}/best.yaml", "best.json", "front.csv", "front.json", "front/", "evaluations.csv"]
     wrote.append("evaluations.jsonl")
     try:
@@ -192,8 +231,8 @@ def _report(args: argparse.Namespace, plan, result) -> None:
     print(
         "  "
         + shlex.join(
-            ["fairseq-mos", "extract", "--path", args.path, "--architecture", str(folder / "best.yaml")]
-            + ["--output", str(folder / "best.pt"), "--data", args.data.split(":")[0]]
+            ["fairseq-mos", "extract", "--path", request.path, "--architecture", str(folder / "best.yaml")]
+            + ["--output", str(folder / "best.pt"), "--data", request.data.split(":")[0]]
         )
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fairseq_mos.arch.architecture import Architecture
-from fairseq_mos.arch.costs import Cost, Parameters, counted
+from fairseq_mos.arch.costs import VOCABULARY, Cost, counted
 from fairseq_mos.arch.schema import Schema
 
 
@@ -39,13 +39,19 @@ class Family:
         """Yields what each part of the dense subnet costs."""
         raise NotImplementedError
 
-    def parameters(self, arch: Architecture, sizing: Any = None) -> Parameters:
-        """Counts the parameters of the dense subnet; without a vocabulary by default."""
-        return counted(self.costs(arch, sizing or self.sizing()))
+    def counts(self, arch: Architecture, sizing: Any = None) -> dict[str, int]:
+        """Returns `params`, `params_no_embed` and `flops` (2 x MACs of one pass of one sentence) of the dense subnet.
 
-    def flops(self, arch: Architecture, sizing: Any = None) -> int:
-        """Returns 2 x MACs of one pass of one sentence; without the output layer by default."""
-        return 2 * sum(cost.macs for cost in self.costs(arch, sizing or self.sizing()) if cost.macs)
+        FLOPs are without the output layer; parameters are without embeddings where no vocabulary is given.
+        """
+        costs = list(self.costs(arch, sizing or self.sizing()))
+        counts = counted(costs)
+        flops = 2 * sum(cost.macs for cost in costs if cost.kind not in VOCABULARY)
+        return {"params": counts.total, "params_no_embed": counts.no_embed, "flops": flops}
+
+    def flops(self, arch: Architecture) -> int:
+        """Returns the FLOPs of :meth:`counts`."""
+        return self.counts(arch)["flops"]
 
     def products(self, means: Sequence[float], depths: Sequence[int]) -> list[float]:
         """Extends means over layers by what the time of a pass is close to linear in.

@@ -80,7 +80,7 @@ def _facts(run: RunFolder, space: SearchSpace | None, pair: tuple | None) -> dic
             facts["its training time"] = f"{seconds / 60:,.0f} min"
     if run.searches:
         search = run.searches[0]
-        facts["evaluated by the search"] = f"{len(search.evaluations):,}"
+        facts["evaluated by the search"] = f"{len(search.shown.evaluations):,}"
         facts["found"] = f"{count(search.best.params)} parameters"
     if pair:
         saved = compare(*pair).saved()
@@ -101,13 +101,13 @@ def _trained(trained: Trained) -> Section:
 def _search(search: Search, space: SearchSpace | None) -> Section:
     about = search.about.signature
     limits = ", ".join(about.constraints) or "no limit"
-    raced = sum(bool(row.raced) for row in search.evaluations)
+    raced = sum(not row.full for row in search.shown.evaluations)
     best = search.best
     section = Section("Search" if search.name == "search" else f"Search: {search.name}")
     section.blocks.append(
         Text(
             f"Algorithm {about.algorithm}, objectives {', '.join(about.objectives)}, {limits}, seed "
-            f"{about.seed}: {len(search.evaluations):,} architectures evaluated on split {about.split}, "
+            f"{about.seed}: {len(search.shown.evaluations):,} architectures evaluated on split {about.split}, "
             f"{raced:,} of them stopped early."
         )
     )

@@ -5,15 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from fairseq_mos.pictures import svg_picture
+from fairseq_mos.pictures import COLOURS, svg_picture
 from fairseq_mos.report.logs import TrainingLog
 from fairseq_mos.report.mixes import Mixes
 from fairseq_mos.report.records import Search
-from fairseq_mos.search.objectives import OBJECTIVES
-
-# Colours that stay apart for colour-blind readers and in grey.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
-_COSTS = ("latency_ms", "flops", "params", "params_no_embed")
+from fairseq_mos.search.plots import cost_axis, draw_front, draw_progress
 
 
 def training_curves(log: TrainingLog) -> str:
@@ -58,76 +54,20 @@ def compared_curves(logs: Sequence[TrainingLog], target: float) -> str:
 
 
 def search_progress(search: Search) -> str:
-    """The first objective of every full evaluation, and the best so far."""
-    objective = OBJECTIVES[search.about.signature.objectives[0]]
-    rows = [row for row in search.evaluations if getattr(row, objective.name) is not None and not row.raced]
-    values = [getattr(row, objective.name) for row in rows]
-    numbers = [row.index + 1 for row in rows]
+    """The first objective of every evaluation, and the best so far."""
     with svg_picture((9, 3.8)) as (axes, drawing):
-        axes.scatter(numbers, values, s=16, color="#999999", label="evaluated in full")
-        steps = list(itertools.accumulate(values, min if objective.minimize else max))
-        axes.plot(numbers, steps, color=COLOURS[1], drawstyle="steps-post", label="best so far")
-        axes.set_xlabel("evaluations")
-        axes.set_ylabel(objective.meaning)
+        draw_progress(axes, search.shown)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=9)
     return drawing.svg
 
 
-def axes_of(search: Search) -> tuple[str, str | None]:
-    """The objective and the cost to draw it against.
-
-    The objective is the first that is no cost, if there is one. The cost is another objective, a limited one, or the
-    first that is known of the winner; None if none is.
-    """
-    objectives = search.about.signature.objectives
-    objective = next((name for name in objectives if name not in _COSTS), objectives[0])
-    limited = [text.split("<")[0].split(">")[0].strip() for text in search.about.signature.constraints]
-    named = [name for name in (*objectives, *limited, *_COSTS) if name in _COSTS and name != objective]
-    return objective, next((name for name in named if getattr(search.best, name) is not None), None)
-
-
 def pareto_front(search: Search) -> str | None:
     """An objective against a cost; the front and the winner stand out. None where no cost is known."""
-    name, cost = axes_of(search)
-    if cost is None or getattr(search.best, name) is None:
+    if cost_axis(search.shown) is None:
         return None
-    objective = OBJECTIVES[name]
-
-    def point(row) -> tuple[float, float]:
-        return getattr(row, cost), getattr(row, name)
-
-    rows = [row for row in search.evaluations if None not in point(row)]
-    full = [point(row) for row in rows if not row.raced]
-    raced = [point(row) for row in rows if row.raced]
-    sign = 1 if objective.minimize else -1
-    front: list[tuple[float, float]] = []
-    for at, value in sorted(full, key=lambda found: (found[0], sign * found[1])):
-        if not front or sign * value < sign * front[-1][1]:
-            front.append((at, value))
     with svg_picture((9, 4.6)) as (axes, drawing):
-        if raced:
-            label = f"stopped early, estimated ({len(raced)})"
-            axes.scatter(*zip(*raced), s=14, marker="x", color="#cccccc", label=label)
-        if full:
-            axes.scatter(*zip(*full), s=22, color="#999999", label=f"evaluated in full ({len(full)})")
-            axes.plot(
-                *zip(*front),
-                drawstyle="steps-post",
-                marker="o",
-                markersize=4,
-                color=COLOURS[0],
-                label=f"Pareto front ({len(front)})",
-            )
-        best, height = search.best, getattr(search.best, name)
-        axes.scatter(*point(best), s=200, marker="*", color=COLOURS[1], zorder=3, label="picked")
-        for measured in best.measured or []:
-            if cost == "latency_ms" and measured.holds:
-                axes.hlines(height, measured.low, measured.high, color=COLOURS[2], linewidth=2)
-                label = "picked, measured (quartiles)"
-                axes.scatter(measured.measured, height, marker="D", color=COLOURS[2], label=label)
-        axes.set_xlabel(OBJECTIVES[cost].meaning)
-        axes.set_ylabel(objective.meaning)
+        draw_front(axes, search.shown)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=9)
     return drawing.svg

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Optional
 
-from msgspec import Meta, Struct, defstruct
+from msgspec import Meta, Struct
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.documents import convert, json_lines, read_bytes, read_json
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.objectives import OBJECTIVES
+from fairseq_mos.search.constraints import Constraint
+from fairseq_mos.search.plots import Interval, Shown
+from fairseq_mos.search.quantities import QUANTITIES
 
 # Larger numbers than anything that is counted or measured would not fit on the axes of a picture.
 Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
@@ -89,14 +93,20 @@ class Header(Struct):
     data: MaybeText = None
 
 
-Values = defstruct("Values", [("raced", MaybeNumber, None), *((name, MaybeNumber, None) for name in OBJECTIVES)])
-"""Costs and measured values of an architecture, by name; `raced` is 1 where the loss is an estimate."""
-
-
-class Evaluated(Values, kw_only=True):
-    """One evaluation, of a search's log."""
+class Place(Struct):
+    """An evaluation's place in a search's log; `raced` is 1 where the loss is an estimate."""
 
     index: Annotated[int, Meta(ge=0, le=10**12)]
+    raced: MaybeNumber = None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation, of a search's log."""
+
+    index: int
+    values: dict[str, float]
+    full: bool
 
 
 class Measured(Struct):
@@ -113,7 +123,7 @@ class Measured(Struct):
 MaybeMeasured = Optional[list[Measured]]
 
 
-class Best(Values, kw_only=True):
+class Best(Struct):
     """The winner, of `best.json`."""
 
     params: Number
@@ -131,8 +141,8 @@ class Search:
         name: what to call it: the folder's name, or its path within the run where several are called alike.
         about: the first line of its log.
         signature: all that its values depend on.
-        evaluations: its log.
-        best: the winner's values.
+        shown: its log and its winner, for pictures.
+        best: the winner.
         architecture: the winner.
     """
 
@@ -140,7 +150,7 @@ class Search:
     name: str
     about: Header
     signature: dict
-    evaluations: list[Evaluated]
+    shown: Shown
     best: Best
     architecture: Architecture
 
@@ -183,12 +193,43 @@ def read_search(log: Path) -> Search:
     header, *rows = lines
     about = convert(header, Header, f"{log}: line 1")
     objectives = about.signature.objectives
-    unknown = next((name for name in objectives if name not in OBJECTIVES), None)
+    unknown = next((name for name in objectives if name not in QUANTITIES), None)
     if unknown is not None:
-        raise UserError(f"{log}: line 1: objectives hold {unknown}, allowed: {', '.join(OBJECTIVES)}")
-    evaluations = [convert(row, Evaluated, f"{log}: line {number}") for number, row in enumerate(rows, 2)]
-    best = read_json(winner, "winner", Best)
-    if getattr(best, objectives[0]) is None:
+        raise UserError(f"{log}: line 1: objectives hold {unknown}, allowed: {', '.join(QUANTITIES)}")
+    evaluations = [_evaluated(row, f"{log}: line {number}") for number, row in enumerate(rows, 2)]
+    content = read_json(winner, "winner")
+    best, values = convert(content, Best, f"{winner}"), _values(content, f"{winner}")
+    if objectives[0] not in values:
         raise UserError(f"{winner}: {objectives[0]} is missing, expected a number")
     architecture = Architecture.from_dict(best.architecture, f"{winner}: architecture")
-    return Search(log.parent, log.parent.name, about, header["signature"], evaluations, best, architecture)
+    measured = best.measured or []
+    broken = {m.digest for m in measured if not m.holds}
+    held = [Interval("latency_ms", m.measured, m.low, m.high) for m in measured if m.holds]
+    shown = Shown(
+        objectives,
+        _limits(about.signature.constraints),
+        evaluations,
+        values,
+        {e.index for e, row in zip(evaluations, rows) if str(row.get("digest")) in broken},
+        held[-1] if held else None,
+    )
+    return Search(log.parent, log.parent.name, about, header["signature"], shown, best, architecture)
+
+
+def _evaluated(row: dict, source: str) -> Evaluated:
+    place = convert(row, Place, source)
+    return Evaluated(place.index, _values(row, source), not place.raced)
+
+
+def _values(row: dict, source: str) -> dict[str, float]:
+    found = {name: convert(row.get(name), MaybeNumber, f"{source}: {name}") for name in QUANTITIES}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _limits(texts: Sequence[str]) -> list[Constraint]:
+    """Returns the limits that are ones: a log is only shown."""
+    found = []
+    for text in texts:
+        with suppress(UserError):
+            found.append(Constraint.parse(text))
+    return found

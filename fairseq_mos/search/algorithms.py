@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 
+from fairseq_mos.search.candidates import Batch, Candidate, Fitness, Genes, Problem
 from fairseq_mos.search.nsga2 import nsga2
-from fairseq_mos.search.problem import Batch, Candidate, Fitness, Problem
-from fairseq_mos.search.proposals import Genes, NothingNew
 from fairseq_mos.search.settings import Settings
 
 RANDOM_BATCH = 16
@@ -83,5 +82,3 @@ ALGORITHMS: dict[str, Algorithm] = {
     "exhaustive": exhaustive,
 }
 """Name -> algorithm."""
-
-__all__ = ["ALGORITHMS", "NothingNew", "evolution", "exhaustive", "nsga2", "random_search"]

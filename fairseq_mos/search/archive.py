@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from tqdm import tqdm
 
 from fairseq_mos.arch import Architecture
-from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import Journal
 from fairseq_mos.search.budget import Budget
+from fairseq_mos.search.quantities import QUANTITIES
 from fairseq_mos.search.ranks import Ranks
 
 Proposed = tuple[str, Architecture]
@@ -193,8 +193,9 @@ class Archive:
             if not isinstance(row.get(name, ""), (int, float, type(None))):
                 raise UserError(f"{where}: line {index + 2} has no number for {name}: give another --output")
         try:
-            if "latency_ms" in row:
-                milliseconds("latency_ms", row["latency_ms"])
+            for name in row.keys() & QUANTITIES.keys():
+                if QUANTITIES[name].check is not None:
+                    QUANTITIES[name].check(name, row[name])
         except ValueError as error:
             raise UserError(f"{where}: line {index + 2}: {error}: give another --output") from None
         return Evaluation(index, architecture, origin, _numbers(row))

@@ -1,4 +1,4 @@
-"""Measuring the winners of a search whose latency was only predicted."""
+"""Measuring the winners of a search of which a limited quantity, such as latency, was only predicted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture
-from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.documents import json_lines, read_bytes
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 from fairseq_mos.paths import exists
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.constraints import Constraint
+from fairseq_mos.search.quantities import Quantity
 
 TRIES = 20
 """How many winners are measured before the search gives up."""
@@ -23,23 +23,41 @@ TRIES = 20
 CHECKS = 3
 """How often one that seems to break the limits is measured: something else may have disturbed the first time."""
 
-_FIELDS = ("latency_ms", "low_ms", "high_ms", "clocked_ms", "reference_ms", "recorded_ms")
+
+@dataclass(frozen=True)
+class Remeasure:
+    """How to measure what was predicted.
+
+    Attributes:
+        quantity: what was predicted.
+        measure: architecture -> :attr:`fields`, such as those of
+            :meth:`fairseq_mos.cost.comparison.Comparison.values`.
+    """
+
+    quantity: Quantity
+    measure: Callable[[Architecture], Mapping[str, float]]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of a measurement's values, in the order of :class:`Confirmation`."""
+        parts = ("low", "high", "clocked", "reference", "recorded")
+        return (self.quantity.name, *(f"{part}_{self.quantity.unit}" for part in parts))
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A winner's latency, predicted and measured, in milliseconds.
+    """A winner's value of the quantity, predicted and measured.
 
     Attributes:
         evaluation: the winner.
         predicted: its prediction.
-        measured: its latency relative to the reference's, times the reference's in the data set of the predictor.
+        measured: its value relative to the reference's, times the reference's in the data set of the predictor.
         low: the lower quartile of that.
         high: the upper quartile.
-        clocked: by the clock (median), in turn with the reference.
-        reference: the reference's, by the clock then.
+        clocked: as it was measured (latency: median by the clock), in turn with the reference.
+        reference: the reference's, as measured then.
         recorded: the reference's in the data set.
-        holds: whether the measured latency keeps the limits.
+        holds: whether the measured value keeps the limits.
     """
 
     evaluation: Evaluation
@@ -62,7 +80,7 @@ def confirm(
     evaluations: Sequence[Evaluation],
     key: Callable[[Evaluation], tuple],
     limits: Sequence[Constraint],
-    measure: Callable[[Architecture], Mapping[str, float]],
+    remeasure: Remeasure,
     complete: Callable[[Evaluation], Evaluation],
     path: Path,
     tries: int = TRIES,
@@ -76,10 +94,10 @@ def confirm(
     that is run again gives the same answer.
 
     Args:
-        evaluations: with a predicted `latency_ms`.
+        evaluations: with predicted values.
         key: what they are sorted by, least first.
-        limits: upper limits on `latency_ms`.
-        measure: architecture -> see :meth:`fairseq_mos.cost.comparison.Comparison.values`.
+        limits: upper limits on the quantity.
+        remeasure: what to measure, and how.
         complete: measures in full what racing has stopped early.
         path: file of the measurements, JSON lines.
         tries: how many to measure at most.
@@ -90,53 +108,57 @@ def confirm(
     Raises:
         UserError: a damaged file of measurements, or one of an earlier version.
     """
-    known = _read(path)
+    known = _read(path, remeasure)
+    name = remeasure.quantity.name
     confirmations: list[Confirmation] = []
     waiting = list(evaluations)
     while waiting and len(confirmations) < tries and not (confirmations and confirmations[-1].holds):
-        evaluation = _next(waiting, key, limits, confirmations)
+        evaluation = _next(waiting, key, limits, confirmations, name)
         waiting.remove(evaluation)
         if not evaluation.full:
             waiting.append(complete(evaluation))
             continue
         digest = evaluation.architecture.digest()
         if digest not in known:
-            values = _middle(evaluation.architecture, measure, limits)
-            known[digest] = {name: float(values[name]) for name in _FIELDS}
+            values = _middle(evaluation.architecture, remeasure, limits)
+            known[digest] = {field: float(values[field]) for field in remeasure.fields}
             _write(path, known)
         values = known[digest]
         confirmations.append(
             Confirmation(
                 evaluation,
-                evaluation.values["latency_ms"],
-                *(values[name] for name in _FIELDS),
+                evaluation.values[name],
+                *(values[field] for field in remeasure.fields),
                 all(limit.met(values) for limit in limits),
             )
         )
     return confirmations
 
 
-def _middle(architecture: Architecture, measure, limits: Sequence[Constraint]) -> Mapping[str, float]:
-    values = measure(architecture)
+def _middle(architecture: Architecture, remeasure: Remeasure, limits: Sequence[Constraint]) -> Mapping[str, float]:
+    values = remeasure.measure(architecture)
     if all(limit.met(values) for limit in limits):
         return values
-    found = [values, *(measure(architecture) for _ in range(CHECKS - 1))]
-    return sorted(found, key=lambda values: values["latency_ms"])[CHECKS // 2]
+    found = [values, *(remeasure.measure(architecture) for _ in range(CHECKS - 1))]
+    return sorted(found, key=lambda values: values[remeasure.quantity.name])[CHECKS // 2]
 
 
-def check_confirmed(confirmations: Sequence[Confirmation], limits: Sequence[Constraint]) -> None:
+def check_confirmed(
+    confirmations: Sequence[Confirmation], limits: Sequence[Constraint], quantity: Quantity
+) -> None:
     """Checks that a winner keeps the limits.
 
     Raises:
-        UserError: none does; names the fastest that was measured.
+        UserError: none does; names the one with the least that was measured.
     """
     if confirmations[-1].holds:
         return
     closest = min(confirmations, key=lambda confirmation: confirmation.measured)
     raise UserError(
         f"none of the {len(confirmations)} best architectures keeps {' and '.join(map(str, limits))} when measured: "
-        f"the fastest is {closest.evaluation.architecture.digest()} with {closest.measured:.4g} ms (predicted "
-        f"{closest.predicted:.4g} ms); fit the latency predictor anew on this machine, or raise the limit"
+        f"the {quantity.least} is {closest.evaluation.architecture.digest()} with {closest.measured:.4g} "
+        f"{quantity.unit} (predicted {closest.predicted:.4g} {quantity.unit}); fit the {quantity.title} predictor "
+        "anew on this machine, or raise the limit"
     )
 
 
@@ -145,28 +167,31 @@ def _next(
     key: Callable[[Evaluation], tuple],
     limits: Sequence[Constraint],
     confirmations: Sequence[Confirmation],
+    name: str,
 ) -> Evaluation:
     correction = statistics.median([c.measured / c.predicted for c in confirmations]) if confirmations else 1.0
 
     def corrected(evaluation: Evaluation) -> Mapping[str, float]:
-        return {"latency_ms": evaluation.values["latency_ms"] * correction}
+        return {name: evaluation.values[name] * correction}
 
-    fast = [e for e in waiting if all(limit.met(corrected(e)) for limit in limits)]
-    if fast:
-        return min(fast, key=key)
-    return min(waiting, key=lambda e: (e.values["latency_ms"], e.index))
+    good = [e for e in waiting if all(limit.met(corrected(e)) for limit in limits)]
+    if good:
+        return min(good, key=key)
+    return min(waiting, key=lambda e: (e.values[name], e.index))
 
 
-def _read(path: Path) -> dict[str, dict[str, float]]:
+def _read(path: Path, remeasure: Remeasure) -> dict[str, dict[str, float]]:
     if not exists(path):
         return {}
     remedy = "remove it to measure again"
+    quantity, fields = remeasure.quantity, remeasure.fields
+    check = quantity.check or (lambda name, value: float(value))
     try:
         # Written whole: a last line that does not end is no line that was cut short.
         rows = json_lines(read_bytes(path, "measurements").rstrip(b"\n") + b"\n", path)
-        if any("latency_ms" in row and "clocked_ms" not in row for row in rows):
+        if any(quantity.name in row and fields[3] not in row for row in rows):
             raise UserError(f"{path} holds latencies of an earlier version, which compared them with no reference")
-        return {str(row["digest"]): {name: milliseconds(name, row[name]) for name in _FIELDS} for row in rows}
+        return {str(row["digest"]): {name: check(name, row[name]) for name in fields} for row in rows}
     except UserError as error:
         raise UserError(f"{error}: {remedy}") from None
     except (ValueError, KeyError) as error:

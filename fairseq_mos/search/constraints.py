@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.costs import COSTS, MONOTONE, CostModel, extreme
+from fairseq_mos.search.costs import CostModel, extreme
+from fairseq_mos.search.quantities import QUANTITIES, cheap
 
 _COMPARE = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
 _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -25,7 +26,7 @@ class Constraint:
     """A limit on one cost.
 
     Attributes:
-        name: a name of :data:`fairseq_mos.search.costs.COSTS`.
+        name: a cheap one of :data:`fairseq_mos.search.quantities.QUANTITIES`.
         operator: `<=`, `<`, `>=` or `>`.
         limit: the number to compare with.
     """
@@ -42,10 +43,11 @@ class Constraint:
             UserError: anything else, naming what is allowed.
         """
         match = _PATTERN.fullmatch(text)
-        if match is None or match["name"] not in COSTS:
+        names = [quantity.name for quantity in cheap()]
+        if match is None or match["name"] not in names:
             raise UserError(
                 f"--constraint {text!r}: expected VARIABLE OPERATOR NUMBER such as params<=30e6 or "
-                f"flops<1.2G; variables: {', '.join(COSTS)}; operators: {', '.join(_COMPARE)}; "
+                f"flops<1.2G; variables: {', '.join(names)}; operators: {', '.join(_COMPARE)}; "
                 "suffixes: K, M, G, T"
             )
         limit = float(match["number"]) * _SUFFIXES[match["suffix"]]
@@ -105,7 +107,7 @@ def check_reachable(constraints: Sequence[Constraint], space: SearchSpace, costs
         if not constraint.met({constraint.name: reachable}):
             value = reachable if isinstance(reachable, int) else f"{reachable:.4g}"
             which = f"the {word} of search space {space.name!r}"
-            if constraint.name not in MONOTONE:
+            if not QUANTITIES[constraint.name].monotone:
                 which = f"of search space {space.name!r}: {architecture.to_json()}"
             raise UserError(
                 f"constraint {constraint} cannot be met: the {word} reachable value is {value} "

@@ -1,28 +1,17 @@
-"""Costs of an architecture that need no model to run: what constraints may name."""
+"""Costs of an architecture that need no data: what constraints may name."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fairseq_mos.arch import Architecture, SearchSpace
-from fairseq_mos.families.translation.costs import flops, parameters
+from fairseq_mos.search.quantities import CLOCK, COUNTS, QUANTITIES, cheap
 
 if TYPE_CHECKING:
     from fairseq_mos.cost.predictor import LatencyPredictor
-
-COSTS = {
-    "params": "parameters, all of them",
-    "params_no_embed": "parameters without embeddings and output layer",
-    "flops": "floating-point operations (2 x MACs) of one sentence of 30/30 tokens, without the output layer",
-    "latency_ms": "predicted latency in milliseconds, by the protocol that the predictor was fitted to",
-}
-"""Name -> meaning, in the order of tables."""
-
-MONOTONE = ("params", "params_no_embed", "flops")
-"""Costs that grow, or stay, with every gene, see :meth:`fairseq_mos.arch.SearchSpace.largest`."""
 
 
 @dataclass(frozen=True)
@@ -30,52 +19,29 @@ class CostModel:
     """Costs of the dense subnets of one supernet.
 
     Attributes:
-        source_vocabulary: entries of the source dictionary.
-        target_vocabulary: entries of the target dictionary.
-        share: how embeddings are shared, see :func:`fairseq_mos.families.translation.costs.parameters`.
-        normalize_before: pre-norm of encoder and decoder.
-        normalize_embedding: a layer norm on each side's embeddings.
+        counts: architecture -> the quantities that its family counts, such as `params` and `flops`.
         predictor: predicts `latency_ms`; None: there is no such cost.
     """
 
-    source_vocabulary: int
-    target_vocabulary: int
-    share: str = "all"
-    normalize_before: tuple[bool, bool] = (False, False)
-    normalize_embedding: bool = False
+    counts: Callable[[Architecture], Mapping[str, float]]
     predictor: LatencyPredictor | None = None
-
-    @classmethod
-    def of_supernet(cls, model, predictor: LatencyPredictor | None = None) -> CostModel:
-        """Reads the sizes from a `mos_transformer`."""
-        cfg = model.cfg
-        shared_output = "decoder" if cfg.share_decoder_input_output_embed else "none"
-        return cls(
-            source_vocabulary=len(model.encoder.dictionary),
-            target_vocabulary=len(model.decoder.dictionary),
-            share="all" if cfg.share_all_embeddings else shared_output,
-            normalize_before=(bool(cfg.encoder_normalize_before), bool(cfg.decoder_normalize_before)),
-            normalize_embedding=bool(cfg.layernorm_embedding),
-            predictor=predictor,
-        )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The costs that it knows, in the order of :data:`COSTS`."""
-        return tuple(name for name in COSTS if name != "latency_ms" or self.predictor is not None)
+        """The costs that it knows, in the order of tables."""
+        return tuple(q.name for q in cheap() if q.source != CLOCK or self.predictor is not None)
 
     def __call__(self, arch: Architecture) -> dict[str, float]:
         """Returns every cost of :attr:`names`."""
-        count = parameters(arch, self.source_vocabulary, self.target_vocabulary, self.share, self.normalize_before)
-        norms = 2 * (arch.encoder.embed_dim + arch.decoder.embed_dim) if self.normalize_embedding else 0
-        costs: dict[str, float] = {
-            "params": count.total + norms,
-            "params_no_embed": count.no_embed + norms,
-            "flops": flops(arch),
-        }
-        if self.predictor is not None:
-            costs["latency_ms"] = self.predictor.predict([arch])[0]
-        return costs
+        counted = self.counts(arch)
+
+        def value(name: str) -> float:
+            source = QUANTITIES[name].source
+            if source == COUNTS:
+                return counted[name]
+            return self.predictor.predict([arch])[0] if source == CLOCK else source(arch)
+
+        return {name: value(name) for name in self.names}
 
 
 def extreme(
@@ -88,7 +54,7 @@ def extreme(
     """
     sign = -1 if largest else 1
     end = space.largest() if largest else space.smallest()
-    if name in MONOTONE:
+    if QUANTITIES[name].monotone:
         return end, costs(end)[name]
 
     def value(genes: Sequence[int]) -> float:

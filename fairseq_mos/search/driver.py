@@ -11,15 +11,15 @@ from pathlib import Path
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import Journal
-from fairseq_mos.search.algorithms import ALGORITHMS, NothingNew
+from fairseq_mos.search.algorithms import ALGORITHMS
 from fairseq_mos.search.archive import Archive, BudgetSpent, Evaluation, Values
 from fairseq_mos.search.budget import Budget, check_budget
+from fairseq_mos.search.candidates import NothingNew, Problem
 from fairseq_mos.search.confirm import Confirmation, check_confirmed, confirm
 from fairseq_mos.search.constraints import Constraint, check_reachable
 from fairseq_mos.search.costs import descend
-from fairseq_mos.search.objectives import OBJECTIVES
 from fairseq_mos.search.plan import LOG, STATE, Plan
-from fairseq_mos.search.problem import Problem
+from fairseq_mos.search.quantities import QUANTITIES
 from fairseq_mos.search.ranks import Ranks
 from fairseq_mos.search.results import fronts, write_best, write_tables
 
@@ -31,12 +31,12 @@ class Result:
     """What a search found.
 
     Attributes:
-        best: the best evaluation, of those that keep a latency limit when measured.
+        best: the best evaluation, of those that keep their limits when measured.
         evaluations: all of them, in order.
         replayed: how many of them came from the log of an earlier run.
         repaired: how many draws only a repair brought within the limits.
         exhausted: whether it ended early because nothing new within the limits was found.
-        confirmations: measured latencies of winners; the last one is the best's.
+        confirmations: measurements of winners whose limited quantity was predicted; the last one is the best's.
         times: how many evaluations there were after how many seconds.
     """
 
@@ -104,10 +104,10 @@ def run_search(plan: Plan, output: str | Path, progress: Progress | None = None,
             if ranks.is_main:
                 # Should no winner hold what was predicted, the tables are there all the same.
                 write_tables(folder, archive.evaluations, plan)
-                if plan.measure_latency is not None:
+                if plan.remeasure is not None:
                     confirmations = _confirmed(plan, archive, folder)
                     write_tables(folder, archive.evaluations, plan, confirmations)
-                    check_confirmed(confirmations, _latency_limits(plan))
+                    check_confirmed(confirmations, _confirmed_limits(plan), plan.remeasure.quantity)
         confirmations = ranks.broadcast(confirmations)
         best = confirmations[-1].evaluation if confirmations else _ranked(plan, archive)[0]
         with ranks.together():
@@ -134,16 +134,16 @@ def _confirmed(plan: Plan, archive: Archive, folder: Path) -> list[Confirmation]
     return confirm(
         archive.evaluations,
         lambda evaluation: _order(plan, evaluation),
-        _latency_limits(plan),
-        plan.measure_latency,
+        _confirmed_limits(plan),
+        plan.remeasure,
         # The other ranks are waiting.
         lambda evaluation: archive.complete([evaluation], plan.evaluate, Ranks())[0],
         folder / "measured.jsonl",
     )
 
 
-def _latency_limits(plan: Plan) -> list[Constraint]:
-    return [limit for limit in plan.constraints if limit.name == "latency_ms" and limit.upper]
+def _confirmed_limits(plan: Plan) -> list[Constraint]:
+    return [limit for limit in plan.constraints if limit.name == plan.remeasure.quantity.name and limit.upper]
 
 
 def _drive(plan: Plan, problem: Problem, archive: Archive) -> bool:
@@ -172,7 +172,7 @@ def _against(race, incumbent: Architecture) -> Callable[[Architecture], Values]:
 
 
 def _fitness(plan: Plan, evaluation: Evaluation) -> tuple[float, ...]:
-    return tuple(OBJECTIVES[name].fitness(evaluation) for name in plan.objectives)
+    return tuple(QUANTITIES[name].fitness(evaluation) for name in plan.objectives)
 
 
 def _order(plan: Plan, evaluation: Evaluation) -> tuple[float, int]:

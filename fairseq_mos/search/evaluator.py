@@ -2,101 +2,107 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Callable
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import torch
-from fairseq import tasks, utils
-from omegaconf import open_dict
 
-from fairseq_mos.arch import Architecture
-from fairseq_mos.errors import UserError
-from fairseq_mos.models.content import check_criterion
-from fairseq_mos.models.loading import (
-    explained,
-    find_dictionaries,
-    load_dictionary,
-    load_state,
-    load_supernet,
-    space_of,
-)
-from fairseq_mos.paths import is_file, is_folder
-from fairseq_mos.search.batching import batches_by_length
-from fairseq_mos.search.losses import batch_loss
+from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.download import file_digest
+from fairseq_mos.families import family_of
 from fairseq_mos.search.racing import Sums, clearly_worse, estimate, means
-
-CPU_TOKENS = 512
-"""Tokens of a batch on a CPU, at most: what a layer computes for more of them leaves the processor's cache."""
-
-CPU_OVERHEAD, OVERHEAD = 64, 4096
-"""What a further batch costs, in tokens, for the loss on a CPU and for anything else: launching many small kernels
-on a GPU, or the steps of a decoding, costs as much as computing thousands of tokens."""
+from fairseq_mos.version import __version__
 
 
-class LossEvaluator:
-    """Measures architectures of one supernet on one split of one data set.
+class Scorer(Protocol):
+    """Measures what the model writes, for objectives such as BLEU."""
 
-    The values are those that `fairseq-validate` reports with the architecture pinned, unrounded and up to the
-    order of sums: batches are made of sentences of like lengths. The model stays in eval mode and its weights
-    are only read.
+    def signature(self) -> dict[str, str]:
+        """Returns what the scores depend on."""
+
+    def evaluate(self, architecture: Architecture) -> dict[str, float]:
+        """Returns the scores by name."""
+
+
+class LossEvaluator(ABC):
+    """Measures architectures of one supernet on one split of one data set; a family makes the batches.
+
+    The model stays in eval mode and its weights are only read.
 
     Args:
-        path: supernet checkpoint.
-        data: folder that fairseq-preprocess wrote.
-        split: its split to measure on.
-        max_tokens: tokens of a batch, at most.
-        cpu: stay on the CPU where there is a GPU.
-        precision: `fp32`; on a GPU also `fp16` or `bf16`.
-
-    Raises:
-        UserError: no supernet, or data that is missing, empty, too long or of other dictionaries.
+        model: the supernet, on its device and in its precision.
+        batches: the split.
+        batch_loss: batch -> sums over it, for the active architecture.
+        data_digest: of the split's sentences.
+        path: the supernet's checkpoint.
+        split: name of the split.
+        max_tokens: tokens of a batch (sums of floats depend on it, and on the number of batches).
+        precision: `fp32`, `fp16` or `bf16`.
     """
 
     def __init__(
         self,
+        model,
+        batches: Sequence[dict],
+        batch_loss: Callable[[dict], Sums],
+        data_digest: str,
         path: str,
-        data: str,
-        split: str = "valid",
-        max_tokens: int = 4096,
-        cpu: bool = False,
-        precision: str = "fp32",
+        split: str,
+        max_tokens: int,
+        precision: str,
     ):
-        if max_tokens < 1:
-            raise UserError(f"--max-tokens is {max_tokens}, allowed: 1 or more")
-        state = load_state(path)
-        space_of(state, path)
-        cfg = state["cfg"]
-        folder = Path(data.split(":")[0])
-        dictionaries = _dictionaries(state, path, folder)
-        self.model = load_supernet(state, path, dictionaries)
-        self.space = self.model.space
-        self.device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
-        if precision != "fp32" and self.device.type == "cpu":
-            raise UserError(f"--{precision} needs a GPU: on the CPU, half precision is slower and less exact")
-        self.precision = precision
-        self.model.to(self.device, {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision])
-        with open_dict(cfg.task):
-            cfg.task.data = str(folder)
-            # Both would make fairseq do more than the loss needs: pin an architecture, translate.
-            cfg.task.architecture = None
-            cfg.task.eval_bleu = False
-        cfg.task._name = "supernet_translation"
-        check_criterion(cfg.get("criterion"), path)
-        with explained(path):
-            self.task = task = tasks.setup_task(cfg.task)
-        self._batch_loss = batch_loss(task.build_criterion(cfg.criterion).eval(), self.model)
-        self._dataset = self._checked_dataset(task, folder, split, max_tokens)
-        self.max_tokens = max_tokens
-        if self.device.type == "cpu":
-            self.batches = self.make_batches(min(max_tokens, CPU_TOKENS), CPU_OVERHEAD)
-        else:
-            self.batches = self.make_batches(max_tokens)
-        self.data_digest = _digest(self._dataset)
+        self.model, self.batches, self.data_digest = model, batches, data_digest
+        self.path, self.split, self.max_tokens, self.precision = path, split, max_tokens, precision
+        self._batch_loss = batch_loss
         # A batch holds sentences of one length: in this order, any part of them is a fair sample.
-        self.order = random.Random("order of batches").sample(range(len(self.batches)), len(self.batches))
+        self.order = random.Random("order of batches").sample(range(len(batches)), len(batches))
         self._known: dict[Architecture, list[Sums]] = {}
+
+    @property
+    def space(self) -> SearchSpace:
+        """The supernet's search space."""
+        return self.model.space
+
+    @property
+    def device(self) -> torch.device:
+        """Where the supernet is."""
+        return next(self.model.parameters()).device
+
+    def counts(self) -> Callable[[Architecture], Mapping[str, float]]:
+        """Returns the function that counts parameters and FLOPs of the supernet's subnets."""
+        family = family_of(self.space)
+        return partial(family.counts, sizing=family.sizing_of(self.model))
+
+    @abstractmethod
+    def workload(self) -> Mapping[str, object]:
+        """Returns what latency depends on besides architecture, device and settings."""
+
+    @abstractmethod
+    def scorer(self, options: Any) -> Scorer:
+        """Returns what measures the quantities of :data:`fairseq_mos.search.quantities.TEXTS`."""
+
+    def signature(self) -> dict[str, object]:
+        """Returns supernet, data, device and versions behind the values.
+
+        Contents count and places do not: a moved checkpoint or data set is the same one.
+        """
+        cfg = self.model.cfg
+        return {
+            "routing": str(cfg.routing),
+            "experts": int(cfg.num_experts) if str(cfg.routing) != "shared" else 1,
+            "supernet": f"sha256-{file_digest(self.path)[:16]}",
+            "data": self.data_digest,
+            "split": self.split,
+            "max_tokens": self.max_tokens,
+            "batches": len(self.batches),
+            "device": self.device.type,
+            "precision": self.precision,
+            "torch": torch.__version__,
+            "fairseq_mos": __version__,
+        }
 
     @torch.no_grad()
     def evaluate(self, architecture: Architecture) -> dict[str, float]:
@@ -138,72 +144,3 @@ class LossEvaluator:
             # A few numbers each: whatever was evaluated may become what others race against.
             self._known[architecture] = found
         return found
-
-    def make_batches(self, max_tokens: int, overhead: int = OVERHEAD) -> list[dict]:
-        """Returns the split in batches of like lengths, on the device; the order is always the same.
-
-        Args:
-            max_tokens: sentences of a batch times its longest side, at most.
-            overhead: see :func:`fairseq_mos.search.batching.batches_by_length`.
-        """
-        lengths = [self._dataset.size(index) for index in range(len(self._dataset))]
-        found = []
-        for sentences in batches_by_length(lengths, max_tokens, overhead):
-            batch = self._dataset.collater([self._dataset[index] for index in sentences])
-            found.append(utils.move_to_cuda(batch) if self.device.type == "cuda" else batch)
-        return found
-
-    def _checked_dataset(self, task, folder: Path, split: str, max_tokens: int):
-        where = f"split {split!r} of {folder}"
-        task.load_dataset(split, combine=False, epoch=1)
-        dataset = task.dataset(split)
-        if len(dataset) == 0:
-            raise UserError(f"{where} is empty: there is nothing to measure on")
-        if dataset.tgt is None:
-            raise UserError(f"{where} has no {task.cfg.target_lang} side: a loss needs targets")
-        limits = utils.resolve_max_positions(task.max_positions(), self.model.max_positions())
-        _, too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), limits)
-        if len(too_long):
-            raise UserError(
-                f"{where}: {len(too_long)} sentences are longer than the supernet takes "
-                f"({limits[0]} source and {limits[1]} target tokens), such as number {too_long[0]}"
-            )
-        longest = max(dataset.num_tokens(index) for index in range(len(dataset)))
-        if longest > max_tokens:
-            raise UserError(f"{where}: the longest sentence has {longest} tokens: raise --max-tokens to it")
-        return dataset
-
-
-def _dictionaries(state: dict, path: str, folder: Path) -> tuple[Path, Path]:
-    """Finds the data set's dictionaries; compares them with the checkpoint's where those still exist."""
-    task = state["cfg"].task
-    files = tuple(folder / f"dict.{language}.txt" for language in (task.source_lang, task.target_lang))
-    if not is_folder(folder):
-        raise UserError(f"{folder} is no folder: expected one that fairseq-preprocess wrote")
-    for file in files:
-        if not is_file(file):
-            raise UserError(
-                f"{file} does not exist: {folder} should be a folder that fairseq-preprocess wrote for "
-                f"{task.source_lang}-{task.target_lang}, as for {path}"
-            )
-    try:
-        trained_with = find_dictionaries(state, path)
-    except UserError:
-        return files  # their sizes are compared when the model is built
-    for file, other in zip(files, trained_with):
-        if file.resolve() != other.resolve() and _words(file) != _words(other):
-            raise UserError(f"{file} differs from {other}, which {path} goes with: preprocess with that one")
-    return files
-
-
-def _words(file: Path) -> list[str]:
-    return load_dictionary(file).symbols
-
-
-def _digest(dataset) -> str:
-    """Returns a digest of all sentences, whatever the folder is called."""
-    digest = hashlib.sha256()
-    for side in (dataset.src, dataset.tgt):
-        for index in range(len(side)):
-            digest.update(side[index].numpy().tobytes() + b"|")
-    return digest.hexdigest()[:16]

@@ -1,8 +1,7 @@
-"""Starting the processes that share a search, with the flags that fairseq uses for training."""
+"""Starting the processes that share a search, as fairseq does for training."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import multiprocessing
@@ -13,9 +12,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import connection
+from typing import TypeVar
 
-from fairseq_mos import ranges
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.ranks import MEETING, check_place, launched
 
@@ -24,46 +24,36 @@ MOST_HERE = 1024
 
 _DAY = 24 * 60
 
+Request = TypeVar("Request")
+
 _GRACE = 20
 """Seconds that the other processes have to end by themselves when one has failed."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds fairseq's `--distributed-*` flags."""
-    group = parser.add_argument_group(
-        "several processes", "as in fairseq-train; torchrun needs none of these flags, on one node or several"
-    )
-    group.add_argument(
-        "--distributed-world-size",
-        type=ranges.PROCESSES,
-        default=1,
-        metavar="N",
-        help="processes that share the work; started here, one for each GPU, unless --distributed-init-method is given",
-    )
-    group.add_argument(
-        "--distributed-init-method", metavar="tcp://HOST:PORT", help="where the processes of several nodes meet"
-    )
-    group.add_argument(
-        "--distributed-rank",
-        type=ranges.RANK,
-        metavar="R",
-        help="number of this process, with --distributed-init-method",
-    )
-    group.add_argument(
-        "--distributed-timeout",
-        type=ranges.MINUTES,
-        default=MEETING,
-        metavar="MINUTES",
-        help="how long the processes wait until all of them have started",
-    )
+@dataclass(frozen=True)
+class Processes:
+    """What fairseq's `--distributed-*` flags say.
+
+    Attributes:
+        world_size: how many there are; started here, unless `init_method` is given.
+        init_method: `tcp://HOST:PORT` where the processes of several nodes meet.
+        rank: number of this process, with `init_method`.
+        timeout: minutes that the processes wait until all of them have started.
+    """
+
+    world_size: int = 1
+    init_method: str | None = None
+    rank: int | None = None
+    timeout: float = MEETING
 
 
-def launch(args: argparse.Namespace, run: Callable[[argparse.Namespace], None]) -> bool:
-    """Starts the processes that the flags ask for, and waits for them.
+def launch(processes: Processes, run: Callable[[Request], None], request: Request) -> bool:
+    """Starts the processes that are asked for, and waits for them.
 
     Args:
-        args: the command's arguments, with those of :func:`add_arguments`.
-        run: what every process does with them; a function of a module.
+        processes: how many, and where they meet.
+        run: what every process does; a function of a module.
+        request: its argument.
 
     Returns:
         Whether the work is done. If not, this process is a rank (or alone) and should do its part.
@@ -72,26 +62,26 @@ def launch(args: argparse.Namespace, run: Callable[[argparse.Namespace], None]) 
         UserError: bad flags, or what a process complained about.
         SystemExit: a process failed otherwise; it has said how.
     """
-    size = args.distributed_world_size
+    size = processes.world_size
     if size < 1:
         raise UserError(f"--distributed-world-size is {size}, allowed: 1 or more")
-    if not 0 < args.distributed_timeout <= _DAY:
-        raise UserError(f"--distributed-timeout is {args.distributed_timeout}, allowed: above 0, up to {_DAY} minutes")
+    if not 0 < processes.timeout <= _DAY:
+        raise UserError(f"--distributed-timeout is {processes.timeout}, allowed: above 0, up to {_DAY} minutes")
     ranks = launched()
     if ranks is not None:
         if size not in (1, ranks[1]):
             raise UserError(f"--distributed-world-size is {size}, but a launcher has started {ranks[1]} processes")
         return False
-    if args.distributed_init_method is not None:
-        os.environ.update(_meeting_point(args.distributed_init_method, size, args.distributed_rank))
+    if processes.init_method is not None:
+        os.environ.update(_meeting_point(processes.init_method, size, processes.rank))
         return False
-    if args.distributed_rank is not None:
+    if processes.rank is not None:
         raise UserError("--distributed-rank needs --distributed-init-method tcp://HOST:PORT")
     if size == 1:
         return False
     if size > MOST_HERE:
         raise UserError(f"--distributed-world-size is {size}, allowed: 1 to {MOST_HERE} on one machine")
-    _spawn(args, run, size)
+    _spawn(run, request, size)
     return True
 
 
@@ -106,7 +96,7 @@ def _meeting_point(method: str, size: int, rank: int | None) -> dict[str, str]:
     return {"MASTER_ADDR": host, "MASTER_PORT": port, "WORLD_SIZE": str(size), "RANK": str(rank)}
 
 
-def _spawn(args: argparse.Namespace, run: Callable, size: int) -> None:
+def _spawn(run: Callable[[Request], None], request: Request, size: int) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -116,7 +106,7 @@ def _spawn(args: argparse.Namespace, run: Callable, size: int) -> None:
     try:
         for rank in range(size):
             point = _meeting_point(f"tcp://127.0.0.1:{port}", size, rank)
-            process = context.Process(target=_rank, args=(args, run, {**point, "LOCAL_RANK": str(rank)}, complaints))
+            process = context.Process(target=_rank, args=(run, request, {**point, "LOCAL_RANK": str(rank)}, complaints))
             process.start()
             ranks.append(process)
         _wait(ranks)
@@ -156,7 +146,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _rank(args: argparse.Namespace, run: Callable, environment: dict[str, str], complaints) -> None:
+def _rank(run: Callable[[Request], None], request: Request, environment: dict[str, str], complaints) -> None:
     os.environ.update(environment)
     # As torchrun does: processes that all use all cores would only disturb each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -165,7 +155,7 @@ def _rank(args: argparse.Namespace, run: Callable, environment: dict[str, str], 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            run(args)
+            run(request)
         except UserError as error:
             complaints.put(str(error))
             raise SystemExit(2) from None

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.problem import Batch, Fitness, Problem
+from fairseq_mos.search.candidates import Batch, Fitness, Problem
 
 if TYPE_CHECKING:
     from fairseq_mos.search.settings import Settings

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from fairseq_mos.search.archive import Evaluation
-from fairseq_mos.search.objectives import OBJECTIVES
+from fairseq_mos.search.quantities import QUANTITIES
 
 
 def pareto_front(evaluations: Sequence[Evaluation], cost: str, value: str = "loss") -> list[Evaluation]:
@@ -30,10 +30,10 @@ def nondominated(evaluations: Sequence[Evaluation], objectives: Sequence[str]) -
 
     Args:
         evaluations: what to choose from.
-        objectives: names of :data:`fairseq_mos.search.objectives.OBJECTIVES`.
+        objectives: names of :data:`fairseq_mos.search.quantities.QUANTITIES`.
     """
     points = [
-        (tuple(OBJECTIVES[name].fitness(e) for name in objectives), e.index, e)
+        (tuple(QUANTITIES[name].fitness(e) for name in objectives), e.index, e)
         for e in evaluations
         if not any(math.isnan(e.values[name]) for name in objectives)
     ]
@@ -42,6 +42,6 @@ def nondominated(evaluations: Sequence[Evaluation], objectives: Sequence[str]) -
     for point in sorted(points, key=lambda point: point[:2]):
         if not any(all(a <= b for a, b in zip(kept[0], point[0])) for kept in front):
             front.append(point)
-    costs = [i for i, name in enumerate(objectives) if not OBJECTIVES[name].expensive] or [0]
+    costs = [i for i, name in enumerate(objectives) if not QUANTITIES[name].expensive] or [0]
     front.sort(key=lambda point: (point[0][costs[-1]], point[1]))
     return [evaluation for _, _, evaluation in front]

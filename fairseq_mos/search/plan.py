@@ -10,6 +10,7 @@ from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.documents import parse_json
 from fairseq_mos.ranges import EVALUATIONS
 from fairseq_mos.search.archive import Values
+from fairseq_mos.search.confirm import Remeasure
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.costs import CostModel
 from fairseq_mos.search.settings import Settings
@@ -45,12 +46,11 @@ class Plan:
         seed: seed of the algorithm.
         constraints: limits that every evaluated architecture keeps.
         settings: sizes of the evolutionary search and of NSGA-II.
-        objectives: names of :data:`fairseq_mos.search.objectives.OBJECTIVES`; the first one picks the winner.
+        objectives: names of :data:`fairseq_mos.search.quantities.QUANTITIES`; the first one picks the winner.
         given: architectures to start with.
         race: (architecture, incumbent) -> measured values; may stop early where the architecture is clearly
             worse than the incumbent, with `raced` 1 then. None: every evaluation is a full one.
-        measure_latency: architecture -> its latency by the clock and relative to a reference, to confirm winners, see
-            :meth:`fairseq_mos.cost.comparison.Comparison.values`.
+        remeasure: how to confirm winners of which a limited quantity was only predicted.
         about: what else the log's header should say, such as paths.
         fitted_to: the budget that the settings were fitted to, see :func:`recorded_budget`; None: this one.
     """
@@ -68,7 +68,7 @@ class Plan:
     objectives: tuple[str, ...] = ("loss",)
     given: Sequence[Architecture] = ()
     race: Callable[[Architecture, Architecture], Values] | None = None
-    measure_latency: Callable[[Architecture], Values] | None = None
+    remeasure: Remeasure | None = None
     about: Mapping[str, object] = field(default_factory=dict)
     fitted_to: int | None = None
 

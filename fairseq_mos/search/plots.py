@@ -1,121 +1,181 @@
-"""Pictures of a search: its Pareto front, and how it went."""
+"""Pictures of a search, of this process or read from its files: its Pareto front, and how it went."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from fairseq_mos.pictures import picture
-from fairseq_mos.search.archive import Evaluation
-from fairseq_mos.search.objectives import OBJECTIVES
+from fairseq_mos.pictures import COLOURS, picture
 from fairseq_mos.search.pareto import pareto_front
-from fairseq_mos.search.results import COST_FRONTS
+from fairseq_mos.search.quantities import QUANTITIES, traded
 
 if TYPE_CHECKING:
+    from fairseq_mos.search.constraints import Constraint
     from fairseq_mos.search.driver import Result
     from fairseq_mos.search.plan import Plan
 
-# Colours that stay apart for colour-blind readers and in grey.
-_GREY, _FRONT, _BEST = "#999999", "#0072b2", "#d55e00"
+_FRONT, _BEST, _MEASURED = COLOURS[:3]
+_GREY = COLOURS[-1]
 _RACED = {"s": 12, "color": "#cccccc", "marker": "x"}
+
+
+class Evaluated(Protocol):
+    """What pictures need of an evaluation, see :class:`fairseq_mos.search.archive.Evaluation`."""
+
+    index: int
+    values: Mapping[str, float]
+    full: bool
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A winner's measured value of a quantity that was predicted, and its quartiles."""
+
+    name: str
+    measured: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A search as its pictures show it.
+
+    Attributes:
+        objectives: names of quantities; the first one picks the winner.
+        limits: what every evaluated architecture keeps.
+        evaluations: all of them, in order.
+        best: the winner's values.
+        refuted: numbers of the evaluations that broke a limit when they were measured.
+        confirmed: what was measured of the winner.
+        times: how many evaluations there were after how many seconds.
+    """
+
+    objectives: Sequence[str]
+    limits: Sequence[Constraint]
+    evaluations: Sequence[Evaluated]
+    best: Mapping[str, float]
+    refuted: Collection[int] = ()
+    confirmed: Interval | None = None
+    times: Sequence[Sequence[float]] = ()
 
 
 def draw_search(folder: Path, plan: Plan, result: Result) -> list[Path]:
     """Writes `pareto.png` and `progress.png` and returns their paths.
 
-    The first shows the first objective against the second one, or against the limited cost, or FLOPs; the
-    second one the best value so far over evaluations and minutes.
-
     Raises:
         ImportError: matplotlib is not installed.
     """
-    files = [folder / "pareto.png", folder / "progress.png"]
-    for file, draw in zip(files, (_pareto, _progress)):
+    last = result.confirmations[-1] if result.confirmations else None
+    shown = Shown(
+        plan.objectives,
+        plan.constraints,
+        result.evaluations,
+        result.best.values,
+        {c.evaluation.index for c in result.confirmations if not c.holds},
+        Interval(plan.remeasure.quantity.name, last.measured, last.low, last.high) if last else None,
+        result.times,
+    )
+    files = {
+        folder / "pareto.png": (draw_front, f"Search of space {plan.space.name} ({plan.algorithm})"),
+        folder / "progress.png": (draw_progress, f"Progress of the search ({plan.algorithm})"),
+    }
+    for file, (draw, title) in files.items():
         with picture(file, (8, 5)) as axes:
-            draw(axes, plan, result)
+            draw(axes, shown)
+            axes.set_title(title, fontsize=11)
             axes.legend(fontsize=8)
-    return files
+    return list(files)
 
 
-def cost_axis(plan: Plan) -> str:
-    """Returns what to draw the first objective against."""
-    if len(plan.objectives) > 1:
-        return plan.objectives[1]
-    return next((limit.name for limit in plan.constraints if limit.name in COST_FRONTS), "flops")
+def cost_axis(shown: Shown) -> str | None:
+    """Returns what to draw the first objective against: the second one, or the limited cost, or FLOPs.
+
+    Of these, the first whose value is known of the winner; None if none is.
+    """
+    value, *others = shown.objectives
+    limited = [limit.name for limit in shown.limits if limit.name in traded()]
+    names = [*others, *limited, "flops", *traded()]
+    return next((name for name in names if name != value and shown.best.get(name) is not None), None)
 
 
-def _pareto(axes, plan: Plan, result: Result) -> None:
-    cost, value = cost_axis(plan), plan.objectives[0]
-    full = [e for e in result.evaluations if e.full]
-    raced = [e for e in result.evaluations if not e.full]
+def draw_front(axes, shown: Shown) -> None:
+    """Draws the first objective against another quantity, see :func:`cost_axis`; the front and the winner stand out."""
+    cost, value = cost_axis(shown), shown.objectives[0]
+    known = [e for e in shown.evaluations if cost in e.values and value in e.values]
+    full = [e for e in known if e.full]
+    raced = [e for e in known if not e.full]
 
-    def scatter(evaluations: Sequence[Evaluation], **style) -> None:
-        axes.scatter([e.values[cost] for e in evaluations], [e.values[value] for e in evaluations], **style)
+    def scatter(points: Sequence[Mapping[str, float]], **style) -> None:
+        axes.scatter([values[cost] for values in points], [values[value] for values in points], **style)
 
     if raced:
-        scatter(raced, **_RACED, label=f"stopped early, estimated ({len(raced)})")
-    scatter(full, s=20, color=_GREY, label=f"evaluated in full ({len(full)})")
-    refuted = [c.evaluation for c in result.confirmations if not c.holds]
+        scatter([e.values for e in raced], **_RACED, label=f"stopped early, estimated ({len(raced)})")
+    if full:
+        scatter([e.values for e in full], s=20, color=_GREY, label=f"evaluated in full ({len(full)})")
+    refuted = [e.values for e in full if e.index in shown.refuted]
     if refuted:
         scatter(refuted, s=50, color=_BEST, marker="x", zorder=3, label="broke the limit when measured")
-    broken = {evaluation.index for evaluation in refuted}
-    front = pareto_front([e for e in full if e.index not in broken], cost, value)
+    front = pareto_front([e for e in full if e.index not in shown.refuted], cost, value)
     axes.plot(
         [e.values[cost] for e in front],
         [e.values[value] for e in front],
-        drawstyle="steps-post" if OBJECTIVES[cost].minimize else "default",
+        drawstyle="steps-post" if QUANTITIES[cost].minimize else "default",
         marker="o",
         markersize=4,
         color=_FRONT,
         label=f"Pareto front ({len(front)})",
     )
-    scatter([result.best], s=180, marker="*", color=_BEST, zorder=3, label="winner")
-    if cost == "latency_ms" and result.confirmations:
-        last = result.confirmations[-1]
+    scatter([shown.best], s=180, marker="*", color=_BEST, zorder=3, label="winner")
+    found = shown.confirmed
+    if found is not None and found.name == cost:
         axes.errorbar(
-            [last.measured],
-            [result.best.values[value]],
-            xerr=[[max(0.0, last.measured - last.low)], [max(0.0, last.high - last.measured)]],
+            [found.measured],
+            [shown.best[value]],
+            xerr=[[max(0.0, found.measured - found.low)], [max(0.0, found.high - found.measured)]],
             fmt="D",
             markersize=6,
-            color="#009e73",
+            color=_MEASURED,
             capsize=4,
             zorder=4,
             label="winner, measured (quartiles)",
         )
-    for constraint in plan.constraints:
-        if constraint.name == cost:
-            axes.axvline(constraint.limit, color="#666666", linestyle=":", label=f"limit {constraint}")
-    axes.set_xlabel(OBJECTIVES[cost].meaning)
-    axes.set_ylabel(OBJECTIVES[value].meaning)
-    axes.set_title(f"Search of space {plan.space.name} ({plan.algorithm})", fontsize=11)
+    for limit in shown.limits:
+        if limit.name == cost:
+            axes.axvline(limit.limit, color="#666666", linestyle=":", label=f"limit {limit}")
+    axes.set_xlabel(QUANTITIES[cost].label)
+    axes.set_ylabel(QUANTITIES[value].label)
 
 
-def _progress(axes, plan: Plan, result: Result) -> None:
+def draw_progress(axes, shown: Shown) -> None:
+    """Draws the first objective of every evaluation and the best so far, over evaluations and minutes."""
     from matplotlib.ticker import MaxNLocator
 
-    objective = OBJECTIVES[plan.objectives[0]]
+    objective = QUANTITIES[shown.objectives[0]]
+    known = [e for e in shown.evaluations if objective.name in e.values]
     best, steps = None, []
-    for evaluation in result.evaluations:
+    for evaluation in known:
         if evaluation.full and (best is None or objective.fitness(evaluation) < objective.fitness(best)):
             best = evaluation
         steps.append(math.nan if best is None else best.values[objective.name])
     for chosen, style in (
-        ([e for e in result.evaluations if e.full], {"s": 14, "color": _GREY, "label": "evaluated in full"}),
-        ([e for e in result.evaluations if not e.full], {**_RACED, "label": "stopped early, estimated"}),
+        ([e for e in known if e.full], {"s": 14, "color": _GREY, "label": "evaluated in full"}),
+        ([e for e in known if not e.full], {**_RACED, "label": "stopped early, estimated"}),
     ):
         if chosen:
             axes.scatter([e.index + 1 for e in chosen], [e.values[objective.name] for e in chosen], **style)
-    axes.plot(range(1, len(steps) + 1), steps, color=_BEST, drawstyle="steps-post", label="best so far")
-    axes.set_xlim(0.5, len(steps) + 0.5)
+    numbers = [e.index + 1 for e in known]
+    axes.plot(numbers, steps, color=_BEST, drawstyle="steps-post", label="best so far")
+    if numbers:
+        axes.set_xlim(0.5, max(numbers) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("evaluations")
-    axes.set_ylabel(objective.meaning)
-    axes.set_title(f"Progress of the search ({plan.algorithm})", fontsize=11)
-    if len(result.times) > 1:
-        _add_minutes(axes, result.times)
+    axes.set_ylabel(objective.label)
+    if len(shown.times) > 1:
+        _add_minutes(axes, shown.times)
 
 
 def _add_minutes(axes, times: Sequence[Sequence[float]]) -> None:

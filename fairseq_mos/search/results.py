@@ -15,25 +15,12 @@ from fairseq_mos.paths import found_below
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.confirm import Confirmation
 from fairseq_mos.search.pareto import nondominated, pareto_front
+from fairseq_mos.search.quantities import CLOCK, columns, traded
 
 if TYPE_CHECKING:
     from fairseq_mos.search.plan import Plan
 
-COST_FRONTS = ("latency_ms", "flops", "params")
-"""The costs against which a front of the first objective is written, where they are known."""
-
 _CONFIRMED = ("predicted", "measured", "low", "high", "clocked", "reference", "recorded", "error", "holds")
-
-_HEADERS = {
-    "params": ("parameters", "{:,}"),
-    "params_no_embed": ("w/o embeddings", "{:,}"),
-    "flops": ("MFLOPs", None),
-    "latency_ms": ("ms (measured)", "{:.2f}"),
-    "loss": ("loss", "{:.4f}"),
-    "nll_loss": ("nll loss", "{:.4f}"),
-    "bleu": ("BLEU", "{:.2f}"),
-    "chrf": ("chrF", "{:.2f}"),
-}
 
 
 def fronts(
@@ -49,7 +36,7 @@ def fronts(
     found = {}
     if len(plan.objectives) > 1:
         found["pareto"] = nondominated(kept, plan.objectives)
-    for cost in COST_FRONTS:
+    for cost in traded():
         if cost in evaluations[0].values:
             found[cost] = pareto_front(kept, cost, plan.objectives[0])
     return found
@@ -69,7 +56,7 @@ def write_tables(
     signature = plan.signature()
     full = [evaluation for evaluation in evaluations if evaluation.full]
     found = fronts(full, plan, confirmations)
-    _write_csv(folder / "evaluations.csv", evaluations, found, signature, confirmations)
+    _write_csv(folder / "evaluations.csv", evaluations, found, plan, confirmations)
     wanted: dict[Path, dict[str, object]] = {}
     for name, front in found.items():
         for number, evaluation in enumerate(front, 1):
@@ -116,13 +103,14 @@ def _write_csv(
     path: Path,
     evaluations: Sequence[Evaluation],
     found: Mapping[str, Sequence[Evaluation]],
-    signature: Mapping[str, object],
+    plan: Plan,
     confirmations: Sequence[Confirmation],
 ) -> None:
+    signature = signature_line(plan.signature())
     members = {name: {evaluation.index for evaluation in front} for name, front in found.items()}
     measured = {c.evaluation.index: c.measured for c in confirmations}
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.values))
-    fixed = ["measured_latency_ms"] * bool(measured)
+    fixed = [f"measured_{plan.remeasure.quantity.name}"] if measured else []
     with atomic_write(path) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(
@@ -135,7 +123,7 @@ def _write_csv(
                 + [evaluation.values.get(name, "") for name in names]
                 + [measured.get(evaluation.index, "")] * bool(measured)
                 + [int(evaluation.index in members[name]) for name in found]
-                + [evaluation.architecture.to_json(), signature_line(signature)]
+                + [evaluation.architecture.to_json(), signature]
             )
 
 
@@ -144,12 +132,10 @@ def summary_table(rows: Sequence[tuple[str, Mapping[str, float]]], signature: Ma
 
     A row without measured values was not evaluated.
     """
-    names = [name for name in _HEADERS if any(name in values for _, values in rows)]
-    headers = {name: _HEADERS[name][0] for name in names}
-    if "latency_predictor" in signature:
-        headers["latency_ms"] = "ms (predicted)"
-    cells = [["architecture", *(headers[name] for name in names)]]
-    cells += [[label, *(_cell(name, values) for name in names)] for label, values in rows]
+    shown = [quantity for quantity in columns() if any(quantity.name in values for _, values in rows)]
+    how = " (predicted)" if "latency_predictor" in signature else " (measured)"
+    cells = [["architecture", *((q.header or q.name) + how * (q.source == CLOCK) for q in shown)]]
+    cells += [[label, *(q.cell(values[q.name]) if q.name in values else "-" for q in shown)] for label, values in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = []
     for first, *others in cells:
@@ -158,9 +144,3 @@ def summary_table(rows: Sequence[tuple[str, Mapping[str, float]]], signature: Ma
     lines.insert(1, "-" * len(lines[0]))
     note = "MFLOPs: one sentence of 30/30 tokens, without the output layer; losses: base 2, inherited weights"
     return "\n".join([*lines, note, f"signature: {signature_line(signature)}"])
-
-
-def _cell(name: str, values: Mapping[str, float]) -> str:
-    if name not in values:
-        return "-"
-    return f"{values[name] / 1e6:,.1f}" if name == "flops" else _HEADERS[name][1].format(values[name])

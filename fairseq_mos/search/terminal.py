@@ -9,7 +9,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from fairseq_mos.search.archive import Evaluation
-from fairseq_mos.search.objectives import OBJECTIVES
+from fairseq_mos.search.quantities import QUANTITIES
 
 
 class _Bar(tqdm):
@@ -42,7 +42,7 @@ class ProgressBar:
 
     def __init__(self, total: int, objective: str = "loss", minutes: float | None = None, spent: float = 0.0):
         self._total = total
-        self._objective = OBJECTIVES[objective]
+        self._objective = QUANTITIES[objective]
         self._bar: _Bar | None = None
         self._best = math.inf
         self._start = time.time()

@@ -14,9 +14,10 @@ from sacrebleu.metrics import BLEU
 
 import fairseq_mos
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.options import ScorerOptions
+from fairseq_mos.families.translation.scorer import TranslationScorer, subwords_of
 from fairseq_mos.metrics.bleu import base_language, bleu_metric
 from fairseq_mos.metrics.scores import score_systems
-from fairseq_mos.search.translation import TranslationScorer, subwords_of
 from tests.fairseq_commands import ROOT
 
 sys.path.insert(0, str(ROOT / "examples"))
@@ -59,7 +60,7 @@ def _evaluator(task) -> SimpleNamespace:
 
 def _in_search(target_lang: str) -> float:
     task = _task(target_lang)
-    scorer = TranslationScorer(_evaluator(task))
+    scorer = TranslationScorer(_evaluator(task), ScorerOptions())
     scorer.translate = lambda _: _ids(task, HYPOTHESES)
     found = scorer.evaluate(None)["bleu"]
     metric = bleu_metric(target_lang)

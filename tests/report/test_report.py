@@ -9,7 +9,6 @@ import shlex
 import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,12 +21,13 @@ from fairseq_mos.models.opening import open_model
 from fairseq_mos.report.architecture_picture import architecture_svg
 from fairseq_mos.report.commands import wrapped
 from fairseq_mos.report.discover import RunFolder
-from fairseq_mos.report.figures import axes_of
 from fairseq_mos.report.mixes import expert_mixes
-from fairseq_mos.report.records import Best, Header, Search, Signature
+from fairseq_mos.report.records import read_search
 from fairseq_mos.report.trained import _facts
+from fairseq_mos.search.plots import cost_axis
 from tests import toy
-from tests.arch.samples import ARCHITECTURE
+from tests.arch.samples import ARCHITECTURE, mini
+from tests.report.runs import BEST, HEADER, put, whole
 from tests.small import Small, small_supernet
 
 VALID = '2026 | INFO | valid | {"valid_loss": "%s", "valid_num_updates": "%d"}'
@@ -260,29 +260,28 @@ def test_names_with_dots_and_marks(tmp_path):
     assert (tmp_path / "v1.2.md").read_text().startswith("# A &lt;b> \\| c\n")
 
 
-@pytest.mark.parametrize(
-    ("objectives", "constraints", "expected"),
-    [
-        (["loss"], ["latency_ms<=20"], ("loss", "latency_ms")),
-        (["loss", "params"], [], ("loss", "params")),
-        (["params", "loss"], ["flops<=1"], ("loss", "params")),
-        (["params"], [], ("params", "latency_ms")),
-        (["bleu"], ["params_no_embed<=1"], ("bleu", "latency_ms")),
-    ],
-)
-def test_what_a_front_is_drawn_against(objectives, constraints, expected):
-    best = Best(latency_ms=1, flops=2, params=3, loss=4, architecture={})
-    assert axes_of(_searched(best, objectives, constraints)) == expected
+def test_two_pages_in_one_process_are_equal(tmp_path):
+    """Names within pictures depend on their place on the page, not on what was drawn before."""
+    folder = whole(tmp_path / "run")
+    pages = []
+    for name in ("a", "b"):
+        assert main(["report", str(folder), "--output", str(tmp_path / f"{name}.html")]) == 0
+        pages.append((tmp_path / f"{name}.html").read_text("utf-8"))
+    assert pages[0] == pages[1] and 'id="search-' in pages[0] and "url(#search-" in pages[0]
 
 
-def test_no_cost_is_known():
-    best = Best(flops=None, params=1, architecture={})
-    assert axes_of(_searched(best, ["params"], [])) == ("params", None)
-
-
-def _searched(best, objectives, constraints):
-    about = Header(Signature("random", objectives, 1, "valid", constraints))
-    return Search(Path(), "search", about, {}, [], best, None)
+def test_limits_and_measurements_of_a_search_are_shown(tmp_path):
+    """A limit that is none, as only a log of another program has, is left out of the picture."""
+    folder = whole(tmp_path)
+    limits = ["latency_ms<=20", "size<3"]
+    header = {**HEADER, "signature": {**HEADER["signature"], "constraints": limits}}
+    broken = {**BEST["measured"][0], "digest": "other", "holds": False}
+    put(folder, "search/evaluations.jsonl", [header, BEST, {**BEST, "index": 1, "digest": "other"}])
+    best = {**BEST, "measured": [broken, *BEST["measured"]], "architecture": mini().smallest().to_dict()}
+    put(folder, "search/best.json", best)
+    shown = read_search(folder / "search" / "evaluations.jsonl").shown
+    assert [str(limit) for limit in shown.limits] == limits[:1] and shown.refuted == {1}
+    assert cost_axis(shown) == shown.confirmed.name == "latency_ms" and shown.confirmed.low == 9.25
 
 
 def test_mixes_are_the_routers(run):

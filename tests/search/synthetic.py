@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.families.translation.family import FAMILY
 from fairseq_mos.search.costs import CostModel
 from fairseq_mos.search.driver import Result, run_search
 from fairseq_mos.search.plan import Plan
 from tests.arch.samples import mini
 
-COSTS = CostModel(source_vocabulary=50, target_vocabulary=50)
+COSTS = CostModel(partial(FAMILY.counts, sizing=FAMILY.sizing(source_vocabulary=50, target_vocabulary=50)))
 
 
 def loss_of(arch: Architecture) -> float:

@@ -8,10 +8,9 @@ import pytest
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.algorithms import NothingNew, evolution
+from fairseq_mos.search.algorithms import evolution
+from fairseq_mos.search.candidates import NothingNew, Problem, Proposals
 from fairseq_mos.search.constraints import Constraint
-from fairseq_mos.search.problem import Problem
-from fairseq_mos.search.proposals import Proposals
 from fairseq_mos.search.settings import Settings
 from tests.arch.samples import mini
 from tests.search.synthetic import COSTS, Counter, everything, loss_of, search

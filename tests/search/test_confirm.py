@@ -11,10 +11,12 @@ import pytest
 from fairseq_mos.cost.comparison import Comparison
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.archive import Evaluation
-from fairseq_mos.search.confirm import check_confirmed, confirm
+from fairseq_mos.search.confirm import Remeasure, check_confirmed, confirm
 from fairseq_mos.search.constraints import Constraint
+from fairseq_mos.search.quantities import QUANTITIES, Quantity
 from tests.arch.samples import mini
 
+LATENCY = QUANTITIES["latency_ms"]
 LIMITS = [Constraint.parse("latency_ms<=10")]
 
 
@@ -42,7 +44,8 @@ def meter(ranked, milliseconds):
 
 
 def run(evaluations, measure, path, limits=LIMITS, complete=None, **options):
-    return confirm(evaluations, lambda e: (e.values["loss"], e.index), limits, measure, complete, path, **options)
+    remeasure = Remeasure(LATENCY, measure)
+    return confirm(evaluations, lambda e: (e.values["loss"], e.index), limits, remeasure, complete, path, **options)
 
 
 def test_a_winner_that_breaks_the_limit_is_replaced_by_the_next_best(ranked, tmp_path):
@@ -147,7 +150,7 @@ def test_it_gives_up_and_names_the_fastest(ranked, tmp_path):
     with pytest.raises(
         UserError, match=f"none of the 3 best architectures keeps latency_ms<=10 .*{fastest} with 11 ms .* raise the"
     ):
-        check_confirmed(found, LIMITS)
+        check_confirmed(found, LIMITS, LATENCY)
 
 
 @pytest.mark.parametrize("change", [-1.0, 0, float("nan"), float("inf"), 1e200, None, "9", True])
@@ -175,3 +178,23 @@ def test_latencies_of_an_earlier_version_are_refused(ranked, tmp_path):
     path.write_text('{"digest": "a", "latency_ms": 9.0, "low_ms": 8.0, "high_ms": 10.0}\n')
     with pytest.raises(UserError, match="compared them with no reference: remove it to measure again"):
         run(ranked, lambda arch: {}, path)
+
+
+def test_whatever_is_predicted_and_can_be_measured(ranked, tmp_path):
+    """Another quantity has fields of its own unit, and its own words."""
+    memory = Quantity("memory_mb", "memory", "predictor", "mb")
+    limits = [Constraint("memory_mb", "<=", 10.0)]
+    for evaluation in ranked:
+        evaluation.values["memory_mb"] = 9.0
+    fields = ("memory_mb", "low_mb", "high_mb", "clocked_mb", "reference_mb", "recorded_mb")
+
+    def search(measured, path):
+        remeasure = Remeasure(memory, lambda arch: dict.fromkeys(fields, next(measured)))
+        return confirm(ranked, lambda e: e.index, limits, remeasure, None, path, tries=2)
+
+    found = search(iter([12.0, 12.0, 12.0, 8.0]), tmp_path / "a")
+    assert [(c.predicted, c.measured, c.holds) for c in found] == [(9.0, 12.0, False), (9.0, 8.0, True)]
+    assert search(iter(()), tmp_path / "a") == found
+    found = search(iter([12.0] * 3 + [11.0] * 3), tmp_path / "b")
+    with pytest.raises(UserError, match="the smallest is .* 11 mb .predicted 9 mb.; fit the memory predictor anew"):
+        check_confirmed(found, limits, memory)

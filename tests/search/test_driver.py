@@ -14,10 +14,12 @@ import pytest
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.budget import Budget
+from fairseq_mos.search.candidates import Proposals
+from fairseq_mos.search.confirm import Remeasure
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.pareto import pareto_front
 from fairseq_mos.search.plan import recorded_budget
-from fairseq_mos.search.proposals import Proposals
+from fairseq_mos.search.quantities import QUANTITIES
 from fairseq_mos.search.settings import Settings
 from tests.arch.samples import mini
 from tests.search.synthetic import COSTS, Counter, everything, loss_of, search
@@ -332,13 +334,13 @@ def latency(predicted_over_measured: float = 0.9):
             ("latency_ms", "low_ms", "high_ms", "clocked_ms", "reference_ms", "recorded_ms"), milliseconds
         )
 
-    return Costs(), measure
+    return Costs(), Remeasure(QUANTITIES["latency_ms"], measure)
 
 
 def test_winners_that_break_the_limit_leave_the_fronts(tmp_path):
-    costs, measure = latency()
+    costs, remeasure = latency()
     limit = Constraint.parse("latency_ms<=4.5")
-    options = {"constraints": [limit], "budget": 60, "algorithm": "random", "measure_latency": measure}
+    options = {"constraints": [limit], "budget": 60, "algorithm": "random", "remeasure": remeasure}
     result = search(tmp_path, costs=costs, race=racing(), **options)
     refuted = {c.evaluation.architecture.digest() for c in result.confirmations if not c.holds}
     assert refuted and result.best.values["latency_ms"] / 0.9 <= 4.5
@@ -350,10 +352,10 @@ def test_winners_that_break_the_limit_leave_the_fronts(tmp_path):
 
 
 def test_the_tables_are_there_though_no_winner_keeps_the_limit(tmp_path):
-    costs, measure = latency(0.1)
+    costs, remeasure = latency(0.1)
     options = {"constraints": [Constraint.parse("latency_ms<=4.5")], "budget": 20, "algorithm": "random"}
     with pytest.raises(UserError, match="when measured: the fastest is"):
-        search(tmp_path, costs=costs, measure_latency=measure, **options)
+        search(tmp_path, costs=costs, remeasure=remeasure, **options)
     assert (tmp_path / "evaluations.csv").is_file() and (tmp_path / "front.csv").is_file()
     assert not (tmp_path / "best.yaml").exists()
 

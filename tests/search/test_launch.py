@@ -12,27 +12,26 @@ import time
 import pytest
 
 from fairseq_mos.cli import build_parser
+from fairseq_mos.cli.flags import from_flags
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.launch import launch
+from fairseq_mos.search.launch import Processes, launch
 from fairseq_mos.search.ranks import Ranks
 from tests.fairseq_commands import ROOT
 
 _PROGRAM = """
-import argparse, os, pathlib, sys, time
+import os, pathlib, sys, time
 from fairseq_mos.search import launch
 
-def work(args):
-    pathlib.Path(args.folder, os.environ["RANK"]).write_text(str(os.getpid()))
+def work(folder):
+    pathlib.Path(folder, os.environ["RANK"]).write_text(str(os.getpid()))
     time.sleep(120)
 
-def die(args):
+def die(folder):
     if os.environ["RANK"] == "1":
         os.kill(os.getpid(), 9)
 
 if __name__ == "__main__":
-    args = argparse.Namespace(folder=sys.argv[2], distributed_world_size=2, distributed_init_method=None,
-                              distributed_rank=None, distributed_timeout=10.0)
-    launch.launch(args, work if sys.argv[1] == "work" else die)
+    launch.launch(launch.Processes(2), work if sys.argv[1] == "work" else die, sys.argv[2])
 """
 
 
@@ -104,7 +103,7 @@ def told(monkeypatch):
 
 def launching(*flags):
     args = build_parser("search").parse_args(["search", "data", "--path", "x.pt", "--output", "out", *flags])
-    return launch(args, lambda args: pytest.fail("was started"))
+    return launch(from_flags(Processes, args, "distributed_"), lambda request: pytest.fail("was started"), None)
 
 
 @pytest.mark.parametrize(

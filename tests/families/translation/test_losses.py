@@ -8,8 +8,8 @@ from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 
 from fairseq_mos.criterions.supernet_label_smoothed_cross_entropy import SupernetLabelSmoothedCrossEntropy
-from fairseq_mos.search import losses
-from fairseq_mos.search.losses import batch_loss
+from fairseq_mos.families.translation import losses
+from fairseq_mos.families.translation.losses import batch_loss
 from tests import toy
 
 

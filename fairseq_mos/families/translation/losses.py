@@ -39,16 +39,15 @@ def _called(criterion: nn.Module, model: nn.Module, batch: dict) -> Sums:
 
 
 def _label_smoothed(criterion: nn.Module, model: nn.Module, batch: dict) -> Sums:
-    inputs, target = batch["net_input"], batch["target"]
-    memory = model.encoder(inputs["src_tokens"], src_lengths=inputs["src_lengths"])
     # No layer has this number: attention weights, which nobody reads, are not computed.
-    features, _ = model.decoder.extract_features(inputs["prev_output_tokens"], memory, alignment_layer=-1)
+    features, _ = model(**batch["net_input"], features_only=True, alignment_layer=-1)
+    target = batch["target"]
     real = target.ne(criterion.padding_idx)
     features, target = features[real], target[real]
     rows = max(1, _ELEMENTS[features.device.type] // len(model.decoder.dictionary))
     loss = nll_loss = 0.0
     for part, wanted in zip(features.split(rows), target.split(rows)):
-        scores = torch.log_softmax(model.decoder.output_layer(part), dim=-1, dtype=torch.float32)
+        scores = torch.log_softmax(model.output_layer(part), dim=-1, dtype=torch.float32)
         # There is no padding left to be ignored.
         sums = label_smoothed_nll_loss(scores, wanted, criterion.eps, ignore_index=None)
         loss, nll_loss = loss + sums[0].double(), nll_loss + sums[1].double()

@@ -9,14 +9,14 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import extract_checkpoint
-from fairseq_mos.search.evaluator import LossEvaluator
-from fairseq_mos.search.translation import TranslationScorer
+from fairseq_mos.families.translation.evaluator import TranslationEvaluator
+from fairseq_mos.families.translation.options import ScorerOptions
 from tests.fairseq_commands import ROOT, run_steps
 
 
 def test_scores_are_those_of_the_extracted_subnet(trained, tmp_path):
-    evaluator = LossEvaluator(str(trained.path), str(trained.data), cpu=True)
-    scorer = TranslationScorer(evaluator, beam=3)
+    evaluator = TranslationEvaluator(str(trained.path), str(trained.data), cpu=True)
+    scorer = evaluator.scorer(ScorerOptions(beam=3))
     found = scorer.evaluate(evaluator.space.smallest())
     extract_checkpoint(str(trained.path), "smallest", str(tmp_path / "subnet.pt"), str(trained.data))
     command = f"fairseq-generate {trained.data} --user-dir {ROOT / 'fairseq_mos'} --task translation --cpu --beam 3 "
@@ -35,14 +35,14 @@ def test_scores_are_those_of_the_extracted_subnet(trained, tmp_path):
 
 
 def test_the_signature_names_sacrebleus(trained):
-    evaluator = LossEvaluator(str(trained.path), str(trained.data), cpu=True)
-    signature = TranslationScorer(evaluator, beam=2).signature()
+    evaluator = TranslationEvaluator(str(trained.path), str(trained.data), cpu=True)
+    signature = evaluator.scorer(ScorerOptions(beam=2)).signature()
     assert signature["beam"] == "2" and signature["bleu_signature"].startswith("nrefs:1|case:mixed")
     with pytest.raises(UserError, match="--beam is 0"):
-        TranslationScorer(evaluator, beam=0)
+        ScorerOptions(beam=0)
 
 
 def test_the_kind_of_subwords_is_in_the_signature(trained):
-    evaluator = LossEvaluator(str(trained.path), str(trained.data), cpu=True)
-    assert TranslationScorer(evaluator, 2).signature()["post_process"] == "none"
-    assert TranslationScorer(evaluator, 2, "sentencepiece").signature()["post_process"] == "sentencepiece"
+    evaluator = TranslationEvaluator(str(trained.path), str(trained.data), cpu=True)
+    assert evaluator.scorer(ScorerOptions(2)).signature()["post_process"] == "none"
+    assert evaluator.scorer(ScorerOptions(2, "sentencepiece")).signature()["post_process"] == "sentencepiece"

@@ -10,9 +10,9 @@ import sys
 import pytest
 import torch
 
+from fairseq_mos.download import file_digest
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.evaluator import LossEvaluator
-from fairseq_mos.search.provenance import file_sha256, measured_with
+from fairseq_mos.families.translation.evaluator import TranslationEvaluator
 from tests.fairseq_commands import ROOT, run_steps
 
 MAX_TOKENS = 40
@@ -20,7 +20,7 @@ MAX_TOKENS = 40
 
 @pytest.fixture(scope="module")
 def evaluator(trained):
-    return LossEvaluator(str(trained.path), str(trained.data), max_tokens=MAX_TOKENS, cpu=True)
+    return TranslationEvaluator(str(trained.path), str(trained.data), max_tokens=MAX_TOKENS, cpu=True)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_equals_the_extracted_subnet_sentence_by_sentence(evaluator):
 
 
 def test_evaluating_changes_nothing(trained, evaluator):
-    file, weights = file_sha256(trained.path), {k: v.clone() for k, v in evaluator.model.state_dict().items()}
+    file, weights = file_digest(trained.path), {k: v.clone() for k, v in evaluator.model.state_dict().items()}
     archs = [evaluator.space.sample(random.Random(i)) for i in range(4)]
     first = [evaluator.evaluate(arch) for arch in archs]
     evaluator.model.train()
@@ -106,22 +106,22 @@ def test_evaluating_changes_nothing(trained, evaluator):
     after = evaluator.model.state_dict()
     assert after.keys() == weights.keys() and all(torch.equal(after[k], weights[k]) for k in weights)
     assert all(parameter.grad is None for parameter in evaluator.model.parameters())
-    assert file_sha256(trained.path) == file
+    assert file_digest(trained.path) == file
 
 
 def test_the_digest_is_of_the_sentences(trained, evaluator, data):
-    moved = LossEvaluator(str(trained.path), str(data), max_tokens=MAX_TOKENS, cpu=True)
+    moved = TranslationEvaluator(str(trained.path), str(data), max_tokens=MAX_TOKENS, cpu=True)
     assert moved.data_digest == evaluator.data_digest
-    other = LossEvaluator(str(trained.path), str(data), "test", MAX_TOKENS, cpu=True)
+    other = TranslationEvaluator(str(trained.path), str(data), "test", MAX_TOKENS, cpu=True)
     assert other.data_digest != evaluator.data_digest
-    signature = measured_with(moved, str(trained.path), "valid", MAX_TOKENS)
-    assert signature["supernet"] == f"sha256-{file_sha256(trained.path)[:16]}"
+    signature = moved.signature()
+    assert signature["supernet"] == f"sha256-{file_digest(trained.path)[:16]}"
     assert (signature["routing"], signature["experts"], signature["device"]) == ("neuron", 2, "cpu")
 
 
 def refusal(trained, data, **options) -> str:
     with pytest.raises(UserError) as error:
-        LossEvaluator(str(trained.path), str(data), cpu=True, **options)
+        TranslationEvaluator(str(trained.path), str(data), cpu=True, **options)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -157,7 +157,7 @@ def test_sentences_that_are_too_long(trained, data):
 
 
 def test_racing_stops_the_clearly_worse_and_measures_the_others_in_full(trained):
-    evaluator = LossEvaluator(str(trained.path), str(trained.data), max_tokens=10, cpu=True)
+    evaluator = TranslationEvaluator(str(trained.path), str(trained.data), max_tokens=10, cpu=True)
     assert len(evaluator.batches) >= 8
     rng = random.Random(1)
     archs = list(dict.fromkeys(evaluator.space.sample(rng) for _ in range(12)))
@@ -174,6 +174,6 @@ def test_racing_stops_the_clearly_worse_and_measures_the_others_in_full(trained)
 
 
 def test_the_order_of_batches_is_random_and_always_the_same(trained):
-    first, second = (LossEvaluator(str(trained.path), str(trained.data), max_tokens=10, cpu=True) for _ in "ab")
+    first, second = (TranslationEvaluator(str(trained.path), str(trained.data), max_tokens=10, cpu=True) for _ in "ab")
     assert first.order == second.order != sorted(first.order)
     assert sorted(first.order) == list(range(len(first.batches)))

@@ -10,11 +10,11 @@ from fairseq import utils
 from omegaconf import OmegaConf
 
 from fairseq_mos.arch import Architecture
+from fairseq_mos.families.translation.options import ScorerOptions
 from fairseq_mos.metrics.bleu import bleu_metric
-from fairseq_mos.ranges import BEAM
 
 if TYPE_CHECKING:
-    from fairseq_mos.search.evaluator import LossEvaluator
+    from fairseq_mos.families.translation.evaluator import TranslationEvaluator
 
 
 class TranslationScorer:
@@ -25,28 +25,25 @@ class TranslationScorer:
 
     Args:
         evaluator: loads the supernet and the data.
-        beam: beam size.
-        post_process: how subwords are joined, one of fairseq's `--post-process` kinds; None: as the target
-            side tells, see :func:`subwords_of`.
+        options: how to translate; without a kind of subwords, the target side tells it, see :func:`subwords_of`.
 
     Raises:
-        UserError: a beam that is not allowed, or a target language whose tokeniser is not installed.
+        UserError: a target language whose tokeniser is not installed.
     """
 
-    def __init__(self, evaluator: LossEvaluator, beam: int = 5, post_process: str | None = None):
+    def __init__(self, evaluator: TranslationEvaluator, options: ScorerOptions):
         from sacrebleu.metrics import CHRF
 
-        BEAM.check("--beam", beam)
-        self._evaluator, self._beam = evaluator, beam
+        self._evaluator, self._beam = evaluator, options.beam
         bleu = bleu_metric(evaluator.task.cfg.target_lang, "search for chrf")
         self._metrics = {"bleu": bleu, "chrf": CHRF()}
-        settings = OmegaConf.create({"beam": beam, "max_len_a": 1.2, "max_len_b": 10, "print_alignment": None})
+        settings = OmegaConf.create({"beam": options.beam, "max_len_a": 1.2, "max_len_b": 10, "print_alignment": None})
         self._generator = evaluator.task.build_generator([evaluator.model], settings)
         # Larger than those of the loss: a step of the decoding computes few tokens anyway.
         self._batches = evaluator.make_batches(evaluator.max_tokens)
         pad = self._dictionary.pad()
         targets = [target[target.ne(pad)] for batch in self._batches for target in batch["target"].cpu()]
-        self._post_process = post_process or subwords_of(self._dictionary.symbols, targets)
+        self._post_process = options.post_process or subwords_of(self._dictionary.symbols, targets)
         self._references = [self._text(target, escape_unk=True) for target in targets]
 
     @property
