@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         source = subnets.of_checkpoint(open_model(args.path, args.data))
     else:
         source = subnets.of_space(SearchSpace.load(args.search_space), args.vocabulary)
-    signature = {**settings.signature(), "vocabulary": source.vocabulary[1]}
+    signature = {**settings.signature(), "vocabulary": source.vocabulary}
     meter = LatencyMeter(settings)
     total = dataset.planned(source.space, args.samples, args.seed, args.passes)
     with tqdm(total=total, unit="arch", desc="measuring", dynamic_ncols=True) as bar:

@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
 
     settings = from_flags(LatencySettings, args)
     from fairseq_mos.cost import memory, profiling
+    from fairseq_mos.families import family_of_model
 
     needs = None
     if args.memory:
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     )
     sentences = []
     if settings.protocol == "generate":
-        sentences = profiling.read_sentences(model, args.data, args.gen_subset, args.sentences)
+        sentences = family_of_model(model).sentences(model, args.data, args.gen_subset, args.sentences)
     row = {"model": name, **profiling.profile(model, args.source_tokens, args.target_tokens)}
     signature = profiling.signature(model, args.source_tokens, args.target_tokens)
     lines = [

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from fairseq_mos.cost.precision import PRECISIONS, prepared
 from fairseq_mos.errors import UserError
+from fairseq_mos.families import family_of_model
 
 PROTOCOLS = ("hat", "generate")
 
@@ -229,7 +230,7 @@ class LatencyMeter:
         settings = self.settings
         with torch.inference_mode():
             dense = [prepared(model, settings.device, settings.precision) for model in models]
-            steps = [self._hat(model) if settings.protocol == "hat" else self._generate(model) for model in dense]
+            steps = [family_of_model(model).steps(model, settings, self.sentences, self.seed) for model in dense]
             for _ in range(settings.warmup):
                 for step in itertools.chain(*steps):
                     step()
@@ -244,56 +245,6 @@ class LatencyMeter:
                 if progress is not None:
                     progress()
         return seconds
-
-    def _hat(self, model: nn.Module) -> list[Callable[[], object]]:
-        settings, beam = self.settings, self.settings.beam
-        device = torch.device(settings.device)
-        source, target = model.encoder.dictionary, model.decoder.dictionary
-        rng = torch.Generator().manual_seed(self.seed)
-
-        def draw(dictionary, *shape: int) -> Tensor:
-            tokens = torch.randint(dictionary.nspecial, len(dictionary), shape, generator=rng)
-            return tokens.to(device)
-
-        tokens = draw(source, 1, settings.source_tokens)
-        tokens[:, -1] = source.eos()
-        lengths = torch.tensor([settings.source_tokens], device=device)
-        previous = draw(target, beam, settings.target_tokens)
-        previous[:, 0] = target.eos()
-
-        def encode():
-            return model.encoder(tokens, src_lengths=lengths)
-
-        order = torch.zeros(beam, dtype=torch.long, device=device)
-        memory = model.encoder.reorder_encoder_out(encode(), order)
-
-        def decode():
-            state: dict = {}
-            for step in range(1, settings.target_tokens + 1):
-                out = model.decoder(previous[:, :step], encoder_out=memory, incremental_state=state)
-            return out
-
-        return [encode, decode]
-
-    def _generate(self, model: nn.Module) -> list[Callable[[], object]]:
-        from fairseq.sequence_generator import SequenceGenerator
-
-        generator = SequenceGenerator([model], model.decoder.dictionary, beam_size=self.settings.beam)
-        device = torch.device(self.settings.device)
-        batches = [
-            {
-                "net_input": {
-                    "src_tokens": sentence[None].to(device),
-                    "src_lengths": torch.tensor([len(sentence)], device=device),
-                }
-            }
-            for sentence in self.sentences
-        ]
-
-        def translate():
-            return [generator.generate([model], batch) for batch in batches]
-
-        return [translate]
 
 
 def _timer(step: Callable[[], object], threads: int):

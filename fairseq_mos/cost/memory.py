@@ -17,6 +17,7 @@ from torch import nn
 
 from fairseq_mos.cost.measured import Padding
 from fairseq_mos.errors import UserError
+from fairseq_mos.families import family_of_model
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def estimate(model: nn.Module, settings: MemorySettings) -> Memory:
     What kernels allocate inside, such as the workspace of a matrix product, is not seen.
 
     Args:
-        model: a dense encoder-decoder on any device; it is left as it is.
+        model: a dense model on any device; it is left as it is.
         settings: what to run.
     """
     from torch.distributed._tools.mem_tracker import MemTracker
@@ -93,7 +94,7 @@ def measure(model: nn.Module, settings: MemorySettings, device: str = "cpu") -> 
     """Measures peak memory: by torch's profiler on the CPU, by the CUDA allocator's counter on a GPU.
 
     Args:
-        model: a dense encoder-decoder; a copy is run.
+        model: a dense model; a copy is run.
         settings: what to run.
         device: `cpu` or `cuda`.
     """
@@ -103,57 +104,19 @@ def measure(model: nn.Module, settings: MemorySettings, device: str = "cpu") -> 
 def _run(model: nn.Module, settings: MemorySettings, device: str, peak: Callable) -> Memory:
     from fairseq.optim.adam import Adam
 
+    family = family_of_model(model)
     shadow = copy.deepcopy(model).to(device).eval()
     # A first step of either makes what stays: caches of positions, the moments of Adam.
     with torch.inference_mode(device != "meta"), torch.no_grad():
-        decode = _decoding(shadow, settings, device)
+        decode = family.decoding(shadow, settings, device)
         decode()
         decoding = peak(shadow, decode, None)
     shadow.train().requires_grad_(True)
     optimizer = Adam(shadow.parameters(), lr=1e-9)
-    update = _update(shadow, optimizer, settings, device)
+    update = family.update(shadow, optimizer, settings, device)
     update()
     optimizer.zero_grad()
     return Memory(peak(shadow, update, optimizer), decoding)
-
-
-def _decoding(model: nn.Module, settings: MemorySettings, device: str) -> Callable[..., None]:
-    source = torch.full((1, settings.source_tokens), 5, device=device)
-    previous = torch.full((settings.beam, settings.target_tokens), 5, device=device)
-    lengths = torch.full((1,), settings.source_tokens, device=device)
-    order = torch.zeros(settings.beam, dtype=torch.long, device=device)
-
-    def step(between: Callable[[], None] = _nothing) -> None:
-        memory = model.encoder.reorder_encoder_out(model.encoder(source, src_lengths=lengths), order)
-        state: dict = {}
-        for length in range(1, settings.target_tokens + 1):
-            model.decoder(previous[:, :length], encoder_out=memory, incremental_state=state)
-            between()
-
-    return step
-
-
-def _update(model: nn.Module, optimizer, settings: MemorySettings, device: str) -> Callable[..., None]:
-    from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
-
-    source = torch.full((settings.sentences, settings.source_tokens), 5, device=device)
-    target = torch.full((settings.sentences, settings.target_tokens), 5, device=device)
-    lengths = torch.full((settings.sentences,), settings.source_tokens, device=device)
-
-    def step(between: Callable[[], None] = _nothing) -> None:
-        optimizer.zero_grad()
-        scores = model.get_normalized_probs(model(source, lengths, target), log_probs=True)
-        scores = scores.view(-1, scores.size(-1))
-        loss, _ = label_smoothed_nll_loss(scores, target.view(-1, 1), 0.1)
-        loss.backward()
-        optimizer.step()
-        between()
-
-    return step
-
-
-def _nothing() -> None:
-    pass
 
 
 def _held(model: nn.Module, optimizer) -> int:

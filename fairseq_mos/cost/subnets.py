@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.families import family_of
 
 if TYPE_CHECKING:
     from fairseq_mos.models.opening import Opened
@@ -22,13 +23,13 @@ class Subnets:
     Attributes:
         space: the search space.
         build: architecture -> its dense model, in eval mode.
-        vocabulary: entries of the source and of the target dictionary.
+        vocabulary: entries that the output layer scores.
         origin: what the models are, for signatures.
     """
 
     space: SearchSpace
     build: Callable[[Architecture], nn.Module]
-    vocabulary: tuple[int, int]
+    vocabulary: int
     origin: str
 
 
@@ -39,8 +40,7 @@ def of_checkpoint(opened: Opened) -> Subnets:
         UserError: no supernet, or dictionaries that are missing.
     """
     space, model = opened.space, opened.model
-    sizes = (len(model.encoder.dictionary), len(model.decoder.dictionary))
-    return Subnets(space, model.extract, sizes, "supernet")
+    return Subnets(space, model.extract, family_of(space).vocabulary(model), "supernet")
 
 
 def of_space(space: SearchSpace, vocabulary: int = 32768, share: str = "all", device: str = "cpu") -> Subnets:
@@ -55,17 +55,10 @@ def of_space(space: SearchSpace, vocabulary: int = 32768, share: str = "all", de
     Raises:
         UserError: an impossible vocabulary.
     """
-    from fairseq_mos.families.translation.texts import made_up_dictionary
-    from fairseq_mos.models.config import MosSubnetConfig
-    from fairseq_mos.models.mos_subnet import MosSubnet
-
-    dictionary = made_up_dictionary(vocabulary)
-    cfg = MosSubnetConfig(
-        share_all_embeddings=share == "all", share_decoder_input_output_embed=share == "decoder"
-    )
+    random = family_of(space).random(vocabulary, share)
 
     def build(architecture: Architecture) -> nn.Module:
         with torch.device(device):
-            return MosSubnet.from_dictionaries(cfg, dictionary, dictionary, architecture).eval()
+            return random(architecture)
 
-    return Subnets(space, build, (vocabulary, vocabulary), "random")
+    return Subnets(space, build, vocabulary, "random")

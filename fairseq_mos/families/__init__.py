@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fairseq_mos.arch.schema import SCHEMAS
+from fairseq_mos.arch.schema import FIRST, SCHEMAS
 from fairseq_mos.families.translation.family import FAMILY as TRANSLATION
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ def register_family(family: Family) -> None:
 def family_of(described: SearchSpace | Architecture) -> Family:
     """Returns the family of a search space or of an architecture."""
     return FAMILIES[described.schema.family]
+
+
+def family_of_model(model) -> Family:
+    """Returns the family of a model; of one of fairseq's own, the first that there was."""
+    return FAMILIES[getattr(model, "family", FIRST)]
 
 
 register_family(TRANSLATION)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.arch.costs import VOCABULARY, Cost, counted
 from fairseq_mos.arch.schema import Schema
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fairseq_mos.cost.latency import LatencySettings
+    from fairseq_mos.cost.memory import MemorySettings
 
 
 class Family:
@@ -61,3 +67,49 @@ class Family:
             depths: most layers of each stack of the search space.
         """
         return list(means)
+
+    # What runs. Models are dense and in eval mode, unless said otherwise.
+
+    def steps(self, model: nn.Module, settings: LatencySettings, inputs: Sequence, seed: int) -> list[Callable]:
+        """Returns the parts of a pass that are timed, one after the other, by the settings' protocol."""
+        raise NotImplementedError
+
+    def decoding(self, model: nn.Module, settings: MemorySettings, device: str) -> Callable[..., object]:
+        """Returns the use of a model whose memory is told; its argument is called between steps."""
+        raise NotImplementedError
+
+    def update(self, model: nn.Module, optimizer, settings: MemorySettings, device: str) -> Callable[..., object]:
+        """Returns an update of a model in training mode; its argument is called at the end."""
+        raise NotImplementedError
+
+    def run(self, model: nn.Module, source_tokens: int, target_tokens: int, output_layer: bool) -> None:
+        """Runs the pass whose FLOPs :meth:`counts` tells."""
+        raise NotImplementedError
+
+    def embeddings(self, model: nn.Module) -> Iterable[nn.Parameter]:
+        """Yields the parameters that counts without embeddings leave out."""
+        raise NotImplementedError
+
+    def tables(self, model: nn.Module) -> dict[str, object]:
+        """Returns what signatures say of a model's vocabulary."""
+        raise NotImplementedError
+
+    def vocabulary(self, model: nn.Module) -> int:
+        """Returns how many entries the output layer scores."""
+        raise NotImplementedError
+
+    def random(self, vocabulary: int, share: str) -> Callable[[Architecture], nn.Module]:
+        """Returns what builds dense models with random weights: their costs do not depend on what weights say.
+
+        Raises:
+            UserError: an impossible vocabulary.
+        """
+        raise NotImplementedError
+
+    def sentences(self, model: nn.Module, data: str | None, split: str, count: int) -> Sequence:
+        """Returns inputs for the protocols that take real ones.
+
+        Raises:
+            UserError: no data, or of another model.
+        """
+        raise NotImplementedError

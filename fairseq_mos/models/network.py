@@ -21,6 +21,8 @@ from fairseq_mos.modules.stack import StackOptions
 class TranslationModel(Block, FairseqEncoderDecoderModel):
     """What supernets and subnets have in common: fairseq's interface of a Transformer."""
 
+    family = "translation"
+
     def __init__(self, encoder: Encoder, decoder: Decoder):
         FairseqEncoderDecoderModel.__init__(self, encoder, decoder)
         self.supports_align_args = True

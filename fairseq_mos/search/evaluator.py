@@ -76,9 +76,9 @@ class LossEvaluator(ABC):
         family = family_of(self.space)
         return partial(family.counts, sizing=family.sizing_of(self.model))
 
-    @abstractmethod
     def workload(self) -> Mapping[str, object]:
         """Returns what latency depends on besides architecture, device and settings."""
+        return {"vocabulary": family_of(self.space).vocabulary(self.model)}
 
     @abstractmethod
     def scorer(self, options: Any) -> Scorer:

@@ -17,6 +17,7 @@ from fairseq_mos.cost.comparison import Comparison, compare
 from fairseq_mos.cost.latency import DRIFT, Latency, LatencyMeter, LatencySettings, trimmed
 from fairseq_mos.cost.precision import prepared
 from fairseq_mos.errors import UserError
+from fairseq_mos.families.translation.workload import generate, hat
 from tests import toy
 
 FAST = {"threads": 1, "source_tokens": 6, "target_tokens": 5, "beam": 3, "warmup": 1, "runs": 4}
@@ -76,7 +77,7 @@ def test_hat_runs_the_encoder_once_and_the_decoder_in_steps(subnet, precision):
             )
         )
     with torch.inference_mode():
-        encode, decode = meter._hat(model)
+        encode, decode = hat(model, meter.settings, meter.seed)
         calls["encoder"].clear()
         encode()
         decode()
@@ -126,7 +127,7 @@ def test_generate_is_fairseqs_beam_search(subnet):
     sentences = [torch.tensor([5, 6, 7, 2]), torch.tensor([8, 9, 2])]
     meter = LatencyMeter(settings, sentences)
     with torch.inference_mode():
-        (translate,) = meter._generate(prepared(subnet, "cpu", "fp32"))
+        (translate,) = generate(prepared(subnet, "cpu", "fp32"), meter.settings, meter.sentences)
         first, second = translate()
     assert len(first) == 1 and len(first[0]) == 3 and first[0][0]["tokens"][-1] == 2
     assert LatencyMeter(settings, sentences).measure(subnet).median_ms > 0

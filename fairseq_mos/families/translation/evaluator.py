@@ -91,10 +91,6 @@ class TranslationEvaluator(LossEvaluator):
             batches = self.make_batches(max_tokens)
         super().__init__(model, batches, loss, _digest(self._dataset), path, split, max_tokens, precision)
 
-    def workload(self) -> dict[str, object]:
-        """Returns the size of the vocabulary, on which latency depends."""
-        return {"vocabulary": len(self.model.decoder.dictionary)}
-
     def scorer(self, options: ScorerOptions) -> TranslationScorer:
         """Returns what measures `bleu` and `chrf`."""
         return TranslationScorer(self, options)

@@ -37,5 +37,47 @@ class Translation(Family):
     def products(self, means: Sequence[float], depths: Sequence[int]) -> list[float]:
         return features.products(means, depths[-1])
 
+    def steps(self, model, settings, inputs, seed):
+        if settings.protocol == "hat":
+            return _workload().hat(model, settings, seed)
+        return _workload().generate(model, settings, inputs)
+
+    def decoding(self, model, settings, device):
+        return _workload().decoding(model, settings, device)
+
+    def update(self, model, optimizer, settings, device):
+        return _workload().update(model, optimizer, settings, device)
+
+    def run(self, model, source_tokens, target_tokens, output_layer):
+        _workload().run(model, source_tokens, target_tokens, output_layer)
+
+    def embeddings(self, model):
+        return _workload().embeddings(model)
+
+    def tables(self, model):
+        return _workload().tables(model)
+
+    def sentences(self, model, data, split, count):
+        return _workload().read_sentences(model, data, split, count)
+
+    def vocabulary(self, model):
+        return len(model.decoder.dictionary)
+
+    def random(self, vocabulary, share):
+        from fairseq_mos.families.translation.texts import made_up_dictionary
+        from fairseq_mos.models.config import MosSubnetConfig
+        from fairseq_mos.models.mos_subnet import MosSubnet
+
+        dictionary = made_up_dictionary(vocabulary)
+        options = {"share_all_embeddings": share == "all", "share_decoder_input_output_embed": share == "decoder"}
+        cfg = MosSubnetConfig(**options)
+        return lambda architecture: MosSubnet.from_dictionaries(cfg, dictionary, dictionary, architecture).eval()
+
+
+def _workload():
+    from fairseq_mos.families.translation import workload
+
+    return workload
+
 
 FAMILY = Translation()
