@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from fairseq_mos.download import file_digest
 from fairseq_mos.version import __version__
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def measured_with(evaluator: LossEvaluator, path: str, split: str, max_tokens: i
     return {
         "routing": str(cfg.routing),
         "experts": int(cfg.num_experts) if str(cfg.routing) != "shared" else 1,
-        "supernet": f"sha256-{file_sha256(path)[:16]}",
+        "supernet": f"sha256-{file_digest(path)[:16]}",
         "data": evaluator.data_digest,
         "split": split,
         "max_tokens": max_tokens,
@@ -39,12 +38,3 @@ def measured_with(evaluator: LossEvaluator, path: str, split: str, max_tokens: i
         "torch": torch.__version__,
         "fairseq_mos": __version__,
     }
-
-
-def file_sha256(path: str | Path) -> str:
-    """Returns the SHA-256 of a file's content in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

@@ -13,8 +13,8 @@ import pytest
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.cli import main
+from fairseq_mos.download import file_digest
 from fairseq_mos.search.plan import Plan
-from fairseq_mos.search.provenance import file_sha256
 from tests.arch.samples import mini
 from tests.fairseq_commands import run
 
@@ -35,7 +35,7 @@ def search(trained, tmp_path, capsys):
 
 @pytest.mark.parametrize("algorithm", ["random", "evolution"])
 def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
-    before = file_sha256(trained.path)
+    before = file_digest(trained.path)
     options = ("--algorithm", algorithm, "--budget", "16", "--seed", "3", "--constraint", "flops<=1.5M")
     code, out, err = search(*options)
     assert code == 0
@@ -60,7 +60,7 @@ def test_search_then_the_printed_command(trained, search, tmp_path, algorithm):
     code, out, _ = search(*options)
     assert code == 0 and "16 architectures evaluated, 16 of them by an earlier run" in out
     assert contents() == files
-    assert file_sha256(trained.path) == before
+    assert file_digest(trained.path) == before
 
     command = shlex.split(out.splitlines()[-1])
     assert command[:2] == ["fairseq-mos", "extract"] and main(command[1:]) == 0

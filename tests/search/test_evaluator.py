@@ -10,9 +10,10 @@ import sys
 import pytest
 import torch
 
+from fairseq_mos.download import file_digest
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.evaluator import LossEvaluator
-from fairseq_mos.search.provenance import file_sha256, measured_with
+from fairseq_mos.search.provenance import measured_with
 from tests.fairseq_commands import ROOT, run_steps
 
 MAX_TOKENS = 40
@@ -97,7 +98,7 @@ def test_equals_the_extracted_subnet_sentence_by_sentence(evaluator):
 
 
 def test_evaluating_changes_nothing(trained, evaluator):
-    file, weights = file_sha256(trained.path), {k: v.clone() for k, v in evaluator.model.state_dict().items()}
+    file, weights = file_digest(trained.path), {k: v.clone() for k, v in evaluator.model.state_dict().items()}
     archs = [evaluator.space.sample(random.Random(i)) for i in range(4)]
     first = [evaluator.evaluate(arch) for arch in archs]
     evaluator.model.train()
@@ -106,7 +107,7 @@ def test_evaluating_changes_nothing(trained, evaluator):
     after = evaluator.model.state_dict()
     assert after.keys() == weights.keys() and all(torch.equal(after[k], weights[k]) for k in weights)
     assert all(parameter.grad is None for parameter in evaluator.model.parameters())
-    assert file_sha256(trained.path) == file
+    assert file_digest(trained.path) == file
 
 
 def test_the_digest_is_of_the_sentences(trained, evaluator, data):
@@ -115,7 +116,7 @@ def test_the_digest_is_of_the_sentences(trained, evaluator, data):
     other = LossEvaluator(str(trained.path), str(data), "test", MAX_TOKENS, cpu=True)
     assert other.data_digest != evaluator.data_digest
     signature = measured_with(moved, str(trained.path), "valid", MAX_TOKENS)
-    assert signature["supernet"] == f"sha256-{file_sha256(trained.path)[:16]}"
+    assert signature["supernet"] == f"sha256-{file_digest(trained.path)[:16]}"
     assert (signature["routing"], signature["experts"], signature["device"]) == ("neuron", 2, "cpu")
 
 
