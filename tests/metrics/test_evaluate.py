@@ -14,6 +14,7 @@ import sys
 import pytest
 import sacrebleu
 import torch
+from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.models.transformer import TransformerConfig, TransformerModelBase
@@ -59,6 +60,17 @@ def test_translations_are_made_once(small, evaluate):
     assert "translated before" in evaluate(*arguments, "--metrics", "chrf")[1]
     # Another option, another translation.
     assert "12 sentences in" in evaluate(*arguments, "--lenpen", "0.5")[1]
+
+
+def test_each_checkpoint_is_read_and_each_set_tokenised_once(small, evaluate, monkeypatch):
+    read, encoded = [], []
+    load, encode = checkpoint_utils.load_checkpoint_to_cpu, hub.TranslationHub.encode
+    monkeypatch.setattr(checkpoint_utils, "load_checkpoint_to_cpu", lambda path: read.append(path) or load(path))
+    monkeypatch.setattr(hub.TranslationHub, "encode", lambda self, text: encoded.append(text) or encode(self, text))
+    arguments = ["--path", small.folder / "one/subnet.pt", f"s={small.path}"]
+    assert evaluate(*arguments, "--architecture", "largest", "smallest")[0] == 0
+    assert read == [str(small.folder / "one/subnet.pt"), small.path]
+    assert sorted(encoded) == sorted(3 * small.sources)
 
 
 def test_another_model_of_the_same_name_is_translated_again(small, evaluate):
