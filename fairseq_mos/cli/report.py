@@ -9,7 +9,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's arguments."""
     parser.add_argument(
-        "folder", metavar="RUN", help="folder with logs of fairseq-train, searches, scores.json, results.json"
+        "folder", metavar="RUN", help="folder with logs of fairseq-train, searches, scores.json"
     )
     parser.add_argument(
         "--output",

@@ -208,7 +208,6 @@ def _changed(run, name, **values):
         ("search/best.json", {"measured": [{}]}, "best.json: measured[0]: object missing required field predicted"),
         ("search/evaluations.jsonl", {"signature": {}}, "line 1: signature: object missing required field algorithm"),
         ("search/evaluations.jsonl", {"signature": None}, "line 1: object missing required field signature"),
-        ("results.json", '{"rows": [{}]}', "results.json: rows[0]: object missing required field system"),
     ],
 )
 def test_damaged_files_are_named(run, damaged, capsys, name, content, message):
