@@ -101,26 +101,17 @@ def train(run: Run, kind: str) -> None:
         settings["space"] = run.space().digest()
     elif kind != "stock":
         settings["found"] = run.work.token("extract-found")
-    run.work.step(
-        f"train-{kind}", settings, [save_dir], lambda: _train(run, arguments, kind, updates), continues=True
-    )
-    run.work.step(
-        f"average-{kind}",
-        {"average": run.config.average, "after": run.work.token(f"train-{kind}")},
-        [averaged],
-        lambda: _average(run, save_dir, averaged, kind),
-    )
 
+    def trained() -> None:
+        run.work.say(printable("fairseq_cli.train", arguments))
+        progress = training.TrainingProgress(run.work.say, updates)
+        run.command("fairseq_cli.train", arguments, f"train-{kind}", on_line=progress)
 
-def _train(run: Run, arguments: list[str], kind: str, updates: int) -> None:
-    run.work.say(printable("fairseq_cli.train", arguments))
-    progress = training.TrainingProgress(run.work.say, updates)
-    run.command("fairseq_cli.train", arguments, f"train-{kind}", on_line=progress)
+    def average() -> None:
+        inputs = [str(path) for path in training.last_checkpoints(save_dir, run.config.average)]
+        averaging = ["average", "--inputs", *inputs, "--output", str(averaged)]
+        run.command("fairseq_mos.cli", averaging, f"average-{kind}")
 
-
-def _average(run: Run, save_dir: Path, averaged: Path, name: str) -> None:
-    inputs = [str(path) for path in training.checkpoints_to_average(save_dir, run.config.average)]
-    arguments = ["average", "--inputs", *inputs, "--output", str(averaged)]
-    run.command("fairseq_mos.cli", arguments, f"average-{name}")
-    if len(inputs) > 1:
-        run.work.say(f"averaged the last {len(inputs)} of its checkpoints")
+    run.work.step(f"train-{kind}", settings, [save_dir], trained, continues=True)
+    settings = {"average": run.config.average, "after": run.work.token(f"train-{kind}")}
+    run.work.step(f"average-{kind}", settings, [averaged], average)

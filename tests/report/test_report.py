@@ -25,6 +25,7 @@ from fairseq_mos.report.discover import RunFolder
 from fairseq_mos.report.figures import axes_of
 from fairseq_mos.report.mixes import expert_mixes
 from fairseq_mos.report.records import Best, Header, Search, Signature
+from fairseq_mos.report.scored import spread
 from fairseq_mos.report.trained import _facts
 from tests import toy
 from tests.arch.samples import ARCHITECTURE
@@ -314,3 +315,8 @@ def test_the_picture_of_an_architecture():
     bars = 2 * (3 + 2)
     heads = sum(architecture.encoder.self_attention_heads) + sum(architecture.decoder.self_attention_heads)
     assert text.count("<rect") == bars + heads + 3
+
+
+def test_examples_are_spread_over_the_test_set():
+    assert spread(100) == [12, 37, 62, 87]
+    assert spread(2) == [0, 1] and spread(0) == []
