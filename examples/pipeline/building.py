@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline import text, training, vocabulary
 from pipeline.commands import printable
+from pipeline.config import PipelineError
 from pipeline.layout import Run
 from pipeline.work import digest_files
 
@@ -62,12 +63,16 @@ def binarise(run: Run) -> None:
 
 
 def _binarise(run: Run, encoded: Path) -> None:
-    counts = vocabulary.encode(run.model, run.text, encoded, run.languages)
-    if counts["dropped"]:
-        limit = vocabulary.MAX_TRAIN_PIECES
-        run.work.say(f"{counts['dropped']:,} pairs of more than {limit} pieces left out of train and valid")
-    if counts["cut"]:
-        run.work.say(f"{counts['cut']} sides of test pairs cut at {vocabulary.MAX_TEST_PIECES} pieces")
+    encoded.mkdir()
+    for split, longest in vocabulary.MAX_PIECES.items():
+        sides = [text.read_lines(run.text / f"{split}.{language}") for language in run.languages]
+        files = [encoded / f"{split}.{language}" for language in run.languages]
+        written, long = vocabulary.encode(run.model, zip(*sides), files, longest, cut=split == "test")
+        if not written:
+            raise PipelineError(f"{run.text}: every pair of {split} is longer than {longest} pieces")
+        if long:
+            done = "cut" if split == "test" else "left out"
+            run.work.say(f"{split}: {long:,} pairs of more than {longest} pieces {done}")
     arguments = ["--source-lang", run.languages[0], "--target-lang", run.languages[1]]
     for split in text.SPLITS:
         arguments += [f"--{split}pref", str(encoded / split)]

@@ -168,6 +168,12 @@ def test_prepared_text_has_plain_spaces_and_keeps_every_test_line(corpus, tmp_pa
     assert text.read_lines(tmp_path / "out" / "test.raw.en") == ["", *["y\u00a0z"] * 8]
 
 
+def encode(prefix, corpus, output, split, longest):
+    sides = [text.read_lines(corpus / f"{split}.{language}") for language in ("en", "de")]
+    files = [output / f"{split}.{language}" for language in ("en", "de")]
+    return vocabulary.encode(prefix.with_suffix(".model"), zip(*sides), files, longest, split == "test")
+
+
 def test_vocabulary_is_lowered_for_a_small_corpus_and_text_survives_it(corpus, tmp_path):
     prefix, said = tmp_path / "v" / "joint", []
     size = vocabulary.train_model([corpus / "train.en", corpus / "train.de"], prefix, 4000, said.append)
@@ -177,9 +183,8 @@ def test_vocabulary_is_lowered_for_a_small_corpus_and_text_survives_it(corpus, t
     pieces = [line.rsplit(" ", 1)[0] for line in text.read_lines(tmp_path / "dict.txt")]
     # Without the unknown, begin and end symbols, which fairseq adds.
     assert len(pieces) == len(set(pieces)) == size - 3
-    counts = vocabulary.encode(prefix.with_suffix(".model"), corpus, tmp_path / "encoded", ("en", "de"))
-    assert counts == {"dropped": 0, "cut": 0}
-    encoded = text.read_lines(tmp_path / "encoded" / "test.de")
+    assert encode(prefix, corpus, tmp_path, "test", 9) == (9, 0)
+    encoded = text.read_lines(tmp_path / "test.de")
     assert set(" ".join(encoded).split()) <= set(pieces)
     decoded = [line.replace(" ", "").replace("\u2581", " ").strip() for line in encoded]
     assert decoded == text.read_lines(corpus / "test.de")
@@ -195,11 +200,11 @@ def test_long_pairs_leave_training_but_not_the_test_set(corpus, tmp_path):
     vocabulary.train_model([corpus / "train.en", corpus / "train.de"], prefix, 40, print)
     for split, lines in SPLITS:
         (corpus / f"{split}.en").write_text("house " * 900 + "\n" + "tree\n" * (lines - 1))
-    counts = vocabulary.encode(prefix.with_suffix(".model"), corpus, tmp_path / "encoded", ("en", "de"))
-    assert counts == {"dropped": 2, "cut": 1}
-    assert len(text.read_lines(tmp_path / "encoded" / "train.en")) == 119
-    tests = text.read_lines(tmp_path / "encoded" / "test.en")
-    assert len(tests) == 9 and len(tests[0].split()) == vocabulary.MAX_TEST_PIECES
+    found = {split: encode(prefix, corpus, tmp_path, split, vocabulary.MAX_PIECES[split]) for split, _ in SPLITS}
+    assert found == {"train": (119, 1), "valid": (11, 1), "test": (9, 1)}
+    assert len(text.read_lines(tmp_path / "train.en")) == 119
+    tests = text.read_lines(tmp_path / "test.en")
+    assert len(tests) == 9 and len(tests[0].split()) == vocabulary.MAX_PIECES["test"]
 
 
 # --- steps -----------------------------------------------------------------------------------------
