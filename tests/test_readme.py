@@ -1,4 +1,4 @@
-"""Every command of the READMEs, of the YAML files' comments and of those of the examples' scripts parses."""
+"""Every command of the READMEs, of docs/ and of the YAML files' comments parses, and every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.fairseq_commands import ROOT
 sys.path.insert(0, str(ROOT / "examples"))
 from corpora.training import main  # noqa: E402
 
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/*/README.md"))]
 PARSERS = {
     "fairseq-train": options.get_training_parser,
     "fairseq-generate": options.get_generation_parser,
@@ -27,8 +28,7 @@ PARSERS = {
 
 
 def _commands() -> list[list[str]]:
-    texts = [path.read_text() for path in (ROOT / "README.md", *sorted(ROOT.glob("examples/*/README.md")))]
-    blocks = re.findall(r"```bash\n(.*?)```", "\n".join(texts), flags=re.S)
+    blocks = re.findall(r"```bash\n(.*?)```", "\n".join(page.read_text() for page in PAGES), flags=re.S)
     for path in sorted(ROOT.glob("configs/train/*.yaml")):
         comment = "\n".join(re.findall(r"^#(.*)$", path.read_text(), flags=re.M))
         # Indented, or between backquotes.
@@ -78,8 +78,8 @@ def test_command_parses(words, monkeypatch):
 
 
 def test_every_verb_and_flag_of_the_tables_exists():
-    text = (ROOT / "README.md").read_text()
-    verbs = text[text.index("### `fairseq-mos`") : text.index("## How it works")]
+    readme, text = (ROOT / "README.md").read_text(), (ROOT / "docs/method.md").read_text()
+    verbs = readme[readme.index("### `fairseq-mos`") : readme.index("## How it works")]
     assert set(re.findall(r"^\| `([a-z-]+)` \|", verbs, flags=re.M)) == set(VERBS)
     help_text = options.get_training_parser()
     parsed = [
@@ -88,6 +88,23 @@ def test_every_verb_and_flag_of_the_tables_exists():
     ]
     options.parse_args_and_arch(help_text, input_args=parsed)
     known = help_text.format_help()
-    table = text[text.index("### Flags") : text.index("All other flags")]
+    table = text[text.index("## Flags of training") : text.index("All other flags")]
     flags = set(re.findall(r"`(--[a-z-]+)", table)) - {"--subnet"}
     assert len(flags) > 10 and all(flag in known for flag in flags)
+
+
+def test_readme_is_short_and_names_every_page():
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") <= 150
+    linked = set(re.findall(r"\]\(([^)#]*)", text))
+    assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} <= linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target, _, section in re.findall(r"\]\((?!https?:)([^)#]*)(#?)([^)]*)\)", page.read_text()):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        titles = re.findall(r"^#+ (.*)$", linked.read_text(), flags=re.M) if section else []
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert not section or section in anchors, f"{target}#{section}"

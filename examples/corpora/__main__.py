@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
-from pipeline.config import ROOT, PipelineError
+from pipeline.config import guarded
 
 from corpora.arguments import parse
 from corpora.recipes import RECIPES
@@ -25,19 +24,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"usage: python -m corpora {{{','.join(RECIPES)}}} FLAGS...", file=sys.stderr)
         return 2
     args = parse(argv[0], argv[1:])
-    sys.path.insert(0, str(ROOT))
-    logging.disable(logging.INFO)
-    from corpora.steps import Preparation
 
-    try:
+    def run() -> None:
+        from corpora.steps import Preparation
+
         Preparation(argv[0], RECIPES[argv[0]], args).run()
-        return 0
-    except PipelineError as error:
-        print(f"examples/{argv[0]}/prepare.sh: error: {error}", file=sys.stderr)
-        return error.code
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from here", file=sys.stderr)
-        return 130
+
+    return guarded(f"examples/{argv[0]}/prepare.sh", run)
 
 
 if __name__ == "__main__":

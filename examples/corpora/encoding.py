@@ -1,17 +1,13 @@
-"""Subwords: learnt from the training text, and applied to all of it."""
+"""Subwords, learnt from the training text."""
 
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config import PipelineError
 from pipeline.vocabulary import write_dictionary
-
-from corpora.reading import text_pairs
-from corpora.recipes import MAX_PIECES
 
 
 def learn(files: Sequence[Path], model: Path, args: argparse.Namespace) -> None:
@@ -45,40 +41,3 @@ def learn(files: Sequence[Path], model: Path, args: argparse.Namespace) -> None:
         reason = " ".join(str(error).split())[-160:]
         raise PipelineError(f"--vocabulary {args.vocabulary} does not suit this text: {reason}") from error
     write_dictionary(model, model.parent / "dict.txt")
-
-
-def encode(model: Path, files: Sequence[Path], folder: Path, split: str, workers: int) -> int:
-    """Writes a split in subwords.
-
-    Args:
-        model: sentencepiece model.
-        files: both sides' text.
-        folder: where to write files of the same names.
-        split: decides how long a side may be, and what becomes of longer ones.
-        workers: threads.
-
-    Returns:
-        How many pairs were too long: left out, in the test set cut.
-    """
-    import sentencepiece
-
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    outputs = [open(folder / file.name, "w", encoding="utf-8", newline="\n") for file in files]  # noqa: SIM115
-    long = 0
-    try:
-        pairs = text_pairs(list(files))
-        while batch := list(itertools.islice(pairs, 100_000)):
-            sides = [processor.encode(list(side), out_type=str, num_threads=workers) for side in zip(*batch)]
-            for pair in zip(*sides):
-                if max(map(len, pair)) > MAX_PIECES[split]:
-                    long += 1
-                    if split != "test":
-                        continue
-                    # No test sentence may vanish.
-                    pair = tuple(pieces[: MAX_PIECES[split]] for pieces in pair)
-                for output, pieces in zip(outputs, pair):
-                    output.write(" ".join(pieces) + "\n")
-    finally:
-        for output in outputs:
-            output.close()
-    return long

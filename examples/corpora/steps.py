@@ -16,11 +16,12 @@ from pipeline.commands import printable
 from pipeline.commands import run as run_command
 from pipeline.config import PipelineError
 from pipeline.text import write_lines
+from pipeline.vocabulary import encode
 from pipeline.work import Work
 
 from corpora.cleaning import clean, tidy
 from corpora.disk import check_space, download_size, present_size, size_text, work_size
-from corpora.encoding import encode, learn
+from corpora.encoding import learn
 from corpora.reading import SPLITS, DamagedFile, given_text, segments, source_pairs, text_pairs, unpack
 from corpora.recipes import MAX_PIECES, Recipe
 
@@ -287,10 +288,12 @@ class Preparation:
         self.encoded.mkdir(parents=True)
         for split in SPLITS:
             files = [self.text / f"{split}.{language}" for language in self.languages]
-            long = encode(self.model, files, self.encoded, split, self.args.workers)
+            outputs = [self.encoded / file.name for file in files]
+            pairs, longest = text_pairs(files), MAX_PIECES[split]
+            _, long = encode(self.model, pairs, outputs, longest, split == "test", self.args.workers)
             if long:
                 done = "cut" if split == "test" else "left out"
-                self.work.say(f"{split}: {long:,} pairs of more than {MAX_PIECES[split]} subwords {done}")
+                self.work.say(f"{split}: {long:,} pairs of more than {longest} subwords {done}")
 
     def _binarise(self) -> None:
         arguments = ["--source-lang", self.languages[0], "--target-lang", self.languages[1]]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import sys
 
 from pipeline.arguments import parse
-from pipeline.config import CONFIGS, ROOT, PipelineError
+from pipeline.config import CONFIGS, guarded
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,26 +23,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     config = CONFIGS[argv[0]]
     args = parse(config, argv[1:])
-    sys.path.insert(0, str(ROOT))
-    # Importing fairseq lets the debug messages of every library through.
-    logging.disable(logging.INFO)
-    # So that a command that is running ends with the pipeline.
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
+
+    def run() -> None:
         from pipeline.stages import run_stages
 
         run_stages(config, args)
-        return 0
-    except PipelineError as error:
-        print(f"examples/{config.name}/run.sh: error: {error}", file=sys.stderr)
-        return error.code
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from here", file=sys.stderr)
-        return 130
 
-
-def _terminated(number, frame):
-    raise KeyboardInterrupt
+    return guarded(f"examples/{config.name}/run.sh", run)
 
 
 if __name__ == "__main__":

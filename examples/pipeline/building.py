@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline import text, training, vocabulary
 from pipeline.commands import printable
+from pipeline.config import PipelineError
 from pipeline.layout import Run
 from pipeline.work import digest_files
 
@@ -62,12 +63,16 @@ def binarise(run: Run) -> None:
 
 
 def _binarise(run: Run, encoded: Path) -> None:
-    counts = vocabulary.encode(run.model, run.text, encoded, run.languages)
-    if counts["dropped"]:
-        limit = vocabulary.MAX_TRAIN_PIECES
-        run.work.say(f"{counts['dropped']:,} pairs of more than {limit} pieces left out of train and valid")
-    if counts["cut"]:
-        run.work.say(f"{counts['cut']} sides of test pairs cut at {vocabulary.MAX_TEST_PIECES} pieces")
+    encoded.mkdir()
+    for split, longest in vocabulary.MAX_PIECES.items():
+        sides = [text.read_lines(run.text / f"{split}.{language}") for language in run.languages]
+        files = [encoded / f"{split}.{language}" for language in run.languages]
+        written, long = vocabulary.encode(run.model, zip(*sides), files, longest, cut=split == "test")
+        if not written:
+            raise PipelineError(f"{run.text}: every pair of {split} is longer than {longest} pieces")
+        if long:
+            done = "cut" if split == "test" else "left out"
+            run.work.say(f"{split}: {long:,} pairs of more than {longest} pieces {done}")
     arguments = ["--source-lang", run.languages[0], "--target-lang", run.languages[1]]
     for split in text.SPLITS:
         arguments += [f"--{split}pref", str(encoded / split)]
@@ -101,26 +106,17 @@ def train(run: Run, kind: str) -> None:
         settings["space"] = run.space().digest()
     elif kind != "stock":
         settings["found"] = run.work.token("extract-found")
-    run.work.step(
-        f"train-{kind}", settings, [save_dir], lambda: _train(run, arguments, kind, updates), continues=True
-    )
-    run.work.step(
-        f"average-{kind}",
-        {"average": run.config.average, "after": run.work.token(f"train-{kind}")},
-        [averaged],
-        lambda: _average(run, save_dir, averaged, kind),
-    )
 
+    def trained() -> None:
+        run.work.say(printable("fairseq_cli.train", arguments))
+        progress = training.TrainingProgress(run.work.say, updates)
+        run.command("fairseq_cli.train", arguments, f"train-{kind}", on_line=progress)
 
-def _train(run: Run, arguments: list[str], kind: str, updates: int) -> None:
-    run.work.say(printable("fairseq_cli.train", arguments))
-    progress = training.TrainingProgress(run.work.say, updates)
-    run.command("fairseq_cli.train", arguments, f"train-{kind}", on_line=progress)
+    def average() -> None:
+        inputs = [str(path) for path in training.last_checkpoints(save_dir, run.config.average)]
+        averaging = ["average", "--inputs", *inputs, "--output", str(averaged)]
+        run.command("fairseq_mos.cli", averaging, f"average-{kind}")
 
-
-def _average(run: Run, save_dir: Path, averaged: Path, name: str) -> None:
-    inputs = [str(path) for path in training.checkpoints_to_average(save_dir, run.config.average)]
-    arguments = ["average", "--inputs", *inputs, "--output", str(averaged)]
-    run.command("fairseq_mos.cli", arguments, f"average-{name}")
-    if len(inputs) > 1:
-        run.work.say(f"averaged the last {len(inputs)} of its checkpoints")
+    run.work.step(f"train-{kind}", settings, [save_dir], trained, continues=True)
+    settings = {"average": run.config.average, "after": run.work.token(f"train-{kind}")}
+    run.work.step(f"average-{kind}", settings, [averaged], average)

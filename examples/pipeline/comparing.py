@@ -1,15 +1,16 @@
-"""The stages after training: latency, search, extraction, validation and translation."""
+"""The stages after training: latency, search, extraction, validation, translation, scores; each calls commands."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import systems
-from pipeline.commands import printable
-from pipeline.layout import KINDS, Paced, Run, slug
-from pipeline.scoring import differing
+from pipeline.config import PipelineError
+from pipeline.layout import COPY, KINDS, SUBNETS, Paced, Run, slug
+from pipeline.text import write_lines
 from pipeline.work import duration, write_text
 
 
@@ -17,101 +18,55 @@ def measure_latency(run: Run) -> None:
     """Measures random subnets, and fits the latency predictor to them."""
     from fairseq_mos.cost.latency import device_name
 
+    config, args, token = run.config, run.args, run.work.token
     settings = {
-        "samples": run.args.latency_samples,
-        "runs": run.config.latency_runs,
+        "samples": args.latency_samples,
+        "runs": config.latency_runs,
         # Left out where it is one, so that older work folders still count.
-        **({"passes": run.config.latency_passes} if run.config.latency_passes > 1 else {}),
-        "seed": run.args.seed,
-        "threads": run.args.threads,
+        **({"passes": config.latency_passes} if config.latency_passes > 1 else {}),
+        "seed": args.seed,
+        "threads": args.threads,
         # In a work folder that moved to another machine, these steps are done again.
         "device": device_name("cpu"),
-        "after": run.work.token("average-supernet"),
+        "after": token("average-supernet"),
     }
+    measuring = ["latency-dataset", "--path", str(run.supernet), "--data", str(run.data)]
+    measuring += ["--samples", str(args.latency_samples), "--runs", str(config.latency_runs)]
+    measuring += ["--passes", str(config.latency_passes), "--seed", str(args.seed), "--threads", str(args.threads)]
+    measuring += ["--output", str(run.measurements)]
+
+    def measure() -> None:
+        run.measurements.parent.mkdir(exist_ok=True)
+        run.verb(measuring, "latency", ("measuring:",), ("reference", "the machine"))
+
+    run.work.step("measure-latency", settings, [run.measurements], measure, continues=True)
+    fitting = ["fit-latency", "--dataset", str(run.measurements), "--seed", str(args.seed)]
+    fitting += ["--output", str(run.predictor)]
+    settings = {"seed": args.seed, "after": token("measure-latency")}
     run.work.step(
-        "measure-latency", settings, [run.measurements], lambda: _measure_latency(run), continues=True
+        "fit-latency", settings, [run.predictor], lambda: run.verb(fitting, "latency", (), ("model", "noise"))
     )
-    run.work.step(
-        "fit-latency",
-        {"seed": run.args.seed, "after": run.work.token("measure-latency")},
-        [run.predictor],
-        lambda: _fit_latency(run),
-    )
-
-
-def _measure_latency(run: Run) -> None:
-    run.measurements.parent.mkdir(exist_ok=True)
-    arguments = ["latency-dataset", "--path", str(run.supernet), "--data", str(run.data)]
-    arguments += ["--samples", str(run.args.latency_samples), "--runs", str(run.config.latency_runs)]
-    arguments += ["--passes", str(run.config.latency_passes)]
-    arguments += ["--seed", str(run.args.seed), "--threads", str(run.args.threads)]
-    arguments += ["--output", str(run.measurements)]
-    _run_showing(run, arguments, "latency", ("measuring:",), ("reference", "the machine"))
-
-
-def _fit_latency(run: Run) -> None:
-    arguments = ["fit-latency", "--dataset", str(run.measurements), "--seed", str(run.args.seed)]
-    arguments += ["--output", str(run.predictor)]
-    _run_showing(run, arguments, "latency", (), ("model", "noise"))
-
-
-def _run_showing(
-    run: Run, arguments: list[str], log: str, progress: tuple[str, ...], results: tuple[str, ...]
-) -> None:
-    """Says a command and runs it; passes on lines of progress now and then, and all lines of results."""
-    run.work.say(printable("fairseq_mos.cli", arguments))
-    paced = Paced(run.work.say)
-
-    def show(line: str) -> None:
-        if line.startswith(results):
-            run.work.say(line.strip())
-        elif line.startswith(progress):
-            paced(line)
-
-    run.command("fairseq_mos.cli", arguments, log, on_line=show)
 
 
 def search(run: Run) -> None:
     """Searches under a latency limit."""
+    limit, args, token = run.latency_limit, run.args, run.work.token
     settings = {
-        "budget": run.args.budget,
-        "seed": run.args.seed,
-        "limit": run.latency_limit,
-        "predictor": run.work.token("fit-latency"),
-        "after": run.work.token("average-supernet"),
+        "budget": args.budget,
+        "seed": args.seed,
+        "limit": limit,
+        "predictor": token("fit-latency"),
+        "after": token("average-supernet"),
     }
-    run.work.step("search", settings, [run.search_dir], lambda: _search(run), continues=True)
-
-
-def _search(run: Run) -> None:
     arguments = ["search", str(run.data), "--path", str(run.supernet), "--algorithm", "evolution"]
-    arguments += ["--budget", str(run.args.budget), "--seed", str(run.args.seed)]
-    arguments += ["--latency-predictor", str(run.predictor), "--constraint", f"latency_ms<={run.latency_limit}"]
+    arguments += ["--budget", str(args.budget), "--seed", str(args.seed)]
+    arguments += ["--latency-predictor", str(run.predictor), "--constraint", f"latency_ms<={limit}"]
     arguments += ["--output", str(run.search_dir)]
-    _run_showing(run, arguments, "search", ("search:",), ("measured",))
 
+    def searched() -> None:
+        run.verb(arguments, "search", ("search:",), ("measured",))
 
-def profile(run: Run) -> None:
-    """Measures the latency of every system."""
-    for name in run.names:
-        settings = {
-            "runs": run.config.profile_runs,
-            "threads": run.args.threads,
-            "predictor": run.work.token("fit-latency"),
-            "after": _origin(run, name),
-        }
-        run.work.step(
-            f"profile-{slug(name)}", settings, [run.latency_file(name)], lambda name=name: _profile(run, name)
-        )
-
-
-def _profile(run: Run, name: str) -> None:
-    arguments = ["profile", "--path", str(run.checkpoint(name)), "--data", str(run.data), "--latency"]
-    arguments += ["--runs", str(run.config.profile_runs), "--threads", str(run.args.threads)]
-    arguments += ["--output", str(run.latency_file(name))]
-    run.command("fairseq_mos.cli", arguments, "profile")
-    latency = run.latency(name)
-    run.work.say(f"{name}: {latency['median_ms']:.2f} ms ({latency['low_ms']:.2f} to {latency['high_ms']:.2f})")
+    run.work.step("search", settings, [run.search_dir], searched, continues=True)
 
 
 def extract(run: Run) -> None:
@@ -120,48 +75,54 @@ def extract(run: Run) -> None:
     for name, architecture in (("largest", space.largest()), ("smallest", space.smallest())):
         run.architecture_file(name).parent.mkdir(exist_ok=True)
         architecture.save(run.architecture_file(name))
-    for name in systems.SUBNETS:
+
+    def extracted(name: str) -> None:
+        arguments = ["extract", "--path", str(run.supernet), "--data", str(run.data)]
+        arguments += ["--architecture", str(run.architecture_file(name)), "--output", str(run.checkpoint(name))]
+        lines: list[str] = []
+        run.command("fairseq_mos.cli", arguments, "extract", on_line=lines.append)
+        counts = next((line for line in lines if line.startswith("subnet:")), "")
+        run.work.say(f"{name}: {' '.join(counts.removeprefix('subnet:').split())}")
+
+    for name in SUBNETS:
         settings = {"after": run.work.token("search" if name == "found" else "average-supernet")}
-        run.work.step(
-            f"extract-{name}",
-            settings,
-            [run.checkpoint(name).parent],
-            lambda name=name: _extract(run, name),
-        )
+        _step(run, "extract", name, settings, run.checkpoint(name).parent, extracted)
 
 
 def validate(run: Run) -> None:
     """Measures all systems on the valid set."""
+
+    def validated(name: str) -> None:
+        arguments = [str(run.data), "--user-dir", "fairseq_mos", "--task", "translation"]
+        arguments += ["--path", str(run.checkpoint(name)), "--valid-subset", "valid"]
+        arguments += ["--max-tokens", str(run.config.max_tokens), "--num-workers", "0", "--log-format", "json"]
+        lines: list[str] = []
+        run.command("fairseq_cli.validate", arguments, "validate", on_line=lines.append)
+        losses = re.findall(r'"valid_loss": "([^"]+)"', "\n".join(lines))
+        if not losses:
+            raise PipelineError("fairseq-validate printed no valid loss", 1)
+        loss = float(losses[-1])
+        write_text(run.valid_loss_file(name), json.dumps({"valid_loss": loss}) + "\n")
+        run.work.say(f"{name}: valid loss {loss:.3f}")
+
     for name in run.names:
-        run.work.step(
-            f"validate-{slug(name)}",
-            {"after": _origin(run, name)},
-            [run.valid_loss_file(name)],
-            lambda name=name: _validate(run, name),
-        )
+        _step(run, "validate", name, {"after": _origin(run, name)}, run.valid_loss_file(name), validated)
 
 
-def _extract(run: Run, name: str) -> None:
-    arguments = ["extract", "--path", str(run.supernet), "--data", str(run.data)]
-    arguments += ["--architecture", str(run.architecture_file(name)), "--output", str(run.checkpoint(name))]
-    lines: list[str] = []
-    run.command("fairseq_mos.cli", arguments, "extract", on_line=lines.append)
-    counts = next((line for line in lines if line.startswith("subnet:")), "")
-    run.work.say(f"{name}: {' '.join(counts.removeprefix('subnet:').split())}")
+def profile(run: Run) -> None:
+    """Counts parameters and FLOPs of every system, and measures its latency."""
+    runs, threads = run.config.profile_runs, run.args.threads
 
+    def profiled(name: str) -> None:
+        arguments = ["profile", "--path", str(run.checkpoint(name)), "--data", str(run.data), "--latency"]
+        arguments += ["--runs", str(runs), "--threads", str(threads), "--output", str(run.costs_file(name))]
+        run.command("fairseq_mos.cli", arguments, "profile")
+        found = run.costs(name)
+        run.work.say(f"{name}: {found['median_ms']:.2f} ms ({found['low_ms']:.2f} to {found['high_ms']:.2f})")
 
-def _origin(run: Run, name: str) -> str:
-    """What a dense system was made from."""
-    return run.work.token(f"average-{KINDS[name]}" if name in KINDS else f"extract-{name}")
-
-
-def _validate(run: Run, name: str) -> None:
-    lines: list[str] = []
-    arguments = systems.validate_arguments(run.data, run.checkpoint(name), run.config.max_tokens)
-    run.command("fairseq_cli.validate", arguments, "validate", on_line=lines.append)
-    loss = systems.read_valid_loss("\n".join(lines))
-    write_text(run.valid_loss_file(name), json.dumps({"valid_loss": loss}) + "\n")
-    run.work.say(f"{name}: valid loss {loss:.3f}")
+    for name in run.names:
+        settings = {"runs": runs, "threads": threads, "predictor": run.work.token("fit-latency")}
+        _step(run, "profile", name, {**settings, "after": _origin(run, name)}, run.costs_file(name), profiled)
 
 
 def translate(run: Run, pinned: bool) -> None:
@@ -171,43 +132,83 @@ def translate(run: Run, pinned: bool) -> None:
         run: the run.
         pinned: translate with the supernet and each architecture pinned, instead of with the dense systems.
     """
-    for name in run.config.pinned if pinned else run.names:
+
+    def translated(name: str) -> None:
+        begin, total, done = time.monotonic(), run.sentences(), 0
+        task = ["--task", "translation", "--path", str(run.checkpoint(name))]
+        if pinned:
+            task = ["--task", "supernet_translation", "--architecture", str(run.architecture_file(name))]
+            task += ["--path", str(run.supernet)]
+        arguments = [str(run.data), "--user-dir", "fairseq_mos", *task, "--gen-subset", "test"]
+        arguments += ["--beam", str(run.config.beam), "--max-tokens", str(run.config.generate_max_tokens)]
+        arguments += ["--remove-bpe", "sentencepiece", "--num-workers", "0", "--log-format", "none"]
+        paced = Paced(run.work.say)
+
+        def count(line: str) -> None:
+            nonlocal done
+            if line.startswith("H-"):
+                done += 1
+                paced(f"{name}: {done:,} of {total:,} sentences")
+
         output = run.translation(name, pinned)
+        run.command("fairseq_cli.generate", arguments, output.stem, on_line=count, stdout=output)
+        run.work.say(f"{name}: {done:,} sentences in {duration(time.monotonic() - begin)}")
+
+    for name in run.config.pinned if pinned else run.names:
         settings = {"beam": run.config.beam, "after": _origin(run, name)}
         if pinned:
             settings["supernet"] = run.work.token("average-supernet")
-        run.work.step(
-            f"translate-{output.stem}",
-            settings,
-            [output],
-            lambda name=name, output=output: _translate(run, name, output, pinned),
-        )
+        kind = "translate-pinned" if pinned else "translate"
+        _step(run, kind, name, settings, run.translation(name, pinned), translated)
 
 
-def _translate(run: Run, name: str, output: Path, pinned: bool) -> None:
-    begin, total = time.monotonic(), len(run.references())
-    arguments = systems.generate_arguments(
-        run.data,
-        run.supernet if pinned else run.checkpoint(name),
-        run.config.beam,
-        run.config.generate_max_tokens,
-        run.architecture_file(name) if pinned else None,
-    )
-    done = 0
-    paced = Paced(run.work.say)
+def score(run: Run) -> None:
+    """Scores all translations, and the untranslated sources, by `fairseq-mos evaluate`."""
+    settings = {name: run.work.token(f"translate-{slug(name)}") for name in run.names}
+    settings.update({f"cost of {name}": run.work.token(f"profile-{slug(name)}") for name in run.names})
 
-    def count(line: str) -> None:
-        nonlocal done
-        if line.startswith("H-"):
-            done += 1
-            paced(f"{name}: {done:,} of {total:,} sentences")
+    def scored() -> None:
+        files = {COPY: run.text / f"test.{run.languages[0]}"}
+        for name in run.names:
+            files[name] = run.translation(name).with_suffix(".hyp")
+            write_lines(files[name], [text for text, _ in run.hypotheses(name)])
+        arguments = ["evaluate", "--hypotheses", *(f"{name}={files[name]}" for name in (*run.names, COPY))]
+        arguments += ["--test-set", f"test={run.text / 'test.raw'}", "--output", str(run.scores_file.parent)]
+        arguments += ["--source-lang", run.languages[0], "--target-lang", run.languages[1]]
+        arguments += ["--metrics", "bleu,chrf", "--bootstrap", "0", "--paired", "none"]
+        run.command("fairseq_mos.cli", arguments, "evaluate")
+        # Translations that are given have no costs there; ours are known.
+        rows = json.loads(run.scores_file.read_text("utf-8"))
+        for row in rows:
+            if row["system"] in run.names:
+                cost = run.costs(row["system"])
+                row["costs"] = {key: cost[key] for key in ("params", "params_no_embed", "flops")}
+                row["costs"]["latency_ms"] = cost["median_ms"]
+        write_text(run.scores_file, json.dumps(rows, indent=2) + "\n")
 
-    run.command("fairseq_cli.generate", arguments, output.stem, on_line=count, stdout=output)
-    run.work.say(f"{name}: {done:,} sentences in {duration(time.monotonic() - begin)}")
+    run.work.step("score", settings, [run.scores_file], scored)
+
+
+def write_page(run: Run) -> None:
+    """Writes the page about the run."""
+    before = ("score", "search", "train-supernet", *(f"train-{kind}" for kind in KINDS.values()))
+    arguments = ["report", str(run.folder), "--output", str(run.page)]
+    settings = {"after": [run.work.token(name) for name in before]}
+    run.work.step("report", settings, [run.page], lambda: run.verb(arguments))
 
 
 def differences(run: Run) -> dict[str, list[int]]:
-    """Returns, for each pinned system, the sentences that supernet and subnet translate differently."""
+    """Returns, for each pinned system, the sentences that supernet and subnet translate or score differently."""
     return {
-        name: differing(run.hypotheses(name), run.hypotheses(name, pinned=True)) for name in run.config.pinned
+        name: [i for i, (a, b) in enumerate(zip(run.hypotheses(name), run.hypotheses(name, pinned=True))) if a != b]
+        for name in run.config.pinned
     }
+
+
+def _step(run: Run, kind: str, name: str, settings: dict, output: Path, action: Callable[[str], None]) -> None:
+    run.work.step(f"{kind}-{slug(name)}", settings, [output], lambda: action(name))
+
+
+def _origin(run: Run, name: str) -> str:
+    """What a dense system was made from."""
+    return run.work.token(f"average-{KINDS[name]}" if name in KINDS else f"extract-{name}")

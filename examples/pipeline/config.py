@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +24,28 @@ class PipelineError(ValueError):
     def __init__(self, message: str, code: int = 2):
         super().__init__(message)
         self.code = code
+
+
+def guarded(script: str, action: Callable[[], object]) -> int:
+    """Runs an example, and reports what stops it in one line.
+
+    Returns:
+        The exit code: 0, 1 for a failure, 2 for bad input.
+    """
+    sys.path.insert(0, str(ROOT))
+    # Importing fairseq lets the debug messages of every library through.
+    logging.disable(logging.INFO)
+    # So that a command that is running ends with the pipeline.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        action()
+        return 0
+    except PipelineError as error:
+        print(f"{script}: error: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 @dataclass(frozen=True)

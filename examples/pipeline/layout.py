@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-from pipeline import systems, text
+from pipeline import text
+from pipeline.commands import printable
 from pipeline.commands import run as run_command
-from pipeline.config import Config
-from pipeline.scoring import read_hypotheses
+from pipeline.config import Config, PipelineError
 from pipeline.work import Work
 
+SUBNETS = ("largest", "smallest", "found")
 STOCK = "stock transformer"
 SCRATCH, RETRAINED = "found, from scratch", "found, retrained"
+COPY = "copy of the source"
 KINDS = {STOCK: "stock", SCRATCH: "scratch", RETRAINED: "retrained"}
 """System that is trained by itself -> what training calls it."""
 
@@ -49,7 +52,9 @@ class Run:
         self.search_dir = self.folder / "search"
         self.measurements = self.folder / "latency" / "measurements.jsonl"
         self.predictor = self.folder / "latency" / "predictor.json"
-        self.names = [*systems.SUBNETS, *retrained, *([STOCK] if config.stock else [])]
+        self.scores_file = self.folder / "scores" / "scores.json"
+        self.page = self.folder / "report.html"
+        self.names = [*SUBNETS, *retrained, *([STOCK] if config.stock else [])]
 
     def averaged(self, kind: str) -> Path:
         """Returns the checkpoint of what was trained: one of :data:`pipeline.training.KINDS`."""
@@ -73,10 +78,29 @@ class Run:
         """Returns the file with a system's loss on the valid set."""
         return self.folder / "valid" / f"{slug(system)}.json"
 
+    def costs_file(self, system: str) -> Path:
+        """Returns the file with what `fairseq-mos profile` says of a system."""
+        return self.folder / "latency" / f"{slug(system)}.json"
+
     def command(self, module: str, arguments: list[str], log: str, **options) -> None:
         """Runs a command with the run's log folder and threads."""
         held = [self.work.lock.fileno()]
         run_command(module, arguments, self.work.log(log), self.args.threads, held=held, **options)
+
+    def verb(
+        self, arguments: list[str], log: str = "", progress: tuple[str, ...] = (), results: tuple[str, ...] = ()
+    ) -> None:
+        """Says a verb of fairseq-mos and runs it; passes on its lines of progress now and then, and of results all."""
+        self.work.say(printable("fairseq_mos.cli", arguments))
+        paced = Paced(self.work.say)
+
+        def show(line: str) -> None:
+            if line.startswith(results):
+                self.work.say(line.strip())
+            elif line.startswith(progress):
+                paced(line)
+
+        self.command("fairseq_mos.cli", arguments, log or arguments[0], on_line=show)
 
     def space(self):
         """Returns the search space."""
@@ -98,26 +122,41 @@ class Run:
         smallest, largest = predictor.predict([space.smallest(), space.largest()])
         return math.ceil(100 * (smallest + self.args.latency_fraction * (largest - smallest))) / 100
 
-    def latency_file(self, system: str) -> Path:
-        """Returns the file with a system's measured latency."""
-        return self.folder / "latency" / f"{slug(system)}.json"
-
-    def latency(self, system: str) -> dict[str, float]:
-        """Returns a system's measured latency: `median_ms`, and its quartiles `low_ms` and `high_ms`."""
-        row = json.loads(self.latency_file(system).read_text("utf-8"))
-        return {name: row[name] for name in ("median_ms", "low_ms", "high_ms")}
+    def costs(self, system: str) -> dict:
+        """Returns what `fairseq-mos profile` has counted and measured."""
+        return json.loads(self.costs_file(system).read_text("utf-8"))
 
     def valid_loss(self, system: str) -> float:
         """Returns a system's loss on the valid set: label-smoothed, bits per token."""
         return json.loads(self.valid_loss_file(system).read_text("utf-8"))["valid_loss"]
 
-    def references(self) -> list[str]:
-        """Returns the raw references."""
-        return text.read_lines(self.text / f"test.raw.{self.languages[1]}")
+    def scores(self) -> dict[str, dict]:
+        """Returns what `fairseq-mos evaluate` says: system -> metric -> score."""
+        return {row["system"]: row["scores"] for row in json.loads(self.scores_file.read_text("utf-8"))}
+
+    def sentences(self) -> int:
+        """Returns how many sentences the test set has."""
+        return len(text.read_lines(self.text / f"test.raw.{self.languages[1]}"))
 
     def hypotheses(self, system: str, pinned: bool = False) -> list[tuple[str, str]]:
-        """Returns the translations of the test set with their scores."""
-        return read_hypotheses(self.translation(system, pinned), len(self.references()))
+        """Returns the translations of the test set without sentencepiece's marks, each with its score as printed."""
+        return read_hypotheses(self.translation(system, pinned), self.sentences())
+
+
+def read_hypotheses(path: Path, number: int) -> list[tuple[str, str]]:
+    """Reads what fairseq-generate printed, whose batches are in any order.
+
+    Raises:
+        PipelineError: a sentence of the `number` is missing, or there is one too many.
+    """
+    found: dict[int, tuple[str, str]] = {}
+    for line in path.read_text("utf-8").split("\n"):
+        match = re.match(r"H-(\d+)\t([^\t]*)\t(.*)", line, re.DOTALL)
+        if match and int(match.group(1)) not in found:
+            found[int(match.group(1))] = (match.group(3).strip(), match.group(2))
+    if sorted(found) != list(range(number)):
+        raise PipelineError(f"{path} translates {len(found)} sentences, the test set has {number}", 1)
+    return [found[index] for index in range(number)]
 
 
 class Paced:

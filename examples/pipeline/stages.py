@@ -8,7 +8,7 @@ import time
 from pipeline import building, comparing
 from pipeline.config import Config, PipelineError
 from pipeline.layout import Run
-from pipeline.report import report
+from pipeline.results import report
 from pipeline.work import duration
 
 
@@ -55,14 +55,16 @@ def run_stages(config: Config, args: argparse.Namespace) -> Run:
         comparing.translate(run, pinned=True)
     with work.stage("score"):
         work.announce()
+        comparing.score(run)
         unlike = comparing.differences(run)
         report(run, unlike)
+        comparing.write_page(run)
     print(f"elapsed: {duration(time.monotonic() - work.begin)}", flush=True)
     for name, indices in unlike.items():
         if indices:
             raise PipelineError(
                 f"the supernet with {name} pinned and the extracted subnet translate {len(indices)} of the "
-                f"{len(run.references())} test sentences differently, first in line {indices[0] + 1}: "
+                f"{run.sentences()} test sentences differently, first in line {indices[0] + 1}: "
                 f"{run.translation(name)} and {run.translation(name, pinned=True)}",
                 1,
             )

@@ -76,20 +76,14 @@ def train_arguments(
     ]
 
 
-def checkpoints_to_average(save_dir: Path, number: int) -> list[Path]:
+def last_checkpoints(save_dir: Path, number: int) -> list[Path]:
     """Returns the last checkpoints by update, oldest first; `checkpoint_last.pt` alone for 1.
 
-    An interval that ends with an epoch leaves no checkpoint of its own, so there may be fewer.
+    An interval that ends with an epoch leaves no checkpoint of its own, so there may be fewer than fairseq-mos average
+    would ask for.
     """
-    if number > 1:
-        found = []
-        for path in save_dir.glob("checkpoint_*.pt"):
-            match = re.fullmatch(r"checkpoint_\d+_(\d+)\.pt", path.name)
-            if match:
-                found.append((int(match.group(1)), path))
-        if found:
-            return [path for _, path in sorted(found)[-number:]]
-    return [save_dir / "checkpoint_last.pt"]
+    found = sorted(save_dir.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
+    return found[-number:] if number > 1 and found else [save_dir / "checkpoint_last.pt"]
 
 
 class TrainingProgress:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline.config import PipelineError
-from pipeline.text import SPLITS, read_lines, write_lines
+from pipeline.text import write_lines
 
-MAX_TRAIN_PIECES = 250
 # The models have 1024 positions, and generation makes up to 200 pieces more than the source has.
-MAX_TEST_PIECES = 800
+MAX_PIECES = {"train": 250, "valid": 250, "test": 800}
+"""Longest side of a pair."""
 
 
 def train_model(texts: list[Path], prefix: Path, size: int, say: Callable[[str], None]) -> int:
@@ -85,34 +87,36 @@ def write_dictionary(model: Path, output: Path) -> None:
     write_lines(output, [f"{piece} 1" for piece in pieces])
 
 
-def encode(model: Path, text: Path, output: Path, languages: tuple[str, str]) -> dict[str, int]:
-    """Writes all splits as pieces.
+def encode(
+    model: Path, pairs: Iterable[tuple[str, str]], files: Sequence[Path], longest: int, cut: bool, workers: int = 1
+) -> tuple[int, int]:
+    """Writes a split as pieces.
 
-    Pairs longer than :data:`MAX_TRAIN_PIECES` are left out of train and valid. In test a longer side is cut
-    at :data:`MAX_TEST_PIECES`: no line may vanish there, and scoring uses the raw references anyway.
+    Args:
+        model: sentencepiece model.
+        pairs: its text.
+        files: where to write each side.
+        longest: pieces of a side.
+        cut: cut longer sides, as in a test set, of which no line may vanish; else their pairs are left out.
+        workers: threads.
 
     Returns:
-        How many pairs were left out ("dropped") and how many sides were cut ("cut").
-
-    Raises:
-        PipelineError: nothing is left.
+        How many pairs were written, and how many were too long.
     """
     import sentencepiece
 
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    counts = {"dropped": 0, "cut": 0}
-    for split in SPLITS:
-        sides = [processor.encode(read_lines(text / f"{split}.{lang}"), out_type=str) for lang in languages]
-        if split == "test":
-            counts["cut"] += sum(len(pieces) > MAX_TEST_PIECES for side in sides for pieces in side)
-            sides = [[pieces[:MAX_TEST_PIECES] for pieces in side] for side in sides]
-        else:
-            pairs = list(zip(*sides))
-            kept = [pair for pair in pairs if max(map(len, pair)) <= MAX_TRAIN_PIECES]
-            counts["dropped"] += len(pairs) - len(kept)
-            if not kept:
-                raise PipelineError(f"{text}: every pair of {split} is longer than {MAX_TRAIN_PIECES} pieces")
-            sides = [list(side) for side in zip(*kept)]
-        for side, language in zip(sides, languages):
-            write_lines(output / f"{split}.{language}", [" ".join(pieces) for pieces in side])
-    return counts
+    pairs, written, long = iter(pairs), 0, 0
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(open(file, "w", encoding="utf-8", newline="\n")) for file in files]
+        while batch := list(itertools.islice(pairs, 100_000)):
+            sides = [processor.encode(list(side), out_type=str, num_threads=workers) for side in zip(*batch)]
+            for pair in zip(*sides):
+                if max(map(len, pair)) > longest:
+                    long += 1
+                    if not cut:
+                        continue
+                written += 1
+                for output, pieces in zip(outputs, pair):
+                    output.write(" ".join(pieces[:longest]) + "\n")
+    return written, long

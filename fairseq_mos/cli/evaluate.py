@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--comet", metavar="MODEL", help="also COMET: a name such as Unbabel/wmt22-comet-da, or a file"
     )
     scoring.add_argument(
-        "--comet-python", metavar="FILE", help="interpreter of an environment with unbabel-comet, see the README"
+        "--comet-python", metavar="FILE", help="interpreter of an environment with unbabel-comet (docs/evaluation.md)"
     )
     scoring.add_argument(
         "--comet-minutes", type=ranges.MINUTES, default=120.0, help="end COMET where a test set takes it longer"

@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> None:
     fairseq_mos.register()
     from tqdm import tqdm
 
+    from fairseq_mos import tables
     from fairseq_mos.arch import SearchSpace
-    from fairseq_mos.cost import dataset, subnets, tables
+    from fairseq_mos.cost import dataset, subnets
     from fairseq_mos.cost.latency import DRIFT, LatencyMeter, LatencySettings
     from fairseq_mos.models.opening import open_model
 

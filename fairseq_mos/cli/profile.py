@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Counts, measures, prints a table."""
     import fairseq_mos
-    from fairseq_mos.cost import tables
+    from fairseq_mos import tables
 
     if args.output:
         tables.check_ending(args.output, ".json")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's arguments."""
     parser.add_argument(
-        "folder", metavar="RUN", help="folder with logs of fairseq-train, searches, scores.json, results.json"
+        "folder", metavar="RUN", help="folder with logs of fairseq-train, searches, scores.json"
     )
     parser.add_argument(
         "--output",
@@ -36,9 +35,10 @@ def run(args: argparse.Namespace) -> None:
     """Writes the page, or prints the comparison."""
     import fairseq_mos
     from fairseq_mos.errors import UserError, one_line
-    from fairseq_mos.files import atomic_write, check_folder
+    from fairseq_mos.files import check_folder
     from fairseq_mos.report.document import check_output, write
     from fairseq_mos.report.logs import read_log
+    from fairseq_mos.tables import write_json
 
     if bool(args.scratch) != bool(args.retrained):
         raise UserError("--scratch and --retrained belong together")
@@ -59,9 +59,7 @@ def run(args: argparse.Namespace) -> None:
             raise UserError(f"{args.folder} has no logs named *scratch* and *retrain*: give --scratch and --retrained")
         found = compare(*pair)
         check_folder(output.parent)
-        with atomic_write(output) as stream:
-            json.dump(found.to_dict(), stream, indent=2)
-            stream.write("\n")
+        write_json(output, found.to_dict())
         print("\n".join(found.sentences()))
         wrote = [output]
     else:

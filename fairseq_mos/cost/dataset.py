@@ -12,11 +12,11 @@ from pathlib import Path
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.cost.features import mean_features
 from fairseq_mos.cost.milliseconds import milliseconds
-from fairseq_mos.cost.tables import signature_line
 from fairseq_mos.documents import json_lines
 from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
 from fairseq_mos.journal import REMEDY, Journal
+from fairseq_mos.tables import signature_line
 from fairseq_mos.version import __version__
 
 REFERENCE_EVERY = 10

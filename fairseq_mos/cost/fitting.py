@@ -15,10 +15,10 @@ from fairseq_mos.cost.features import features, mean_products
 from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.cost.predictor import LatencyPredictor, Measurements, Reference
 from fairseq_mos.cost.regression import Errors, choose, errors, fit, split, tau_ceiling
-from fairseq_mos.cost.tables import check_ending, signature_line, write_csv, write_json
 from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
 from fairseq_mos.pictures import picture
+from fairseq_mos.tables import check_ending, signature_line, write_csv, write_json
 from fairseq_mos.version import __version__
 
 _BESIDE = (".errors.json", ".heldout.csv", ".png")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fairseq_mos import tables
 from fairseq_mos.files import atomic_write
 from fairseq_mos.markdown import code, escape
 from fairseq_mos.metrics.scores import Score
@@ -123,13 +121,7 @@ def as_text(rows: Sequence[Row]) -> str:
     """Returns tables for a terminal."""
     lines = []
     for test_set, part in _by_test_set(rows).items():
-        grid = _grid(part)
-        widths = [max(len(line[column]) for line in grid) for column in range(len(grid[0]))]
-        lines.append(f"test set {test_set}")
-        for line in grid:
-            cells = [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]
-            lines.append("  ".join(cells))
-        lines.append("")
+        lines += [f"test set {test_set}", *tables.text_lines(_grid(part)), ""]
     return "\n".join([*lines, note(rows), *signatures(rows)])
 
 
@@ -139,29 +131,18 @@ def as_markdown(rows: Sequence[Row]) -> str:
     for test_set, part in _by_test_set(rows).items():
         # Names alone come from users.
         grid = [[escape(line[0]), *line[1:]] for line in _grid(part)]
-        lines += [f"## {escape(test_set)}", "", "| " + " | ".join(grid[0]) + " |"]
-        lines += ["|---|" + "---:|" * (len(grid[0]) - 1)]
-        lines += ["| " + " | ".join(line) + " |" for line in grid[1:]] + [""]
+        lines += [f"## {escape(test_set)}", "", *tables.markdown_lines(grid), ""]
     return "\n".join([*lines, note(rows), "", *(f"- {code(line)}" for line in signatures(rows))]) + "\n"
 
 
 def as_csv(rows: Sequence[Row]) -> str:
     """Returns one record a system and test set."""
-    records = [row.flat() for row in rows]
-    names = list(dict.fromkeys(name for record in records for name in record))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, names, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(records)
-    return stream.getvalue()
+    return tables.csv_text([row.flat() for row in rows])
 
 
 def as_json(rows: Sequence[Row]) -> str:
     """Returns all rows with all fields."""
-    return (
-        json.dumps([{**asdict(row), "scores": {n: asdict(s) for n, s in row.scores.items()}} for row in rows], indent=2)
-        + "\n"
-    )
+    return tables.json_text([asdict(row) for row in rows])
 
 
 _WRITERS = {"json": as_json, "csv": as_csv, "md": as_markdown}

@@ -11,9 +11,9 @@ from pathlib import Path
 from fairseq_mos.errors import UserError
 from fairseq_mos.paths import exists, is_file, is_folder, listing
 from fairseq_mos.report.logs import TrainingLog, scan_log
-from fairseq_mos.report.records import Results, ScoreRow, Search, read_results, read_scores, read_search
+from fairseq_mos.report.records import ScoreRow, Search, read_scores, read_search
 
-_SEARCH, _SCORES, _RESULTS = "evaluations.jsonl", "scores.json", "results.json"
+_SEARCH, _SCORES = "evaluations.jsonl", "scores.json"
 
 
 @dataclass
@@ -26,7 +26,6 @@ class RunFolder:
         training: logs of fairseq-train, by name.
         searches: searches.
         scores: rows of `scores.json` (fairseq-mos evaluate).
-        results: what an example's `results.json` holds, or None.
         supernet: the supernet's checkpoint, or None.
         supernet_is_given: the user named it.
         left_out: what was found and cannot be read, with the reason, a sentence each.
@@ -37,7 +36,6 @@ class RunFolder:
     training: dict[str, TrainingLog] = field(default_factory=dict)
     searches: list[Search] = field(default_factory=list)
     scores: list[ScoreRow] = field(default_factory=list)
-    results: Results | None = None
     supernet: Path | None = None
     supernet_is_given: bool = False
     left_out: list[str] = field(default_factory=list)
@@ -70,13 +68,11 @@ def discover(path: str | Path, supernet: str | None = None) -> RunFolder:
             run.searches.append(read_search(file))
         elif file.name == _SCORES:
             run.scores += read_scores(file)
-        elif file == path / _RESULTS:
-            run.results = read_results(file)
     _name_searches(run)
     run.supernet, run.supernet_is_given = _find_supernet(run, supernet), supernet is not None
-    if not (run.training or run.searches or run.scores or run.results):
+    if not (run.training or run.searches or run.scores):
         raise UserError(
-            f"{path} holds nothing to report on: no log of fairseq-train, search, scores.json or results.json"
+            f"{path} holds nothing to report on: no log of fairseq-train, search or scores.json"
             + (f" ({'; '.join(run.left_out)})" if run.left_out else "")
         )
     return run
@@ -110,7 +106,7 @@ def _files(run: RunFolder) -> Sequence[Path]:
             if os.path.isdir(entry):
                 if not os.path.islink(entry):
                     folders.append(entry)
-            elif (entry.suffix == ".log" or entry.name in (_SEARCH, _SCORES, _RESULTS)) and _is_regular(run, entry):
+            elif (entry.suffix == ".log" or entry.name in (_SEARCH, _SCORES)) and _is_regular(run, entry):
                 found.append(entry)
     return sorted(found)
 

@@ -15,6 +15,7 @@ from fairseq_mos.paths import exists, is_folder
 from fairseq_mos.report.texts import as_html as e
 from fairseq_mos.report.texts import as_markdown as m
 from fairseq_mos.report.texts import plain, slug, unique
+from fairseq_mos.tables import markdown_lines
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,7 @@ def _block_markdown(block, files: Iterator[str]) -> list[str]:
     if isinstance(block, (Facts, Examples)):
         values = block.values if isinstance(block, Facts) else block.lines
         return [f"- {m(name)}: {m(text)}" for name, text in values.items()]
-    lines = ["| " + " | ".join(map(m, block.headers)) + " |", "|---|" + "---:|" * (len(block.headers) - 1)]
-    lines += ["| " + " | ".join(map(m, row)) + " |" for row in block.rows]
+    lines = markdown_lines([list(map(m, row)) for row in (block.headers, *block.rows)])
     return [*lines, *(["", m(block.caption)] if block.caption else [])]
 
 

@@ -1,4 +1,4 @@
-"""What a report needs of the files that other verbs and the examples write; checked while they are read."""
+"""What a report needs of the files that other verbs write; checked while they are read."""
 
 from __future__ import annotations
 
@@ -42,37 +42,6 @@ class ScoreRow(Struct):
     costs: dict[str, MaybeNumber]
     signature: str = ""
     folder: str = ""
-
-
-class Result(Struct):
-    """One system, of an example's `results.json`."""
-
-    system: str
-    bleu: Number
-    chrf: Number
-    parameters: MaybeNumber = None
-    flops: MaybeNumber = None
-    latency_ms: MaybeNumber = None
-    valid_loss: MaybeNumber = None
-
-
-class Example(Struct):
-    """A sentence and its translations, system -> text."""
-
-    source: str
-    reference: str
-    translations: dict[str, str]
-
-
-class Results(Struct):
-    """An example's `results.json`."""
-
-    title: str
-    rows: list[Result]
-    signature: dict
-    bleu_signature: str
-    chrf_signature: str
-    examples: list[Example] = []
 
 
 class Signature(Struct):
@@ -166,15 +135,6 @@ def read_scores(file: Path) -> list[ScoreRow]:
     for row in found:
         row.folder = str(file.parent)
     return found
-
-
-def read_results(file: Path) -> Results:
-    """Reads an example's `results.json`.
-
-    Raises:
-        UserError: names the file and the field.
-    """
-    return read_json(file, "results", Results)
 
 
 def read_search(log: Path) -> Search:

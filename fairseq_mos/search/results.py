@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairseq_mos.cost.tables import signature_line
 from fairseq_mos.files import atomic_write
 from fairseq_mos.journal import finite
 from fairseq_mos.paths import found_below
@@ -16,6 +14,7 @@ from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.confirm import Confirmation
 from fairseq_mos.search.pareto import nondominated, pareto_front
 from fairseq_mos.search.quantities import CLOCK, columns, traded
+from fairseq_mos.tables import signature_line, text_lines, write_csv, write_json
 
 if TYPE_CHECKING:
     from fairseq_mos.search.plan import Plan
@@ -68,14 +67,10 @@ def write_tables(
             if file not in wanted:
                 file.unlink()
     rows = list(wanted.values())
-    with atomic_write(folder / "front.json") as stream:
-        json.dump({"signature": signature, "front": rows}, stream, indent=2)
-        stream.write("\n")
-    with atomic_write(folder / "front.csv") as stream:
-        names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "architecture"]
-        writer = csv.DictWriter(stream, [*names, "signature"], restval="", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "signature": signature_line(signature)} for row in rows)
+    write_json(folder / "front.json", {"signature": signature, "front": rows})
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "architecture"]
+    signed = [{**row, "signature": signature_line(signature)} for row in rows]
+    write_csv(folder / "front.csv", signed, [*names, "signature"])
 
 
 def write_best(folder: Path, best: Evaluation, plan: Plan, confirmations: Sequence[Confirmation] = ()) -> None:
@@ -94,9 +89,7 @@ def write_best(folder: Path, best: Evaluation, plan: Plan, confirmations: Sequen
             }
             for c in confirmations
         ]
-    with atomic_write(folder / "best.json") as stream:
-        json.dump(row, stream, indent=2)
-        stream.write("\n")
+    write_json(folder / "best.json", row)
 
 
 def _write_csv(
@@ -136,11 +129,7 @@ def summary_table(rows: Sequence[tuple[str, Mapping[str, float]]], signature: Ma
     how = " (predicted)" if "latency_predictor" in signature else " (measured)"
     cells = [["architecture", *((q.header or q.name) + how * (q.source == CLOCK) for q in shown)]]
     cells += [[label, *(q.cell(values[q.name]) if q.name in values else "-" for q in shown)] for label, values in rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = []
-    for first, *others in cells:
-        aligned = [cell.rjust(width) for cell, width in zip(others, widths[1:])]
-        lines.append("  ".join([first.ljust(widths[0]), *aligned]))
+    lines = text_lines(cells)
     lines.insert(1, "-" * len(lines[0]))
     note = "MFLOPs: one sentence of 30/30 tokens, without the output layer; losses: base 2, inherited weights"
     return "\n".join([*lines, note, f"signature: {signature_line(signature)}"])

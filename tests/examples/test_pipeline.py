@@ -15,21 +15,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from sacrebleu.metrics import CHRF
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
-from pipeline import building, layout, systems, table, text, training, vocabulary, work  # noqa: E402
+from pipeline import building, layout, results, text, training, vocabulary, work  # noqa: E402
 from pipeline.arguments import LEAST_SAMPLES, parse  # noqa: E402
 from pipeline.config import MULTI30K, QUICKSTART, PipelineError  # noqa: E402
-from pipeline.picture import Point, draw, pareto_front  # noqa: E402
-from pipeline.report import choose_examples  # noqa: E402
-from pipeline.scoring import differing, read_hypotheses, score  # noqa: E402
+from pipeline.layout import read_hypotheses  # noqa: E402
 from pipeline.stages import run_stages  # noqa: E402
 from pipeline.work import Work, duration  # noqa: E402
 
 from fairseq_mos.arch import SearchSpace  # noqa: E402
+from fairseq_mos.cli import main  # noqa: E402
 from fairseq_mos.cost import regression  # noqa: E402
-from fairseq_mos.families.translation.costs import flops, parameters  # noqa: E402
+from tests.report.runs import HEADER  # noqa: E402
 
 SPLITS = (("train", 120), ("valid", 12), ("test", 9))
 
@@ -168,6 +168,12 @@ def test_prepared_text_has_plain_spaces_and_keeps_every_test_line(corpus, tmp_pa
     assert text.read_lines(tmp_path / "out" / "test.raw.en") == ["", *["y\u00a0z"] * 8]
 
 
+def encode(prefix, corpus, output, split, longest):
+    sides = [text.read_lines(corpus / f"{split}.{language}") for language in ("en", "de")]
+    files = [output / f"{split}.{language}" for language in ("en", "de")]
+    return vocabulary.encode(prefix.with_suffix(".model"), zip(*sides), files, longest, split == "test")
+
+
 def test_vocabulary_is_lowered_for_a_small_corpus_and_text_survives_it(corpus, tmp_path):
     prefix, said = tmp_path / "v" / "joint", []
     size = vocabulary.train_model([corpus / "train.en", corpus / "train.de"], prefix, 4000, said.append)
@@ -177,9 +183,8 @@ def test_vocabulary_is_lowered_for_a_small_corpus_and_text_survives_it(corpus, t
     pieces = [line.rsplit(" ", 1)[0] for line in text.read_lines(tmp_path / "dict.txt")]
     # Without the unknown, begin and end symbols, which fairseq adds.
     assert len(pieces) == len(set(pieces)) == size - 3
-    counts = vocabulary.encode(prefix.with_suffix(".model"), corpus, tmp_path / "encoded", ("en", "de"))
-    assert counts == {"dropped": 0, "cut": 0}
-    encoded = text.read_lines(tmp_path / "encoded" / "test.de")
+    assert encode(prefix, corpus, tmp_path, "test", 9) == (9, 0)
+    encoded = text.read_lines(tmp_path / "test.de")
     assert set(" ".join(encoded).split()) <= set(pieces)
     decoded = [line.replace(" ", "").replace("\u2581", " ").strip() for line in encoded]
     assert decoded == text.read_lines(corpus / "test.de")
@@ -195,11 +200,11 @@ def test_long_pairs_leave_training_but_not_the_test_set(corpus, tmp_path):
     vocabulary.train_model([corpus / "train.en", corpus / "train.de"], prefix, 40, print)
     for split, lines in SPLITS:
         (corpus / f"{split}.en").write_text("house " * 900 + "\n" + "tree\n" * (lines - 1))
-    counts = vocabulary.encode(prefix.with_suffix(".model"), corpus, tmp_path / "encoded", ("en", "de"))
-    assert counts == {"dropped": 2, "cut": 1}
-    assert len(text.read_lines(tmp_path / "encoded" / "train.en")) == 119
-    tests = text.read_lines(tmp_path / "encoded" / "test.en")
-    assert len(tests) == 9 and len(tests[0].split()) == vocabulary.MAX_TEST_PIECES
+    found = {split: encode(prefix, corpus, tmp_path, split, vocabulary.MAX_PIECES[split]) for split, _ in SPLITS}
+    assert found == {"train": (119, 1), "valid": (11, 1), "test": (9, 1)}
+    assert len(text.read_lines(tmp_path / "train.en")) == 119
+    tests = text.read_lines(tmp_path / "test.en")
+    assert len(tests) == 9 and len(tests[0].split()) == vocabulary.MAX_PIECES["test"]
 
 
 # --- steps -----------------------------------------------------------------------------------------
@@ -323,10 +328,10 @@ def test_progress_is_one_short_line_now_and_then():
 def test_the_last_checkpoints_are_averaged(tmp_path):
     for name in ("_1_90", "_1_100", "_2_110", "_last", "_best"):
         (tmp_path / f"checkpoint{name}.pt").touch()
-    names = [path.name for path in training.checkpoints_to_average(tmp_path, 2)]
+    names = [path.name for path in training.last_checkpoints(tmp_path, 2)]
     assert names == ["checkpoint_1_100.pt", "checkpoint_2_110.pt"]
-    assert len(training.checkpoints_to_average(tmp_path, 9)) == 3
-    assert training.checkpoints_to_average(tmp_path, 1) == [tmp_path / "checkpoint_last.pt"]
+    assert len(training.last_checkpoints(tmp_path, 9)) == 3
+    assert training.last_checkpoints(tmp_path, 1) == [tmp_path / "checkpoint_last.pt"]
 
 
 def test_corpus_to_trained_supernet_and_again(corpus, tmp_path, capsys):
@@ -389,6 +394,7 @@ class Commands:
         self.references = (corpus / "test.de").read_text().splitlines()
         self.called: list[str] = []
         self.spoil: dict[str, str] = {}
+        self.validated = '2026 | INFO | valid | {"epoch": 1, "valid_loss": "6.5"}\nx | valid | {"valid_loss": "5.25"}'
 
     def __call__(self, module, arguments, log, threads, on_line=lambda line: None, stdout=None, held=()):
         def value(flag):
@@ -404,21 +410,32 @@ class Commands:
             space = SearchSpace.load("tiny")
             arch = space.sample(random.Random(1))
             arch.save(value("--output") / "best.yaml")
-            rows = [{"signature": {}}, {"latency_ms": 9.5, "loss": 5.5}, {"latency_ms": 9.0, "loss": None}]
+            rows = [
+                {**HEADER, "path": None, "data": None},
+                {"index": 0, "latency_ms": 9.5, "loss": 5.5},
+                {"index": 1, "latency_ms": 9.0, "loss": None},
+                {"index": 2, "latency_ms": 9.25, "loss": 4.5, "raced": 1},
+            ]
             text.write_lines(value("--output") / "evaluations.jsonl", [json.dumps(row) for row in rows])
+            best = {**rows[1], "params": 10, "flops": 1e6, "architecture": arch.to_dict()}
+            (value("--output") / "best.json").write_text(json.dumps(best))
+            front = {"front": [{"front": "latency_ms", **rows[1]}, {"front": "flops", **rows[1]}]}
+            (value("--output") / "front.json").write_text(json.dumps(front))
         elif verb == "latency-dataset":
             value("--output").touch()
         elif verb == "fit-latency":
             measured_latency(value("--output"))
         elif verb == "profile":
-            row = {"median_ms": 12.34, "low_ms": 12.0, "high_ms": 13.0}
+            row = {"median_ms": 12.34, "low_ms": 12.0, "high_ms": 13.0, "params": 20, "params_no_embed": 10}
+            row["flops"] = 38_000_000
             value("--output").write_text(json.dumps(row))
         elif verb in ("average", "extract"):
             value("--output").parent.mkdir(parents=True, exist_ok=True)
             value("--output").touch()
             on_line("subnet:   10 parameters")
         elif verb == "validate":
-            on_line('2026 | INFO | valid | {"epoch": 1, "valid_loss": "5.25"}')
+            for line in self.validated.split("\n"):
+                on_line(line)
         elif verb == "generate":
             stdout.parent.mkdir(exist_ok=True)
             lines = [f"H-{i}\t-0.5\t{line}" for i, line in enumerate(self.references)]
@@ -426,13 +443,14 @@ class Commands:
                 lines[3] = f"H-3\t-0.5\t{self.spoil[stdout.stem]}"
             # fairseq-generate sorts by length.
             text.write_lines(stdout, ["a log line", *reversed(lines)])
+        elif verb in ("evaluate", "report"):
+            assert main(arguments) == 0  # the verb itself: it needs no model
 
 
 @pytest.fixture
 def commands(corpus, monkeypatch) -> Commands:
     stand_in = Commands(corpus)
     monkeypatch.setattr(layout, "run_command", stand_in)
-    monkeypatch.setattr(systems, "measure", lambda path, arch: systems.Size(20, 10, flops(arch)))
     return stand_in
 
 
@@ -444,7 +462,7 @@ def run_all(corpus: Path, tmp_path: Path, *more: str):
 
 def test_second_run_skips_every_stage(corpus, tmp_path, commands, capsys):
     first = run_all(corpus, tmp_path)
-    assert len(first.work.executed) == len(set(first.work.executed)) == 21
+    assert len(first.work.executed) == len(set(first.work.executed)) == 23
     assert capsys.readouterr().out.count("done before") == 0
     commands.called.clear()
     second = run_all(corpus, tmp_path)
@@ -478,7 +496,7 @@ def test_changed_settings_redo_what_depends_on_them(corpus, tmp_path, commands):
     run_all(corpus, tmp_path)
     assert run_all(corpus, tmp_path, "--budget", "9").work.executed == [
         *("search", "extract-found", "validate-found", "profile-found", "translate-found"),
-        "translate-pinned-found",
+        *("translate-pinned-found", "score", "report"),
     ]
     redone = run_all(corpus, tmp_path, "--budget", "9", "--latency-samples", "30").work.executed
     assert redone[:3] == ["measure-latency", "fit-latency", "search"] and "extract-largest" not in redone
@@ -493,10 +511,12 @@ def test_results_of_a_run(corpus, tmp_path, commands, capsys):
     assert list(rows) == ["largest", "smallest", "found", "copy of the source"]
     assert rows["largest"]["bleu"] == pytest.approx(100)
     assert rows["found"]["differing"] == 0 and rows["largest"]["differing"] is None
-    assert rows["largest"]["flops"] == flops(SearchSpace.load("tiny").largest())
+    assert rows["found"]["valid_loss"] == 5.25
+    assert rows["largest"]["flops"] == 38_000_000 and rows["found"]["parameters"] == 20
     assert rows["found"]["latency_ms"] == 12.34 and rows["found"]["latency_high_ms"] == 13.0
     sources = (corpus / "test.en").read_text().splitlines()
-    assert rows["copy of the source"]["chrf"] == score(sources, commands.references, "de").chrf
+    assert rows["copy of the source"]["chrf"] == CHRF().corpus_score(sources, [commands.references]).score
+    assert rows["copy of the source"]["parameters"] is None
     for key in ("space", "routing", "experts", "data", "split", "seed", "device", "torch", "sacrebleu"):
         assert results["signature"][key]
     assert (run.folder / "results.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -513,32 +533,7 @@ def test_a_subnet_that_translates_otherwise_is_a_failure(corpus, tmp_path, comma
     assert "| 1 differ |" in (tmp_path / "work" / "results.md").read_text()
 
 
-# --- scores ----------------------------------------------------------------------------------------
-
-HYPOTHESES = ["the cat sat on the mat .", "a dog, runs", "1.200 Stones und Zloty", "nothing alike here"]
-REFERENCES = ["the cat sat on a mat.", "a dog runs fast", "1.200 Stones und Zloty", "quite another one"]
-
-
-def test_scores_are_those_of_the_sacrebleu_command(tmp_path):
-    files = {"hyp": HYPOTHESES, "ref": REFERENCES}
-    for name, lines in files.items():
-        text.write_lines(tmp_path / name, lines)
-    command = [sys.executable, "-m", "sacrebleu", str(tmp_path / "ref"), "-i", str(tmp_path / "hyp")]
-    command += ["-m", "bleu", "chrf", "-w", "4"]
-    shown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    scores = score(HYPOTHESES, REFERENCES, "de")
-    bleu, chrf = shown
-    assert f"{scores.bleu:.4f}" == f"{bleu['score']:.4f}"
-    assert f"{scores.chrf:.4f}" == f"{chrf['score']:.4f}"
-    assert scores.bleu_signature == bleu["signature"]
-    assert scores.chrf_signature == chrf["signature"]
-
-
-def test_unequal_numbers_are_not_scored():
-    with pytest.raises(PipelineError, match="3 hypotheses for 4 references"):
-        score(HYPOTHESES[:3], REFERENCES, "de")
-    with pytest.raises(PipelineError, match="nothing to score"):
-        score([], [], "de")
+# --- results ---------------------------------------------------------------------------------------
 
 
 def test_hypotheses_are_put_in_order_and_counted(tmp_path):
@@ -547,31 +542,34 @@ def test_hypotheses_are_put_in_order_and_counted(tmp_path):
     assert read_hypotheses(tmp_path / "g", 2) == [("eins <b>", "-1.5"), ("zwei", "-0.25")]
     with pytest.raises(PipelineError, match="translates 2 sentences, the test set has 3"):
         read_hypotheses(tmp_path / "g", 3)
-    assert differing([("a", "1"), ("b", "2")], [("a", "1"), ("b", "3")]) == [1]
-
-
-# --- results ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def results() -> table.Results:
-    return table.Results(
-        title="toy, en-de",
-        rows=[
-            table.Row("largest", 41.236, 60.5, 1234567, 765432, 38_836_000, 31.07, 30, 32, 4.3216, 0, "abc"),
-            table.Row("found", 40.0, 59.0, 1000, 500, 20_000_000, 16.0, 15, 17, 4.5, 2, "def"),
-            table.Row("copy of the source", 3.0, 20.0),
+def found() -> dict:
+    names = ("parameters", "parameters_no_embed", "flops", "latency_ms", "latency_low_ms", "latency_high_ms")
+
+    def row(system, bleu, chrf, costs=(), valid_loss=None, differing=None, architecture=None):
+        costs = dict.fromkeys(names) | dict(zip(names, costs))
+        ending = {"valid_loss": valid_loss, "differing": differing, "architecture": architecture}
+        return {"system": system, "bleu": bleu, "chrf": chrf, **costs, **ending}
+
+    return {
+        "title": "toy, en-de",
+        "rows": [
+            row("largest", 41.236, 60.5, (1234567, 765432, 38_836_000, 31.07, 30, 32), 4.3216, 0, "abc"),
+            row("found", 40.0, 59.0, (1000, 500, 20_000_000, 16.0, 15, 17), 4.5, 2, "def"),
+            row("copy of the source", 3.0, 20.0),
         ],
-        signature={"space": "tiny", "routing": "neuron", "seed": "1"},
-        bleu_signature="nrefs:1|version:2.6.0",
-        chrf_signature="nrefs:1|nc:6",
-        examples=[table.Example("a | b", "<r>", {"largest": "x"})],
-        picture="results.png",
-    )
+        "signature": {"space": "tiny", "routing": "neuron", "seed": "1"},
+        "bleu_signature": "nrefs:1|version:2.6.0",
+        "chrf_signature": "nrefs:1|nc:6",
+        "examples": [{"source": "a | b", "reference": "<r>", "translations": {"largest": "x"}}],
+        "picture": "results.png",
+    }
 
 
-def test_text_table(results):
-    lines = table.as_text(results).splitlines()
+def test_text_table(found):
+    lines = results.as_text(found).splitlines()
     assert lines[0].split("  ")[0] == "system"
     cells = [lines[2].split(), lines[3].split()]
     scores = ["4.322", "41.24", "60.50", "identical"]
@@ -583,16 +581,16 @@ def test_text_table(results):
     assert "source     a | b" in lines
 
 
-def test_markdown_escapes_what_would_break_the_table(results):
-    lines = table.as_markdown(results).splitlines()
+def test_markdown_escapes_what_would_break_the_table(found):
+    lines = results.as_markdown(found).splitlines()
     assert lines[4] == "| largest | 1,234,567 | 765,432 | 38.8M | 31.1 ms | 4.322 | 41.24 | 60.50 | identical |"
     assert "| source | a \\| b |" in lines
     assert "| reference | &lt;r> |" in lines
     assert "![Valid loss against latency](results.png)" in lines
 
 
-def test_every_csv_row_carries_the_signatures(results):
-    rows = list(csv.DictReader(io.StringIO(table.as_csv(results))))
+def test_every_csv_row_carries_the_signatures(found):
+    rows = list(csv.DictReader(io.StringIO(results.as_csv(found))))
     assert [row["system"] for row in rows] == ["largest", "found", "copy of the source"]
     assert float(rows[0]["bleu"]) == 41.236 and int(rows[0]["flops"]) == 38_836_000
     assert rows[2]["parameters"] == ""
@@ -600,63 +598,24 @@ def test_every_csv_row_carries_the_signatures(results):
     assert {row["bleu_signature"] for row in rows} == {"nrefs:1|version:2.6.0"}
 
 
-def test_parameters_count_tied_tables_once():
-    table_, other = torch.randn(7, 4), torch.randn(7, 4)
-    state = {
-        "encoder.embed_tokens.weight": table_,
-        "decoder.embed_tokens.weight": table_.clone(),
-        "decoder.output_projection.weight": other,
-        "encoder.layers.0.fc1.weight": torch.zeros(5, 4),
-        "encoder.layers.0.fc2.weight": torch.zeros(5, 4),
-        "encoder.version": torch.tensor([3.0]),
-        "encoder.embed_positions._float_tensor": torch.zeros(1),
-    }
-    assert systems.count_parameters(state) == (2 * 28 + 40, 40)
-
-
-def test_counted_parameters_are_those_of_the_closed_form():
-    from tests import toy
-
-    model = toy.supernet()
-    architecture = model.space.smallest()
-    counted = systems.count_parameters(model.extract(architecture).state_dict())
-    share = "all" if model.cfg.share_all_embeddings else "none"
-    expected = parameters(architecture, toy.VOCABULARY, toy.VOCABULARY, share=share)
-    assert counted == (expected.total, expected.no_embed)
-
-
-def test_valid_loss_is_the_last_one_printed():
-    log = 'x | INFO | valid | {"valid_loss": "6.5"}\nx | INFO | valid | {"valid_loss": "6.25"}\nend'
-    assert systems.read_valid_loss(log) == 6.25
+def test_a_validation_without_a_loss_is_a_failure(corpus, tmp_path, commands):
+    commands.validated = "nothing"
     with pytest.raises(PipelineError, match="no valid loss"):
-        systems.read_valid_loss("nothing")
+        run_all(corpus, tmp_path)
 
 
-def test_examples_are_spread_over_the_test_set():
-    lines = [str(i) for i in range(100)]
-    picked = choose_examples(lines, lines, {"largest": lines}, 4)
-    assert [example.source for example in picked] == ["12", "37", "62", "87"]
-    assert len(choose_examples(lines[:2], lines[:2], {}, 4)) == 2
-
-
-def test_pareto_front():
-    points = [Point(3, 1.0), Point(1, 3.0), Point(2, 3.5), Point(2, 2.0), Point(4, 1.0)]
-    assert pareto_front(points) == [Point(1, 3.0), Point(2, 2.0), Point(3, 1.0)]
-
-
-def test_picture_shows_every_marked_system(tmp_path, monkeypatch):
+def test_picture_shows_every_system(corpus, tmp_path, commands, monkeypatch):
     from matplotlib import pyplot
 
+    run = run_all(corpus, tmp_path)
     shown = []
     monkeypatch.setattr(pyplot, "close", lambda figure: shown.append(figure))
-    marked = {"largest": Point(4, 1.0), "smallest": Point(1, 3.0), "found": Point(2.1, 2.0)}
-    evaluated = [Point(2, 2.0), Point(3, 2.5), Point(1, 3.0)]
-    draw(tmp_path / "p.png", "title", evaluated, marked, 2.5, {"found": (2.0, 2.3)})
+    results.draw(run, json.loads((run.folder / "results.json").read_text())["rows"])
     axes = shown[0].axes[0]
     labels = [entry.get_text() for entry in axes.get_legend().get_texts()]
     assert {"largest, measured", "smallest, measured", "found, measured", "Pareto front"} <= set(labels)
-    assert "evaluated by the search (3), latency predicted" in labels
+    assert "evaluated by the search (1), latency predicted" in labels
     assert "ms" in axes.get_xlabel() and "bits per token" in axes.get_ylabel()
     front = next(line for line in axes.get_lines() if line.get_label() == "Pareto front")
-    assert [tuple(map(float, point)) for point in front.get_xydata()] == [(1, 3), (2, 2)]
-    assert (tmp_path / "p.png").stat().st_size > 1000
+    assert [tuple(map(float, point)) for point in front.get_xydata()] == [(9.5, 5.5)]
+    assert (run.folder / "results.png").stat().st_size > 1000

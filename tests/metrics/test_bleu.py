@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -18,11 +17,6 @@ from fairseq_mos.families.translation.options import ScorerOptions
 from fairseq_mos.families.translation.scorer import TranslationScorer, subwords_of
 from fairseq_mos.metrics.bleu import base_language, bleu_metric
 from fairseq_mos.metrics.scores import score_systems
-from tests.fairseq_commands import ROOT
-
-sys.path.insert(0, str(ROOT / "examples"))
-
-from pipeline.scoring import score  # noqa: E402
 
 HYPOTHESES = ["我们 今天 去 学校 。", "他 不 喜欢 下雨 的 天气 ,", "两 只 狗 在 雪 里 跑"]
 REFERENCES = ["我们 今天 去 公园 。", "她 不 喜欢 下雨 的 天气 .", "两 只 狗 在 雪地 里 跑"]
@@ -73,11 +67,8 @@ def _in_evaluate(target_lang: str) -> float:
     return score_systems({"x": HYPOTHESES}, [REFERENCES], ["bleu"], target_lang, 0)["x"]["bleu"].score
 
 
-def _in_examples(target_lang: str) -> float:
-    return score(HYPOTHESES, REFERENCES, target_lang).bleu
-
-
-WHERE = [_in_training, _in_search, _in_evaluate, _in_examples]
+# The examples call `fairseq-mos evaluate`.
+WHERE = [_in_training, _in_search, _in_evaluate]
 
 
 @pytest.mark.parametrize("where", WHERE)

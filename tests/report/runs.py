@@ -26,19 +26,13 @@ BEST = {
 }  # fmt: skip
 SCORE = {"score": 30.5, "low": 29.5, "high": 31.5, "signature": "nrefs:1", "p_value": 0.25}
 SCORES = [
-    {"system": "small", "test_set": "test", "scores": {"bleu": SCORE}, "costs": {"params": 100, "flops": 2e6},
-     "signature": "weights:1"}
+    {"system": "small", "test_set": "test", "scores": {"bleu": SCORE}, "signature": "weights:1",
+     "costs": {"params": 100, "flops": 2e6, "latency_ms": 9.75}}
 ]  # fmt: skip
-RESULTS = {
-    "title": "Results", "signature": {"seed": "1"}, "bleu_signature": "b", "chrf_signature": "c",
-    "rows": [{"system": "small", "bleu": 1.5, "chrf": 2.5, "parameters": 100, "latency_ms": None}],
-    "examples": [{"source": "a", "reference": "b", "translations": {"small": "c"}}],
-}  # fmt: skip
 GOOD = {
     "search/evaluations.jsonl": [HEADER, BEST],
     "search/best.json": BEST,
     "scores/scores.json": SCORES,
-    "results.json": RESULTS,
 }
 
 

@@ -23,6 +23,7 @@ from fairseq_mos.report.commands import wrapped
 from fairseq_mos.report.discover import RunFolder
 from fairseq_mos.report.mixes import expert_mixes
 from fairseq_mos.report.records import read_search
+from fairseq_mos.report.scored import spread
 from fairseq_mos.report.trained import _facts
 from fairseq_mos.search.plots import cost_axis
 from tests import toy
@@ -208,7 +209,6 @@ def _changed(run, name, **values):
         ("search/best.json", {"measured": [{}]}, "best.json: measured[0]: object missing required field predicted"),
         ("search/evaluations.jsonl", {"signature": {}}, "line 1: signature: object missing required field algorithm"),
         ("search/evaluations.jsonl", {"signature": None}, "line 1: object missing required field signature"),
-        ("results.json", '{"rows": [{}]}', "results.json: rows[0]: object missing required field system"),
     ],
 )
 def test_damaged_files_are_named(run, damaged, capsys, name, content, message):
@@ -313,3 +313,8 @@ def test_the_picture_of_an_architecture():
     bars = 2 * (3 + 2)
     heads = sum(architecture.encoder.self_attention_heads) + sum(architecture.decoder.self_attention_heads)
     assert text.count("<rect") == bars + heads + 3
+
+
+def test_examples_are_spread_over_the_test_set():
+    assert spread(100) == [12, 37, 62, 87]
+    assert spread(2) == [0, 1] and spread(0) == []
