@@ -19,7 +19,8 @@ OWN = tuple(f"fairseq_mos.{name}" for name in ("arch", "documents", "errors", "f
 def test_only_the_standard_library_and_yaml_are_imported(path):
     """What costs no model must not wait seconds for torch and fairseq."""
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    # What functions import is for when they are called.
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

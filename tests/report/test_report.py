@@ -291,7 +291,7 @@ def test_mixes_are_the_routers(run):
     assert found.places[:2] == ["encoder 1 fc1", "encoder 1 fc2"] and found.experts == 2
     supernet.activate(smallest)
     with torch.no_grad():
-        mix = supernet.encoder.layers[0].routing.mixes()[1][:, 0]
+        mix = supernet.encoder.layers[0].ffn.fc2.effect().mix[:, 0]
     assert found.mean[1][1] == pytest.approx(float(mix.mean()))
     assert found.spread[1][1] == pytest.approx(float(mix.std(correction=0)), abs=1e-6)
     assert found.mean[-1][1] is None and found.mean[-1][0] is not None
