@@ -64,6 +64,8 @@ def apply() -> list[str]:
         arguments.repair_bf16,
         arguments.repair_cpu_defaults,
         arguments.repair_validate_task,
+        arguments.repair_parser_errors,
+        arguments.repair_lists,
         numbers.repair_number_ranges,
         numpy2.repair_aliases,
         launching.repair_silent_launch,
