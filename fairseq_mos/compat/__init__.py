@@ -32,6 +32,7 @@ def apply() -> list[str]:
         numpy2,
         reporting,
         resuming,
+        schedules,
         scoring,
         validation,
     )
@@ -67,6 +68,7 @@ def apply() -> list[str]:
         arguments.repair_parser_errors,
         arguments.repair_lists,
         numbers.repair_number_ranges,
+        schedules.repair_schedule_errors,
         numpy2.repair_aliases,
         launching.repair_silent_launch,
         launching.repair_stray_rank,
