@@ -1,4 +1,4 @@
-"""Numbers of fairseq's own flags that no run can use, refused before work starts."""
+"""Values of fairseq's own flags that no run can use, refused before work starts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fairseq_mos.compat._patch import replace
+from fairseq_mos.compat.texts import check_texts
 from fairseq_mos.errors import UserError
 from fairseq_mos.ranges import BEAM, LENPEN, PROBABILITY, PROCESSES, SEED, Range
 
@@ -69,7 +70,8 @@ def check(values: Mapping[str, Any]) -> None:
     """Checks values by the names of their flags.
 
     Raises:
-        UserError: names the flag. Text is left alone: other models use some names for other things.
+        UserError: names the flag. Text in a number's place is left alone: other models use some names for other
+            things.
     """
     scheduler = values.get("lr_scheduler", values.get("_name"))
     own = _OF_SCHEDULERS.get(scheduler, {}) if isinstance(scheduler, str) else {}
@@ -86,6 +88,7 @@ def check(values: Mapping[str, Any]) -> None:
         for number in value if isinstance(value, (list, tuple)) else (value,):
             if name in ranges and isinstance(number, (int, float)) and not isinstance(number, bool):
                 ranges[name].check(f"--{name.replace('_', '-')}", number)
+    check_texts(values, RANGES)
 
 
 def _sections(config: Any) -> Iterator[Mapping[str, Any]]:
