@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_latency_flags(parser, runs=300)
 
 
+def outputs(args: argparse.Namespace) -> list[str]:
+    """Returns what the verb writes."""
+    return [args.output, f"{args.output.removesuffix('.json')}.csv"]
+
+
 def run(args: argparse.Namespace) -> None:
     """Counts, measures, prints a table."""
     import fairseq_mos
@@ -81,10 +86,10 @@ def run(args: argparse.Namespace) -> None:
     lines.append(f"signature: {tables.signature_line(signature)}")
     row.update(signature)
     if args.output:
-        table = f"{args.output.removesuffix('.json')}.csv"
-        tables.write_json(args.output, row)
+        file, table = outputs(args)
+        tables.write_json(file, row)
         tables.write_csv(table, [row])
-        lines.append(f"wrote {args.output} and {table}")
+        lines.append(f"wrote {file} and {table}")
     print("\n".join(lines))
 
 
