@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     import fairseq_mos
     from fairseq_mos.cost import tables
     from fairseq_mos.cost.options import latency_settings
+    from fairseq_mos.errors import printable
 
     if args.output:
         tables.check_ending(args.output, ".json")
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         tables.write_json(file, row)
         tables.write_csv(table, [row])
         lines.append(f"wrote {file} and {table}")
-    print("\n".join(lines))
+    print("\n".join(map(printable, lines)))
 
 
 def _memory(args: argparse.Namespace, model, needs, row: dict, signature: dict) -> list[str]:

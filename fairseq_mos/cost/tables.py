@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fairseq_mos.csv_text import csv_text
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 from fairseq_mos.journal import finite
@@ -39,15 +39,13 @@ def write_json(path: str | Path, content: Mapping[str, object]) -> None:
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Writes rows with the same columns.
+    """Writes rows.
 
     Raises:
         UserError: it cannot be written.
     """
     with atomic_write(path) as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        stream.write(csv_text(rows))
 
 
 def _text(value: object) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fairseq_mos.csv_text import csv_text
 from fairseq_mos.files import atomic_write
 from fairseq_mos.markdown import code, escape
 from fairseq_mos.metrics.scores import Score
@@ -147,13 +146,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 def as_csv(rows: Sequence[Row]) -> str:
     """Returns one record a system and test set."""
-    records = [row.flat() for row in rows]
-    names = list(dict.fromkeys(name for record in records for name in record))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, names, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(records)
-    return stream.getvalue()
+    return csv_text([row.flat() for row in rows])
 
 
 def as_json(rows: Sequence[Row]) -> str:

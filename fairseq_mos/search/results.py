@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairseq_mos.cost.tables import signature_line
+from fairseq_mos.cost.tables import signature_line, write_csv
 from fairseq_mos.files import atomic_write
 from fairseq_mos.journal import finite
 from fairseq_mos.paths import found_below
@@ -84,11 +83,10 @@ def write_tables(
     with atomic_write(folder / "front.json") as stream:
         json.dump({"signature": signature, "front": rows}, stream, indent=2)
         stream.write("\n")
-    with atomic_write(folder / "front.csv") as stream:
-        names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "architecture"]
-        writer = csv.DictWriter(stream, [*names, "signature"], restval="", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "signature": signature_line(signature)} for row in rows)
+    line = signature_line(signature)
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "architecture"]
+    flat = [{**{name: row.get(name, "") for name in names}, "signature": line} for row in rows]
+    write_csv(folder / "front.csv", flat)
 
 
 def write_best(folder: Path, best: Evaluation, plan: Plan, confirmations: Sequence[Confirmation] = ()) -> None:
@@ -122,21 +120,17 @@ def _write_csv(
     members = {name: {evaluation.index for evaluation in front} for name, front in found.items()}
     measured = {c.evaluation.index: c.measured for c in confirmations}
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.values))
-    fixed = ["measured_latency_ms"] * bool(measured)
-    with atomic_write(path) as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(
-            ["index", "digest", "origin", *names, *fixed, *(f"front_{name}" for name in found)]
-            + ["architecture", "signature"]
-        )
-        for evaluation in evaluations:
-            writer.writerow(
-                [evaluation.index, evaluation.architecture.digest(), evaluation.origin]
-                + [evaluation.values.get(name, "") for name in names]
-                + [measured.get(evaluation.index, "")] * bool(measured)
-                + [int(evaluation.index in members[name]) for name in found]
-                + [evaluation.architecture.to_json(), signature_line(signature)]
-            )
+    rows = [
+        {
+            **{"index": evaluation.index, "digest": evaluation.architecture.digest(), "origin": evaluation.origin},
+            **{name: evaluation.values.get(name, "") for name in names},
+            **({"measured_latency_ms": measured.get(evaluation.index, "")} if measured else {}),
+            **{f"front_{name}": int(evaluation.index in members[name]) for name in found},
+            **{"architecture": evaluation.architecture.to_json(), "signature": signature_line(signature)},
+        }
+        for evaluation in evaluations
+    ]
+    write_csv(path, rows)
 
 
 def summary_table(rows: Sequence[tuple[str, Mapping[str, float]]], signature: Mapping[str, object]) -> str:
