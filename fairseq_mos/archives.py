@@ -11,6 +11,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, NamedTuple
 
@@ -63,17 +64,52 @@ def unpack(archive: Path, folder: Path) -> None:
         UserError: not enough space on the disk.
         OSError: the disk is full, or the folder cannot be written.
     """
-    limit = min(MAX_BYTES, max(SMALL, MAX_RATIO * archive.stat().st_size))
     folder.mkdir()
+    total = 0
+    with _members(archive) as (members, limit):
+        for count, member in enumerate(members, 1):
+            total += member.size
+            _check_sizes(count, total, limit)
+            _check_space(archive, folder, member.size)
+            _write(member, folder)
+
+
+def unpack_file(archive: Path, name: str, target: Path) -> None:
+    """Unpacks one file of a tar or zip archive, without reading further than that.
+
+    Args:
+        archive: see :func:`unpack`.
+        name: the member's, within the archive.
+        target: the file to write; its folder is there.
+
+    Raises:
+        BadArchive: damaged, or the same limits are exceeded.
+        KeyError: there is no such file.
+        OSError: the disk is full.
+    """
+    with _members(archive, others=True) as (members, limit):
+        for member in members:
+            if member.content is not None and member.name.removeprefix("./") == name:
+                _check_sizes(1, member.size, limit)
+                with open(target, "wb") as out:
+                    _copy(member, out)
+                return
+    raise KeyError(name)
+
+
+@contextmanager
+def _members(archive: Path, others: bool = False) -> Iterator[tuple[Iterator[_Member], int]]:
+    """Gives an archive's members, and how many bytes they may have together.
+
+    Args:
+        archive: the file.
+        others: pass over what is neither a file nor a folder, instead of refusing it.
+    """
+    limit = min(MAX_BYTES, max(SMALL, MAX_RATIO * archive.stat().st_size))
+    read = _zip_members if archive.name.endswith(".zip") else _tar_members
     try:
-        total = 0
         with open(archive, "rb") as stream:
-            members = _zip_members(stream, limit) if archive.name.endswith(".zip") else _tar_members(stream, limit)
-            for count, member in enumerate(members, 1):
-                total += member.size
-                _check_sizes(count, total, limit)
-                _check_space(archive, folder, member.size)
-                _write(member, folder)
+            yield read(stream, limit, others), limit
     except UserError:
         raise
     except Exception as error:  # damaged files make the libraries raise whatever they like
@@ -103,9 +139,13 @@ def _write(member: _Member, folder: Path) -> None:
         return
     place.parent.mkdir(parents=True, exist_ok=True)
     with open(place, "xb") as out:
-        shutil.copyfileobj(member.content, out, _CHUNK)
-        if out.tell() != member.size:
-            raise BadArchive(f"{_named(member.name)} has {out.tell():,} bytes, not {member.size:,} as it says")
+        _copy(member, out)
+
+
+def _copy(member: _Member, out: IO[bytes]) -> None:
+    shutil.copyfileobj(member.content, out, _CHUNK)
+    if out.tell() != member.size:
+        raise BadArchive(f"{_named(member.name)} has {out.tell():,} bytes, not {member.size:,} as it says")
 
 
 def _inside(name: str) -> PurePosixPath:
@@ -124,13 +164,15 @@ def _named(name: str) -> str:
     return f"the member {show(name)}"
 
 
-def _zip_members(stream: IO[bytes], limit: int) -> Iterator[_Member]:
+def _zip_members(stream: IO[bytes], limit: int, others: bool) -> Iterator[_Member]:
     with zipfile.ZipFile(stream) as file:
         infos = file.infolist()
         _check_sizes(len(infos), sum(info.file_size for info in infos), limit)
         for info in infos:
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                if others:
+                    continue
                 raise BadArchive(f"{_named(info.filename)} is a link or a device")
             if info.flag_bits & 1:
                 raise BadArchive(f"{_named(info.filename)} is encrypted")
@@ -141,7 +183,7 @@ def _zip_members(stream: IO[bytes], limit: int) -> Iterator[_Member]:
                 yield _Member(info.filename, info.file_size, content)
 
 
-def _tar_members(stream: IO[bytes], limit: int) -> Iterator[_Member]:
+def _tar_members(stream: IO[bytes], limit: int, others: bool) -> Iterator[_Member]:
     begin = stream.read(8)
     stream.seek(0)
     unpacker = next((opener for magic, opener in _PACKED.items() if begin.startswith(magic)), None)
@@ -153,7 +195,7 @@ def _tar_members(stream: IO[bytes], limit: int) -> Iterator[_Member]:
             elif info.isreg() and not info.issparse():
                 with file.extractfile(info) as content:
                     yield _Member(info.name, info.size, content)
-            else:
+            elif not others:
                 raise BadArchive(f"{_named(info.name)} is a link, a device or a sparse file")
     # For tarfile, a header that it cannot read is as good an end as the zeros that should be there.
     if reader.last.strip(b"\0"):

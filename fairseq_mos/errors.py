@@ -25,9 +25,13 @@ def one_line(text: object, limit: int = 2000) -> str:
         text: the message, which may quote names and values from anywhere.
         limit: characters; longer ones are cut.
     """
-    line = " ".join(str(text).split())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+    line = printable(" ".join(str(text).split()))
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def printable(text: str) -> str:
+    """Returns text with an escape for each character that is not shown as itself; line ends are among them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def of_system(error: OSError | ValueError) -> UserError | None:

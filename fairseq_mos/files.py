@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -90,6 +90,27 @@ def check_output(path: str | os.PathLike) -> None:
     """
     exists(path)  # a name that is too long, a loop of links
     check_folder(Path(path).absolute().parent)
+
+
+def check_unread(writes: Iterable[str | os.PathLike], reads: Iterable[str | os.PathLike]) -> None:
+    """Checks, before work, that nothing that is read would be overwritten.
+
+    Args:
+        writes: what will be written.
+        reads: what is read; names of other things among them do no harm.
+
+    Raises:
+        UserError: a file or folder is both.
+    """
+    reads = list(reads)
+    for write in writes:
+        for read in reads:
+            try:
+                same = os.path.samefile(write, read)
+            except (OSError, ValueError):  # one of them is not there
+                continue
+            if same:
+                raise UserError(f"writing {write} would overwrite {read}, which is read: give another --output")
 
 
 @contextmanager

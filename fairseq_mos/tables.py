@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fairseq_mos.errors import UserError
+from fairseq_mos.errors import UserError, printable
 from fairseq_mos.files import atomic_write
 from fairseq_mos.journal import finite
 
@@ -47,12 +47,16 @@ def markdown_lines(grid: Grid) -> list[str]:
 
 
 def csv_text(rows: Sequence[Mapping[str, object]], names: Sequence[str] | None = None) -> str:
-    """Returns rows as CSV; by default with every column that one of them has, in order of appearance."""
+    """Returns rows as CSV, a line each; by default with every column that one of them has, in order of appearance.
+
+    What no line can hold is escaped: Python's writer leaves a carriage return bare, which readers take for a row's end.
+    """
     stream = io.StringIO()
     names = dict.fromkeys(name for row in rows for name in row) if names is None else names
     writer = csv.DictWriter(stream, list(names), restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({name: printable(cell) if isinstance(cell, str) else cell for name, cell in row.items()})
     return stream.getvalue()
 
 

@@ -270,3 +270,26 @@ def test_any_name_is_inside_or_refused(tmp_path, name, kind):
         return
     found = [Path(place, file) for place, _, files in os.walk(folder) for file in files]
     assert len(found) == (0 if name.endswith("/") and kind == "zip" else 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_file(tmp_path, kind):
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    first = [(link, b"")] if kind != "zip" else []
+    archive = tmp_path / f"a.{kind}"
+    archive.write_bytes(packed(kind, *first, ("./x/a.txt", CONTENT), ("./b.txt", b"b")))
+    archives.unpack_file(archive, "b.txt", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"b"
+    with pytest.raises(KeyError):
+        archives.unpack_file(archive, "link", tmp_path / "c")
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "zip"])
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_one_file_has_the_same_limits(tmp_path, monkeypatch, kind, name):
+    monkeypatch.setattr(archives, "SMALL", 2**20)
+    archive = tmp_path / f"a.{kind}"
+    archive.write_bytes(packed(kind, ("a", bytes(2**26)), ("b", b"b")))
+    with pytest.raises(archives.BadArchive, match="unpacks to more than"):
+        archives.unpack_file(archive, name, tmp_path / "out")

@@ -5,9 +5,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import re
-import shutil
-import tarfile
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -82,37 +79,26 @@ def unpack(archive: Path, member: str, scratch: Path) -> Path:
     """Returns a member of an archive as a file, unpacked once.
 
     Raises:
-        DamagedFile: the archive is damaged.
-        PipelineError: it has no such member.
+        DamagedFile: the archive is damaged, or would unpack to more than an archive of its size should.
+        PipelineError: it has no such member, or the disk is full.
     """
     target = scratch / Path(member).name
     if target.exists():
         return target
     scratch.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.tmp")
+    from fairseq_mos.archives import BadArchive, unpack_file
+
     try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as file, file.open(member) as inner, open(part, "wb") as out:
-                shutil.copyfileobj(inner, out, 1 << 20)
-        else:
-            with tarfile.open(archive) as file:
-                found = _find(file, member)
-                with file.extractfile(found) as inner, open(part, "wb") as out:
-                    shutil.copyfileobj(inner, out, 1 << 20)
+        unpack_file(archive, member, part)
     except KeyError as error:
         raise PipelineError(f"{archive} has no file {member}") from error
-    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+    except BadArchive as error:
         raise DamagedFile(f"{archive} is damaged ({error})") from error
+    except OSError as error:
+        raise PipelineError(f"cannot unpack {archive}: {error.strerror or error}") from error
     part.rename(target)
     return target
-
-
-def _find(file: tarfile.TarFile, member: str) -> tarfile.TarInfo:
-    """Finds a member without reading to the archive's end."""
-    for info in file:
-        if info.name.removeprefix("./") == member and info.isfile():
-            return info
-    raise KeyError(member)
 
 
 def _lines(path: Path) -> Iterator[str]:

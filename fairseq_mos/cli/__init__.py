@@ -8,10 +8,11 @@ import io
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from fairseq_mos.errors import UserError, of_system, one_line
-from fairseq_mos.files import check_output
+from fairseq_mos.files import check_output, check_unread
 from fairseq_mos.logs import configure_logging
 
 # What `fairseq-mos --help` shows without importing any of them.
@@ -66,7 +67,7 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
         if name == verb:
             module = importlib.import_module(f"fairseq_mos.cli.{name.replace('-', '_')}")
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, outputs=getattr(module, "outputs", _only_output))
     return parser
 
 
@@ -93,6 +94,7 @@ def main(argv: list[str] | None = None) -> int:
         _refuse_empty(vars(args))
         if getattr(args, "output", None):
             check_output(args.output)
+            check_unread(args.outputs(args), _texts(vars(args)))
         return args.run(args) or 0
     except UserError as error:
         return _complain(error)
@@ -115,6 +117,19 @@ def _refuse_empty(values: dict[str, object]) -> None:
     for name, value in values.items():
         if value == "" or (isinstance(value, list) and "" in value):
             raise UserError(f"--{name.replace('_', '-')} is empty: give it a value, or leave it out")
+
+
+def _only_output(args: argparse.Namespace) -> list[str]:
+    """What a verb writes that does not say it itself."""
+    return [args.output]
+
+
+def _texts(values: dict[str, object]) -> Iterator[str]:
+    """Returns every text but --output's, and PATH of each NAME=PATH: whatever a verb may read."""
+    for name, value in values.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and name != "output":
+                yield from (text, text.partition("=")[2])
 
 
 def _complain(error: UserError) -> int:

@@ -93,6 +93,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def outputs(args: argparse.Namespace) -> list[Path]:
+    """Returns what the verb writes, whatever its systems are called."""
+    from fairseq_mos.metrics.tables import table_files
+
+    return table_files(Path(args.output))
+
+
 def run(args: argparse.Namespace) -> None:
     """Translates, scores, prints a table."""
     import fairseq_mos

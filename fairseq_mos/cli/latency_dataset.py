@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_latency_flags(parser, runs=20)
 
 
+def outputs(args: argparse.Namespace) -> list[str]:
+    """Returns what the verb writes."""
+    return [args.output, f"{args.output}.summary.json", f"{args.output}.csv"]
+
+
 def run(args: argparse.Namespace) -> None:
     """Measures, prints noise and drift and the next command."""
     import fairseq_mos
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
             args.passes,
         )
     facts = dataset.summary(data)
-    files = [args.output, f"{args.output}.summary.json", f"{args.output}.csv"]
+    files = outputs(args)
     tables.write_json(files[1], facts)
     tables.write_csv(files[2], dataset.table(data))
     threads = signature["threads"]

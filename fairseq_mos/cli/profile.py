@@ -43,10 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_latency_flags(parser, runs=300)
 
 
+def outputs(args: argparse.Namespace) -> list[str]:
+    """Returns what the verb writes."""
+    return [args.output, f"{args.output.removesuffix('.json')}.csv"]
+
+
 def run(args: argparse.Namespace) -> None:
     """Counts, measures, prints a table."""
     import fairseq_mos
     from fairseq_mos import tables
+    from fairseq_mos.errors import printable
 
     if args.output:
         tables.check_ending(args.output, ".json")
@@ -83,11 +89,11 @@ def run(args: argparse.Namespace) -> None:
     lines.append(f"signature: {tables.signature_line(signature)}")
     row.update(signature)
     if args.output:
-        table = f"{args.output.removesuffix('.json')}.csv"
-        tables.write_json(args.output, row)
+        file, table = outputs(args)
+        tables.write_json(file, row)
         tables.write_csv(table, [row])
-        lines.append(f"wrote {args.output} and {table}")
-    print("\n".join(lines))
+        lines.append(f"wrote {file} and {table}")
+    print("\n".join(map(printable, lines)))
 
 
 def _memory(args: argparse.Namespace, model, needs, row: dict, signature: dict) -> list[str]:

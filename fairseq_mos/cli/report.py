@@ -31,18 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     retraining.add_argument("--retrained", metavar="LOG", help="log of its retraining (default: one of that name)")
 
 
+def outputs(args: argparse.Namespace) -> list[Path]:
+    """Returns what the verb writes, but for pictures."""
+    file = Path(args.output or Path(args.folder) / ("retraining.json" if args.retrain else "report.html"))
+    return [file] if args.retrain else [file, file.with_suffix(".md")]
+
+
 def run(args: argparse.Namespace) -> None:
     """Writes the page, or prints the comparison."""
     import fairseq_mos
     from fairseq_mos.errors import UserError, one_line
-    from fairseq_mos.files import check_folder
+    from fairseq_mos.files import check_folder, check_unread
     from fairseq_mos.report.document import check_output, write
     from fairseq_mos.report.logs import read_log
     from fairseq_mos.tables import write_json
 
     if bool(args.scratch) != bool(args.retrained):
         raise UserError("--scratch and --retrained belong together")
-    output = Path(args.output or Path(args.folder) / ("retraining.json" if args.retrain else "report.html"))
+    output = outputs(args)[0]
     ending, mode = (".json", "with") if args.retrain else (".html", "without")
     if output.suffix != ending:
         raise UserError(f"--output {output}: {mode} --retrain, expected a file that ends in {ending}")
@@ -53,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_mos.report.retraining import compare
 
     run = None if given and args.retrain else discover(args.folder, args.supernet)
+    check_unread(outputs(args), run.read if run else [])
     if args.retrain:
         pair = given or find_pair(run)
         if pair is None:

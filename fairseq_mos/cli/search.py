@@ -127,6 +127,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_process_flags(parser)
 
 
+def outputs(args: argparse.Namespace) -> list[Path]:
+    """Returns what the verb writes, whatever it finds."""
+    from fairseq_mos.paths import found_below
+    from fairseq_mos.search.plan import LOG, STATE
+
+    names = ("best.yaml", "best.json", "front.csv", "front.json", "evaluations.csv", LOG, STATE)
+    folder = Path(args.output)
+    return [*(folder / name for name in names), *found_below(folder / "front", "*.yaml")]
+
+
 def run(args: argparse.Namespace) -> None:
     """Searches, prints a table and the next command."""
     # Mistakes in the arguments come out before seconds are spent on imports.

@@ -32,6 +32,7 @@ def apply() -> list[str]:
         numpy2,
         reporting,
         resuming,
+        schedules,
         scoring,
         validation,
     )
@@ -64,7 +65,10 @@ def apply() -> list[str]:
         arguments.repair_bf16,
         arguments.repair_cpu_defaults,
         arguments.repair_validate_task,
+        arguments.repair_parser_errors,
+        arguments.repair_lists,
         numbers.repair_number_ranges,
+        schedules.repair_schedule_errors,
         numpy2.repair_aliases,
         launching.repair_silent_launch,
         launching.repair_stray_rank,

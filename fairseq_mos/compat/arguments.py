@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from fairseq_mos.compat._patch import is_replaced, replace
+from fairseq_mos.documents import show
+from fairseq_mos.errors import UserError
 
 
 def _given(input_args: list[str] | None) -> list[str]:
@@ -110,3 +112,52 @@ def repair_validate_task() -> bool:
         return parse_args_and_arch
 
     return replace(options, "parse_args_and_arch", "validate_task", make)
+
+
+def _raise_error(message: str) -> NoReturn:
+    raise UserError(f"{message} (see --help)")
+
+
+def repair_parser_errors() -> bool:
+    """One line for arguments that argparse refuses, as for all other mistakes of the user.
+
+    argparse prints the whole usage before it, which for fairseq-train are 150 lines. Parsers exist already when the
+    plugin is imported, so theirs is replaced when they are used: all of them by `parse_args_and_arch`, and
+    fairseq-preprocess's, which is parsed directly, by what adds its flags.
+    """
+    from fairseq import options
+
+    def make(original: Callable) -> Callable:
+        def function(parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> Any:
+            parser.error = _raise_error
+            try:
+                return original(parser, *args, **kwargs)
+            except RuntimeError as error:
+                if error.args:
+                    raise
+                # What parse_args_and_arch raises, without a word, for a training without a model.
+                parser.error("the following arguments are required: --arch")
+
+        return function
+
+    first = replace(options, "parse_args_and_arch", "parser_errors", make)
+    return replace(options, "add_preprocess_args", "parser_errors", make) or first
+
+
+def repair_lists() -> bool:
+    """Lets argparse refuse a list that is no Python, such as `--lr "0.1 0.2"`.
+
+    `eval_str_list` (`dataclass/utils.py`) raises a SyntaxError, which argparse takes for a fault of the program.
+    """
+    from fairseq.dataclass import utils
+
+    def make(original: Callable) -> Callable:
+        def eval_str_list(x: Any, *args: Any, **kwargs: Any) -> list | None:
+            try:
+                return original(x, *args, **kwargs)
+            except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+                raise argparse.ArgumentTypeError(f"{show(x)} is no list such as 1,2") from None
+
+        return eval_str_list
+
+    return replace(utils, "eval_str_list", "lists", make)

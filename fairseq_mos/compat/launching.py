@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from fairseq_mos.compat._patch import replace
 from fairseq_mos.errors import UserError
 from fairseq_mos.ranges import PROCESSES, Range
+from fairseq_mos.search.ranks import check_place
 
 PORT = Range(int, 1, 65_535)
 
@@ -33,6 +33,10 @@ def _check_numbers(launch: Any) -> None:
             except argparse.ArgumentTypeError as error:
                 raise UserError(f"environment variable {name}: {error}") from error
     method = launch.distributed_init_method
+    several = max(launch.distributed_world_size, int(os.environ.get("WORLD_SIZE", "1"))) > 1
+    host = os.environ.get("MASTER_ADDR")
+    if host is not None and several and (method is None or method.startswith("env://")):
+        check_place("MASTER_ADDR", host, "MASTER_PORT", os.environ.get("MASTER_PORT", str(PORT.low)))
     meeting = urllib.parse.urlsplit(method) if method and method.startswith("tcp://") else None
     if meeting is None:
         return
@@ -42,12 +46,7 @@ def _check_numbers(launch: Any) -> None:
         allowed = False
     if not (meeting.hostname and allowed):
         raise UserError(f"--distributed-init-method is {method!r}, allowed: tcp://HOST:PORT with a port of {PORT}")
-    try:
-        socket.getaddrinfo(meeting.hostname, meeting.port)
-    except OSError as error:
-        raise UserError(
-            f"--distributed-init-method {method}: there is no host {meeting.hostname} ({error.strerror or error})"
-        ) from error
+    check_place("the host of --distributed-init-method", meeting.hostname, "its port", str(meeting.port))
 
 
 def _stray_rank(size: int, init_method: str | None) -> UserError | None:

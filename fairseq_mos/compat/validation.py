@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fairseq_mos.compat._patch import replace
@@ -47,35 +48,72 @@ def repair_empty_translations() -> bool:
     return replace(TranslationTask, "reduce_metrics", "empty_translations", make)
 
 
-class _Measured(OrderedDict):
+class _Found(OrderedDict):
     """What was measured; asking for anything else is the user's mistake."""
 
     def __missing__(self, name: str) -> float:
-        raise UserError(
-            f"--best-checkpoint-metric {name}: validation measures no {name}, but {', '.join(sorted(self))}"
-        )
+        raise _unmeasured(name, self)
+
+
+_TASKS = ("translation", "supernet_translation")
+_CRITERIONS = (
+    *("cross_entropy", "label_smoothed_cross_entropy", "label_smoothed_cross_entropy_with_alignment"),
+    "supernet_label_smoothed_cross_entropy",
+)
+_ROLE_LOSS = re.compile(r"[a-z0-9]+_(nll_)?loss")
+
+
+def _measured(trainer: Any) -> set[str] | None:
+    """What validation will measure, or None where that is not known: of other tasks and criterions."""
+    from fairseq.logging import metrics
+
+    names = [getattr(getattr(trainer.cfg, part), "_name", None) for part in ("task", "criterion")]
+    if names[0] not in _TASKS or names[1] not in _CRITERIONS:
+        return None
+    criterion = trainer.get_criterion()
+    numbers = {"loss": 1.0, "nll_loss": 1.0, "ntokens": 2, "nsentences": 1}
+    numbers["sample_size"] = 1 if getattr(criterion, "sentence_avg", False) else 2
+    if getattr(criterion, "report_accuracy", False):
+        numbers.update(n_correct=1, total=1)
+    with metrics.aggregate(new_root=True) as found:
+        trainer.task.reduce_metrics([numbers], criterion)
+    measured = {name for name in found if not name.startswith("_")}
+    return measured | ({"bleu"} if trainer.task.cfg.eval_bleu else set())
+
+
+def _check_metric(trainer: Any) -> None:
+    name, measured = trainer.cfg.checkpoint.best_checkpoint_metric, _measured(trainer)
+    role = trainer.cfg.task._name == "supernet_translation" and _ROLE_LOSS.fullmatch(name)
+    if measured is not None and name not in measured and not role:
+        raise _unmeasured(name, measured)
+
+
+def _unmeasured(name: str, measured: Iterable[str]) -> UserError:
+    known = ", ".join(sorted(measured))
+    return UserError(f"--best-checkpoint-metric {name}: validation measures no {name}, but {known}")
 
 
 def repair_best_metric() -> bool:
     """Names a `--best-checkpoint-metric` that nothing measures.
 
     `validate` (`fairseq_cli/train.py`) looks it up after the first validation, which may be hours away, and ends
-    with a KeyError. That BLEU needs `--eval-bleu` is known before.
+    with a KeyError. What the tasks and criterions of translation measure is known before.
     """
     from fairseq import checkpoint_utils
     from fairseq.logging.meters import MetersDict
 
     def make_values(original: Callable) -> Callable:
         def get_smoothed_values(self: Any) -> dict[str, float]:
-            return _Measured(original(self))
+            return _Found(original(self))
 
         return get_smoothed_values
 
     def make_load(original: Callable) -> Callable:
         def load_checkpoint(cfg: Any, trainer: Any, **kwargs: Any) -> tuple:
-            unmeasured = getattr(trainer.task.cfg, "eval_bleu", None) is False
-            if cfg.best_checkpoint_metric == "bleu" and unmeasured and not trainer.cfg.dataset.disable_validation:
-                raise UserError("--best-checkpoint-metric bleu needs --eval-bleu")
+            if not trainer.cfg.dataset.disable_validation:
+                if cfg.best_checkpoint_metric == "bleu" and getattr(trainer.task.cfg, "eval_bleu", None) is False:
+                    raise UserError("--best-checkpoint-metric bleu needs --eval-bleu")
+                _check_metric(trainer)
             return original(cfg, trainer, **kwargs)
 
         return load_checkpoint

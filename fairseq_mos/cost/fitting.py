@@ -17,6 +17,7 @@ from fairseq_mos.cost.predictor import LatencyPredictor, Measurements, Reference
 from fairseq_mos.cost.regression import Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
+from fairseq_mos.files import check_unread
 from fairseq_mos.pictures import picture
 from fairseq_mos.tables import check_ending, signature_line, write_csv, write_json
 from fairseq_mos.version import __version__
@@ -74,8 +75,7 @@ def fit_file(
     """
     check_ending(output, ".json")
     files = [Path(output), *(Path(output).with_suffix(ending) for ending in _BESIDE)]
-    if Path(dataset).resolve() in [file.resolve() for file in files]:
-        raise UserError(f"--output {output} would overwrite --dataset {dataset}: give another --output")
+    check_unread(files, [dataset, space or dataset])
     about: Mapping[str, object] = {}
     if dataset.endswith(".csv"):
         if space is None:

@@ -14,7 +14,7 @@ import fairseq_mos.version
 from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
 from fairseq_mos.cost.profiling import profile
 from fairseq_mos.errors import UserError
-from fairseq_mos.files import atomic_write, check_folder
+from fairseq_mos.files import atomic_write, check_folder, check_unread
 from fairseq_mos.metrics.compound import compound_bleu
 from fairseq_mos.metrics.neural import check_comet, comet_scores
 from fairseq_mos.metrics.scores import Score, build_metrics, check_counts, check_samples, score_systems
@@ -97,6 +97,8 @@ def evaluate(asked: Request) -> list[Row]:
     folder = Path(asked.output)
     _check_places(folder, names, test_sets)
     folder = folder / TRANSLATIONS
+    made = [translation_file(folder, system.name, test_set.name) for system in systems for test_set in test_sets]
+    check_unread(made, [text.partition("=")[2] or text for text in args.hypotheses])
     for test_set in test_sets:
         check_counts(given, test_set.references, test_set.name)
     if asked.compound_bleu:

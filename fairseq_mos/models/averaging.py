@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from fairseq_mos.errors import UserError
+from fairseq_mos.files import check_unread
 from fairseq_mos.models.content import plain_config
 from fairseq_mos.models.loading import load_state, save_state
 from fairseq_mos.paths import listing
@@ -27,10 +28,11 @@ def average_checkpoints(paths: list[str | Path], output: str | Path) -> None:
         output: checkpoint to write.
 
     Raises:
-        UserError: no or unusable checkpoints, or checkpoints of different models.
+        UserError: no or unusable checkpoints, checkpoints of different models, or an output that is one of them.
     """
     if not paths:
         raise UserError("no checkpoints to average")
+    check_unread([output], paths)
     sums: dict[str, torch.Tensor] = {}
     first: dict[str, torch.Tensor] = {}
     for path in paths:

@@ -14,6 +14,7 @@ from fairseq_mos.report.logs import TrainingLog, scan_log
 from fairseq_mos.report.records import ScoreRow, Search, read_scores, read_search
 
 _SEARCH, _SCORES = "evaluations.jsonl", "scores.json"
+_OF_SEARCH = ("best.json", "front.json", "state.json")
 
 
 @dataclass
@@ -22,6 +23,7 @@ class RunFolder:
 
     Attributes:
         path: the folder.
+        read: everything whose name says that it belongs to a report, and what a search has beside its log.
         logs: everything that is called `*.log` and can be read.
         training: logs of fairseq-train, by name.
         searches: searches.
@@ -32,6 +34,7 @@ class RunFolder:
     """
 
     path: Path
+    read: list[Path] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
     training: dict[str, TrainingLog] = field(default_factory=dict)
     searches: list[Search] = field(default_factory=list)
@@ -61,11 +64,13 @@ def discover(path: str | Path, supernet: str | None = None) -> RunFolder:
         raise UserError(f"{path} is no folder")
     run = RunFolder(path)
     for file in _files(run):
+        run.read.append(file)
         if file.suffix == ".log":
             _add_training(run, file)
         # A search that still runs, or was interrupted, has no winner yet.
         elif file.name == _SEARCH and is_there(file.with_name("best.json")):
             run.searches.append(read_search(file))
+            run.read += [file.with_name(name) for name in _OF_SEARCH]
         elif file.name == _SCORES:
             run.scores += read_scores(file)
     _name_searches(run)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairseq_mos.files import atomic_write
 from fairseq_mos.journal import finite
 from fairseq_mos.paths import found_below
 from fairseq_mos.search.archive import Evaluation
@@ -103,21 +101,18 @@ def _write_csv(
     members = {name: {evaluation.index for evaluation in front} for name, front in found.items()}
     measured = {c.evaluation.index: c.measured for c in confirmations}
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.values))
-    fixed = [f"measured_{plan.remeasure.quantity.name}"] if measured else []
-    with atomic_write(path) as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(
-            ["index", "digest", "origin", *names, *fixed, *(f"front_{name}" for name in found)]
-            + ["architecture", "signature"]
-        )
-        for evaluation in evaluations:
-            writer.writerow(
-                [evaluation.index, evaluation.architecture.digest(), evaluation.origin]
-                + [evaluation.values.get(name, "") for name in names]
-                + [measured.get(evaluation.index, "")] * bool(measured)
-                + [int(evaluation.index in members[name]) for name in found]
-                + [evaluation.architecture.to_json(), signature]
-            )
+    name = f"measured_{plan.remeasure.quantity.name}" if measured else ""
+    rows = [
+        {
+            **{"index": evaluation.index, "digest": evaluation.architecture.digest(), "origin": evaluation.origin},
+            **{name: evaluation.values.get(name, "") for name in names},
+            **({name: measured.get(evaluation.index, "")} if measured else {}),
+            **{f"front_{name}": int(evaluation.index in members[name]) for name in found},
+            **{"architecture": evaluation.architecture.to_json(), "signature": signature},
+        }
+        for evaluation in evaluations
+    ]
+    write_csv(path, rows)
 
 
 def summary_table(rows: Sequence[tuple[str, Mapping[str, float]]], signature: Mapping[str, object]) -> str:

@@ -166,6 +166,32 @@ def test_outputs(verb, name, folder, capsys, monkeypatch):
     _refused(capsys, [verb, *_with(_words(verb, folder), "--output", NAMES.get(name, name) + ending)])
 
 
+READ = {
+    "architecture": ("x.yaml", "--search-space x.yaml --output ./x.yaml"),
+    "average": ("x.pt", "--inputs supernet.pt x.pt --output x.pt"),
+    "evaluate": ("OUT/scores.json", "--hypotheses h=OUT/scores.json --test-set TEST --output OUT"),
+    "export": ("x.pt", "--path x.pt --format fairseq --output x.pt"),
+    "extract": ("x.yaml", "--path supernet.pt --architecture x.yaml --output x.yaml"),
+    "fit-latency": ("x.json", "--dataset x.json --output x.json"),
+    "latency-dataset": ("x.jsonl.csv", "--search-space x.jsonl.csv --output x.jsonl"),
+    "profile": ("x.csv", "--path supernet.pt --architecture x.csv --output x.json"),
+    "report": ("OUT/x.md", "OUT --supernet OUT/x.md --output OUT/x.html"),
+    "search": ("OUT/best.yaml", "DATA --path supernet.pt --start OUT/best.yaml --output OUT"),
+}
+"""A file, and arguments that would have it read and overwritten."""
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "user-dir"])
+def test_nothing_that_is_read_is_overwritten(verb, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, words = READ[verb]
+    (tmp_path / "OUT").mkdir()
+    (tmp_path / name).write_text("mine")
+    line = _refused(capsys, [verb, *words.split()])
+    assert "error: writing " in line and f"{name} would overwrite " in line and "which is read: give another" in line
+    assert (tmp_path / name).read_text() == "mine"
+
+
 CONTENTS = {
     "nothing": b"",
     "zeros": b"\0" * 1000,

@@ -54,6 +54,39 @@ def test_flags_of_training(flag, value):
         parse(*words, flag, value)
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "flag", "value"),
+    [
+        ("inverse_sqrt", "--warmup-updates", "0"),
+        ("triangular", "--lr-period-updates", "1"),
+        ("cosine", "--t-mult", "0"),
+        ("tri_stage", "--final-lr-scale", "0"),
+        ("tri_stage", "--decay-steps", "-1"),
+        ("polynomial_decay", "--total-num-update", "-1"),
+        ("polynomial_decay", "--total-num-update", "x"),
+        ("polynomial_decay", "--power", "nan"),
+        ("step", "--lr-deacy-period", "0"),
+        ("step", "--lr-decay", "2"),
+        ("fixed", "--force-anneal", "-1"),
+    ],
+)
+def test_flags_of_schedulers(scheduler, flag, value):
+    words = ["--arch", "transformer", "--lr-scheduler", scheduler]
+    words += ["--max-lr", "1"] * (scheduler == "triangular")
+    with pytest.raises(UserError, match=f"^{flag} is .*, allowed: .* to "):
+        parse(*words, flag, value)
+
+
+def test_schedules_without_what_they_need():
+    with pytest.raises(UserError, match="^--lr-scheduler polynomial_decay needs --total-num-update$"):
+        parse("--arch", "transformer", "--lr-scheduler", "polynomial_decay")
+    parse("--arch", "transformer", "--lr-scheduler", "polynomial_decay", "--total-num-update", "1e3")
+
+
+def test_no_warmup_elsewhere():
+    parse("--arch", "transformer", "--lr-scheduler", "cosine", "--warmup-updates", "0")
+
+
 @pytest.mark.parametrize(("flag", "value"), [("--beam", "0"), ("--lenpen", "nan"), ("--temperature", "0")])
 def test_flags_of_generation(flag, value):
     with pytest.raises(UserError, match=f"^{flag} is "):

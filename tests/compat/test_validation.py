@@ -13,7 +13,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 import fairseq_mos
 from fairseq_mos.errors import UserError
 from tests import toy
-from tests.fairseq_commands import TINY, run
+from tests.fairseq_commands import ROOT, TINY, run, run_steps
 
 fairseq_mos.register()
 
@@ -65,3 +65,33 @@ def test_bleu_needs_eval_bleu_which_is_said_before_training(bench, tmp_path):
     empty = ["--eval-bleu", "--eval-bleu-args", '{"max_len_a": 0, "max_len_b": 0, "min_len": 0}']
     run([*command, *bleu, *empty], tmp_path)
     assert (tmp_path / "model" / "checkpoint_best.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "metric", "measured"),
+    [
+        ([], "wer", "bsz, loss, ppl, wpb, wps"),
+        (["--sentence-avg"], "accuracy", "bsz, loss, nll_loss, ppl, wpb, wps"),
+        (["--criterion", "label_smoothed_cross_entropy"], "accuracy", "bsz, loss, nll_loss, ppl, wpb, wps"),
+    ],
+)
+def test_a_metric_is_named_before_training(bench, tmp_path, flags, metric, measured):
+    plugin = ["--user-dir", str(bench / "repairs_only"), "--save-dir", str(tmp_path / "model")]
+    command = [sys.executable, "-m", "fairseq_cli.train", str(bench / "bin"), *TINY, *plugin, *flags]
+    done = run([*command, "--best-checkpoint-metric", metric], tmp_path, check=False)
+    assert done.returncode == 2
+    message = f"--best-checkpoint-metric {metric}: validation measures no {metric}, but {measured}"
+    assert done.stderr.splitlines() == [f"fairseq-mos: error: {message}"]
+    assert "Start iterating" not in done.stdout
+
+
+def test_metrics_that_are_measured(bench, tmp_path):
+    supernet = ["--task", "supernet_translation", "--arch", "mos_transformer_tiny", "--optimizer", "adam"]
+    supernet += ["--criterion", "supernet_label_smoothed_cross_entropy", "--lr", "0.01", "--max-tokens", "64", "--cpu"]
+    smoothed = ["--criterion", "label_smoothed_cross_entropy", "--report-accuracy"]
+    runs = {"ppl": TINY, "accuracy": [*TINY, *smoothed], "smallest_nll_loss": supernet}
+    common = [str(bench / "bin"), "--user-dir", str(ROOT / "fairseq_mos"), "--no-save", "--max-update", "1"]
+    run_steps(
+        [["fairseq-train", *common, *words, "--best-checkpoint-metric", metric] for metric, words in runs.items()],
+        tmp_path,
+    )

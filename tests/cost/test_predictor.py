@@ -224,8 +224,8 @@ def test_malformed_fields_of_a_predictor_are_one_line(data, tmp_path, change, me
     [
         ("a.csv", "a.csv", "--output is .*a.csv, allowed: a file that ends in .json"),
         ("a.csv", "p.png", "--output is .*p.png, allowed: a file that ends in .json"),
-        ("a.json", "a.json", "--output .*a.json would overwrite --dataset"),
-        ("p.heldout.csv", "p.json", "--output .*p.json would overwrite --dataset"),
+        ("a.json", "a.json", "writing .*a.json would overwrite .*a.json"),
+        ("p.heldout.csv", "p.json", "writing .*p.heldout.csv would overwrite .*p.heldout.csv"),
     ],
 )
 def test_an_input_is_never_overwritten(tmp_path, dataset, output, message):

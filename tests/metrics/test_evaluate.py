@@ -73,6 +73,16 @@ def test_each_checkpoint_is_read_and_each_set_tokenised_once(small, evaluate, mo
     assert sorted(encoded) == sorted(3 * small.sources)
 
 
+def test_given_translations_are_not_overwritten(small, evaluate, tmp_path):
+    given = tmp_path / "out/translations/one.test.txt"
+    given.parent.mkdir(parents=True)
+    given.write_text("".join(f"{line}\n" for line in sentences(12, 2)))
+    before = given.read_text()
+    code, _, err = evaluate("--path", small.folder / "one/subnet.pt", "--hypotheses", f"copy={given}")
+    assert code == 2 and f"writing {given} would overwrite {given}, which is read" in err
+    assert given.read_text() == before
+
+
 def test_another_model_of_the_same_name_is_translated_again(small, evaluate):
     arguments = [f"--path=x={small.path}", "--architecture"]
     assert "12 sentences in" in evaluate(*arguments, "random:1")[1]

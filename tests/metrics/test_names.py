@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 import pytest
+from fairseq_mos.cost.tables import write_csv
 
 from fairseq_mos.documents import read_json
 from fairseq_mos.errors import UserError, one_line
@@ -50,6 +51,15 @@ def test_names_in_all_files(tmp_path):
     assert [row[1] for row in cells] == NAMES * 2 and {len(row) for row in cells} == {7}
     assert "- ``COMET: model:m`|`x|comet:2``" in lines
     assert all(name in as_text(rows) for name in NAMES)
+
+
+def test_a_line_of_csv_is_one_line(tmp_path):
+    rows = [{"model": "a\rb\nc\x0bd\u2028e", "n": 1}, {"model": "\udcff  x", "more": 2.5}, {"n": 3}]
+    write_csv(tmp_path / "x.csv", rows)
+    text = (tmp_path / "x.csv").read_text("utf-8")
+    assert text.splitlines() == ["model,n,more", "a\\rb\\nc\\x0bd\\u2028e,1,", "\\udcff  x,,2.5", ",3,"]
+    signature = write_tables([Row("a", "b", {}, signature="x\ry")], tmp_path)[1].read_text("utf-8").splitlines()[1]
+    assert signature == "a,b,x\\ry"
 
 
 def test_names_that_need_no_escape_stay_as_they_are(tmp_path):

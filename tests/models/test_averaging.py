@@ -107,6 +107,14 @@ def test_the_verb_takes_a_suffix(tmp_path):
     assert torch.load(tmp_path / "a.pt", weights_only=True)["model"]["weight"].tolist() == [2.5]
 
 
+def test_none_of_the_averaged_is_overwritten(updates, capsys):
+    last = Path(updates) / "checkpoint2.pt"
+    before = last.read_bytes()
+    assert main(["average", "--inputs", updates, "--num-epoch-checkpoints", "1", "--output", str(last)]) == 2
+    assert f"writing {last} would overwrite {last}, which is read" in capsys.readouterr().err
+    assert last.read_bytes() == before
+
+
 @pytest.mark.parametrize("missing", ["nowhere", "file"])
 def test_no_folder_is_one_line(tmp_path, missing, capsys):
     (tmp_path / "file").touch()

@@ -142,6 +142,24 @@ def test_the_comparison_alone(run, tmp_path, capsys):
     assert json.loads((tmp_path / "s.json").read_text())["target_loss"] == 5
 
 
+@pytest.mark.parametrize("name", ["scores/scores.json", "search/best.json", "search/state.json"])
+def test_nothing_of_a_run_is_overwritten(run, tmp_path, capsys, name):
+    shutil.copytree(run, tmp_path / "run")
+    file = tmp_path / "run" / name
+    if name == "search/state.json":
+        file.write_text("{}")
+    before = file.read_bytes()
+    assert main(["report", str(tmp_path / "run"), "--retrain", "--output", str(file)]) == 2
+    assert f"writing {file} would overwrite {file}, which is read" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_a_report_is_written_again(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    for _ in range(2):
+        assert main(["report", str(tmp_path / "run"), "--retrain"]) == 0
+
+
 def test_a_part_of_a_run(run, tmp_path):
     """Logs alone make a page too."""
     (tmp_path / "train-x.log").write_text((run / "logs" / "train-scratch.log").read_text())
