@@ -98,7 +98,7 @@ def evaluate(asked: Request) -> list[Row]:
     _check_places(folder, names, test_sets)
     folder = folder / TRANSLATIONS
     made = [translation_file(folder, system.name, test_set.name) for system in systems for test_set in test_sets]
-    check_unread(made, [text.partition("=")[2] or text for text in args.hypotheses])
+    check_unread(made, [text.partition("=")[2] or text for text in asked.hypotheses])
     for test_set in test_sets:
         check_counts(given, test_set.references, test_set.name)
     if asked.compound_bleu:
