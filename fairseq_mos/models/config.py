@@ -74,8 +74,8 @@ class NetworkConfig(FairseqDataclass):
 
 
 @dataclass
-class MosTransformerConfig(NetworkConfig):
-    """Options of the supernet."""
+class SupernetConfig(FairseqDataclass):
+    """Options that supernets of all families have."""
 
     search_space: Optional[str] = _option(
         None, "search space: name of a shipped one or a YAML file (default: the named architecture's)"
@@ -103,11 +103,17 @@ class MosTransformerConfig(NetworkConfig):
         "weights that have experts: ffn (the feed-forward blocks, as in MoS), attention (all four projections of "
         "every attention) or all (default: ffn)",
     )
-    no_dropout_scaling: bool = _option(
-        False, "do not scale dropout with the active width over the super width"
-    )
     search_space_definition: Optional[str] = _option(
         None, "filled in by training: the search space itself, so that checkpoints are self-contained"
+    )
+
+
+@dataclass
+class MosTransformerConfig(SupernetConfig, NetworkConfig):
+    """Options of the supernet."""
+
+    no_dropout_scaling: bool = _option(
+        False, "do not scale dropout with the active width over the super width"
     )
 
 

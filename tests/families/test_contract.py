@@ -1,0 +1,129 @@
+"""What every family has to pass, and a second one that is in the tests alone passes without a change anywhere else."""
+
+from __future__ import annotations
+
+import copy
+import random
+
+import pytest
+import torch
+
+from fairseq_mos.arch import Architecture, SearchSpace, encode, encoding_dim
+from fairseq_mos.arch.schema import SCHEMAS
+from fairseq_mos.arch.select import resolve
+from fairseq_mos.cost import dataset, subnets
+from fairseq_mos.cost.features import features
+from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
+from fairseq_mos.cost.measured import count_flops, count_parameters
+from fairseq_mos.cost.memory import MemorySettings, estimate
+from fairseq_mos.errors import UserError
+from fairseq_mos.families import FAMILIES, family_of
+from tests.families import tagger
+from tests.families.translation import kit as translation
+
+
+@pytest.fixture(params=[translation.KIT, tagger.KIT], ids=lambda kit: kit.family.schema.family)
+def kit(request, monkeypatch):
+    for other in (translation.KIT.family, tagger.KIT.family):
+        # Undone at the end.
+        monkeypatch.setitem(FAMILIES, other.schema.family, other)
+        monkeypatch.setitem(SCHEMAS, other.schema.family, other.schema)
+    return request.param
+
+
+def _drawn(space: SearchSpace, count: int) -> list[Architecture]:
+    rng = random.Random(4)
+    return [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(count))]
+
+
+def test_files_digests_and_genes(kit, tmp_path):
+    space = kit.supernet().space
+    assert family_of(space) is kit.family
+    space.save(tmp_path / "space.yaml")
+    again = SearchSpace.load(tmp_path / "space.yaml")
+    assert again == space and again.digest() == space.digest() and again.to_dict() == space.to_dict()
+    for arch in _drawn(space, 10):
+        arch.save(tmp_path / "arch.yaml")
+        assert resolve(space, str(tmp_path / "arch.yaml")) == arch == Architecture.load(arch.to_json())
+        assert space.from_genes(space.to_genes(arch)) == arch
+        for kind in ("mean", "full"):
+            vector = encode(space, arch, kind)
+            assert len(vector) == encoding_dim(space, kind) and all(0 <= value <= 1 for value in vector)
+
+
+@pytest.mark.parametrize("scope", ["ffn", "all"])
+@pytest.mark.parametrize("routing", ["shared", "global", "layer", "neuron"])
+@torch.no_grad()
+def test_a_subnet_is_the_supernet_bit_for_bit(kit, routing, scope):
+    model = kit.supernet(routing=routing, expert_scope=scope)
+    for arch in _drawn(model.space, 2):
+        subnet = model.extract(arch)
+        assert torch.equal(kit.logits(model(**kit.inputs())), kit.logits(subnet(**kit.inputs())))
+        assert not any("router" in name or tensor.dim() == 3 for name, tensor in subnet.state_dict().items())
+
+
+def test_costs_equal_what_is_counted(kit):
+    model = kit.supernet()
+    built, sizing = subnets.of_space(model.space, 50), kit.family.sizing_of(model)
+    for arch in _drawn(model.space, 4):
+        counted = count_parameters(model.extract(arch))
+        found = kit.family.counts(arch, sizing)
+        assert (found["params"], found["params_no_embed"]) == (counted.total, counted.no_embed)
+        assert found["flops"] == kit.family.flops(arch) == count_flops(built.build(arch).to("meta"))
+        assert {"attention", "feed-forward", "norm", "embedding"} <= {c.kind for c in kit.family.costs(arch, sizing)}
+        assert len(features("layers", model.space, arch)) == len(features("layers", model.space, model.space.largest()))
+
+
+def test_latency_memory_and_data_sets(kit, tmp_path):
+    source = subnets.of_space(kit.supernet().space, 50)
+    settings = LatencySettings(threads=1, warmup=0, runs=4, source_tokens=4, target_tokens=3, beam=2)
+    meter = LatencyMeter(settings)
+    measured = dataset.measure_dataset(
+        source.space, 4, 1, settings.signature(), lambda arch: meter.measure(source.build(arch)).to_dict(),
+        tmp_path / "data.jsonl",
+    )  # fmt: skip
+    assert len(measured.architectures) == 4 and min(measured.milliseconds) > 0
+    assert dataset.read_dataset(tmp_path / "data.jsonl").milliseconds == measured.milliseconds
+    assert set(kit.family.mean_names) < set(dataset.table(measured)[0])
+    needs = MemorySettings(4, 3, 2, 40)
+    large, small = (estimate(source.build(arch), needs) for arch in _drawn(source.space, 0))
+    assert large.training > small.training > small.decoding > 0
+
+
+def test_training_goes_on_exactly(kit):
+    def steps(model, optimizer, numbers) -> dict:
+        for number in numbers:
+            torch.manual_seed(number)
+            optimizer.zero_grad()
+            for arch in _drawn(model.space, 1):
+                model.train()
+                model.activate(arch)
+                kit.logits(model(**kit.inputs())).log_softmax(-1)[..., 2].mean().backward()
+            optimizer.step()
+        return model.state_dict()
+
+    model = kit.supernet(routing="neuron", router_dropout=0.3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    steps(model, optimizer, range(2))
+    stopped = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    whole = steps(model, optimizer, range(2, 4))
+    again = kit.supernet(routing="neuron", router_dropout=0.3)
+    other = torch.optim.Adam(again.parameters(), lr=1e-3)
+    again.load_state_dict(stopped[0])
+    other.load_state_dict(stopped[1])
+    resumed = steps(again, other, range(2, 4))
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_another_space_is_refused(kit):
+    model = kit.supernet()
+    state = model.state_dict()
+    state["search_space_version"] = state["search_space_version"] + 1
+    with pytest.raises(UserError, match="trained on another search space"):
+        model.load_state_dict(state)
+
+
+def test_the_other_family_s_architectures_are_refused(kit):
+    other = (translation if kit is tagger.KIT else tagger).KIT.supernet().space
+    with pytest.raises(UserError, match="family is .*, but search space .* allows"):
+        kit.supernet().space.validate(other.largest())
