@@ -62,9 +62,11 @@ class _Program(nn.Module):
 
     def __init__(self, stack: nn.Module):
         super().__init__()
-        # By this name readers of every version find the number of entries.
+        # By this name alone readers of every version find the number of entries.
         self.embed = nn.Module()
         self.embed.tokens = stack.embed_tokens
+        del stack.embed_tokens
+        object.__setattr__(stack, "embed_tokens", self.embed.tokens)
         self.stack = stack
         if stack.embed_positions is not None:
             stack.embed_positions = _Positions(stack)
