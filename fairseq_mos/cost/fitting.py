@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,7 @@ from pathlib import Path
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.cost.dataset import LatencyData, read_dataset
-from fairseq_mos.cost.features import features, mean_products
-from fairseq_mos.cost.milliseconds import milliseconds
+from fairseq_mos.cost.features import features
 from fairseq_mos.cost.predictor import LatencyPredictor, Measurements, Reference
 from fairseq_mos.cost.regression import Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.errors import UserError
@@ -23,8 +21,6 @@ from fairseq_mos.tables import check_ending, signature_line, write_csv, write_js
 from fairseq_mos.version import __version__
 
 _BESIDE = (".errors.json", ".heldout.csv", ".png")
-_LATENCIES = ("latency_mean_encoder", "latency_mean_decoder")
-_LARGEST = 1e6  # of a width, a depth, a mean over layers
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,8 @@ def fit_file(
     if dataset.endswith(".csv"):
         if space is None:
             raise UserError("a CSV file does not say its search space: give --search-space")
-        data, noise, repeated = read_hat_csv(dataset, SearchSpace.load(space), device), math.nan, ()
+        of_space = SearchSpace.load(space)
+        data, noise, repeated = family_of(of_space).read_csv(dataset, of_space, device), math.nan, ()
     else:
         measured = read_dataset(dataset)
         rows = [features("layers", measured.space, arch) for arch in measured.architectures]
@@ -152,41 +149,6 @@ def held_out_errors(data: Measurements, model: str, seed: int) -> tuple[Errors, 
     predicted = fit(model, rows, milliseconds)([data.rows[i] for i in held_out])
     actual = [data.milliseconds[i] for i in held_out]
     return errors(predicted, actual, len(kept), seed), held_out, predicted, model
-
-
-def read_hat_csv(path: str, space: SearchSpace, device: str) -> Measurements:
-    """Reads a data set with HAT's columns; the target is encoder plus decoder.
-
-    Raises:
-        UserError: the file cannot be read, lacks a column, or has a value that is no number or an absurd one.
-    """
-    rows, latencies = [], []
-    names = family_of(space).mean_names
-    try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in (*names, *_LATENCIES) if name not in (reader.fieldnames or ())]
-            if missing:
-                raise UserError(
-                    f"{path}: column {missing[0]} is missing, expected {', '.join(names + _LATENCIES)}"
-                )
-            for number, row in enumerate(reader, 2):
-                try:
-                    values = [float(row[name]) for name in names]
-                    parts = [float(row[name]) for name in _LATENCIES]
-                except (TypeError, ValueError):
-                    raise UserError(f"{path}: line {number} holds something that is no number") from None
-                for name, value in zip(names, values):
-                    if not 0 <= value <= _LARGEST:
-                        raise UserError(f"{path}: line {number}: {name} is {value}, expected 0 to {_LARGEST:g}")
-                rows.append(mean_products(space, values))
-                try:
-                    latencies.append(sum(milliseconds(name, part) for name, part in zip(_LATENCIES, parts)))
-                except ValueError as error:
-                    raise UserError(f"{path}: line {number}: {error}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    return Measurements(space, {"protocol": "hat", "device": device}, "mean", rows, latencies)
 
 
 def _draw(path: Path, actual: Sequence[float], predicted: Sequence[float], found: Errors, device: str) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fairseq_mos.export.card import model_card
 from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.families import family_of_model
 from fairseq_mos.families.translation.limits import require_subnet
 from fairseq_mos.families.translation.texts import BESIDE
 from fairseq_mos.files import replaced_folder
@@ -41,7 +41,7 @@ def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | No
     with replaced_folder(folder, (WEIGHTS, ABOUT, *BESIDE), kept=[CARD]) as new:
         copy_beside(bundle.data.files(), new)
         write_weights(bundle.model, new / WEIGHTS)
-        (new / CARD).write_text(model_card(bundle), "utf-8")
+        (new / CARD).write_text(family_of_model(bundle.model).card(bundle), "utf-8")
         write_about(bundle, new, "safetensors")
         if check is not None:
             check(new)

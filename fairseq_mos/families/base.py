@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.arch.costs import VOCABULARY, Cost, counted
 from fairseq_mos.arch.schema import Schema
+from fairseq_mos.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from fairseq_mos.arch.space import SearchSpace
     from fairseq_mos.cost.latency import LatencySettings
     from fairseq_mos.cost.memory import MemorySettings
+    from fairseq_mos.cost.predictor import Measurements
+    from fairseq_mos.models.bundle import Bundle
 
 
 class Family:
@@ -112,4 +116,18 @@ class Family:
         Raises:
             UserError: no data, or of another model.
         """
+        raise NotImplementedError
+
+    # Files.
+
+    def read_csv(self, path: str, space: SearchSpace, device: str) -> Measurements:
+        """Reads latencies that others have measured and published.
+
+        Raises:
+            UserError: no such file, or none of that kind.
+        """
+        raise UserError(f"{path}: there are no published latencies of this family ({self.schema.family})")
+
+    def card(self, bundle: Bundle) -> str:
+        """Returns a model card to start from, Markdown."""
         raise NotImplementedError

@@ -12,11 +12,12 @@ import pytest
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.cost.features import features, mean_features
-from fairseq_mos.cost.fitting import fit_file, held_out_errors, read_hat_csv
+from fairseq_mos.cost.fitting import fit_file, held_out_errors
 from fairseq_mos.cost.predictor import LatencyPredictor, Measurements, Reference
 from fairseq_mos.cost.regression import MODELS, Errors, choose, errors, fit, split, tau_ceiling
 from fairseq_mos.errors import UserError
 from fairseq_mos.families.translation.features import MEAN_NAMES
+from fairseq_mos.families.translation.hat_csv import read_hat_csv
 from tests.arch.samples import changed
 
 SIGNATURE = {"protocol": "hat", "device": "test", "threads": 1}

@@ -60,6 +60,16 @@ class Translation(Family):
     def sentences(self, model, data, split, count):
         return _workload().read_sentences(model, data, split, count)
 
+    def read_csv(self, path, space, device):
+        from fairseq_mos.families.translation.hat_csv import read_hat_csv
+
+        return read_hat_csv(path, space, device)
+
+    def card(self, bundle):
+        from fairseq_mos.families.translation.card import model_card
+
+        return model_card(bundle)
+
     def vocabulary(self, model):
         return len(model.decoder.dictionary)
 
