@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairseq_mos.cost.tables import signature_line
+from fairseq_mos.cost.tables import signature_line, write_json
 from fairseq_mos.files import atomic_write
 from fairseq_mos.journal import finite
 from fairseq_mos.paths import found_below
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.confirm import Confirmation
-from fairseq_mos.search.pareto import nondominated, pareto_front
+from fairseq_mos.search.pareto import nondominated
 from fairseq_mos.search.quantities import CLOCK, columns, traded
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def fronts(
         found["pareto"] = nondominated(kept, plan.objectives)
     for cost in traded():
         if cost in evaluations[0].values:
-            found[cost] = pareto_front(kept, cost, plan.objectives[0])
+            found[cost] = nondominated(kept, (cost, plan.objectives[0]))
     return found
 
 
@@ -68,9 +67,7 @@ def write_tables(
             if file not in wanted:
                 file.unlink()
     rows = list(wanted.values())
-    with atomic_write(folder / "front.json") as stream:
-        json.dump({"signature": signature, "front": rows}, stream, indent=2)
-        stream.write("\n")
+    write_json(folder / "front.json", {"signature": signature, "front": rows})
     with atomic_write(folder / "front.csv") as stream:
         names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "architecture"]
         writer = csv.DictWriter(stream, [*names, "signature"], restval="", extrasaction="ignore", lineterminator="\n")
@@ -85,18 +82,13 @@ def write_best(folder: Path, best: Evaluation, plan: Plan, confirmations: Sequen
         UserError: something cannot be written.
     """
     best.architecture.save(folder / "best.yaml")
-    row = {**finite(best.to_dict()), "signature": plan.signature()}
+    row = {**best.to_dict(), "signature": plan.signature()}
     if confirmations:
         row["measured"] = [
-            {
-                "digest": c.evaluation.architecture.digest(),
-                **{name: getattr(c, name) for name in _CONFIRMED},
-            }
+            {"digest": c.evaluation.architecture.digest(), **{name: getattr(c, name) for name in _CONFIRMED}}
             for c in confirmations
         ]
-    with atomic_write(folder / "best.json") as stream:
-        json.dump(row, stream, indent=2)
-        stream.write("\n")
+    write_json(folder / "best.json", row)
 
 
 def _write_csv(
@@ -110,7 +102,7 @@ def _write_csv(
     members = {name: {evaluation.index for evaluation in front} for name, front in found.items()}
     measured = {c.evaluation.index: c.measured for c in confirmations}
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.values))
-    fixed = [f"measured_{plan.remeasure.quantity.name}"] if measured else []
+    fixed = [f"measured_{plan.predicted.name}"] if measured else []
     with atomic_write(path) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(

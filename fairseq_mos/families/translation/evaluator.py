@@ -85,20 +85,14 @@ class TranslationEvaluator(LossEvaluator):
             self.task = task = tasks.setup_task(cfg.task)
         loss = batch_loss(task.build_criterion(cfg.criterion).eval(), model)
         self._dataset = _checked_dataset(task, model, folder, split, max_tokens)
-        self._on_device = utils.move_to_cuda if device.type == "cuda" else lambda batch: batch
+        self._on_gpu = device.type == "cuda"
         if device.type == "cpu":
             batches = self.make_batches(min(max_tokens, CPU_TOKENS), CPU_OVERHEAD)
         else:
             batches = self.make_batches(max_tokens)
-        super().__init__(model, batches, loss, _digest(self._dataset), path, split, max_tokens, precision)
-
-    def counts(self) -> Counts:
-        """Returns the function that counts parameters and FLOPs of the supernet's subnets."""
-        return Counts.of_supernet(self.model)
-
-    def workload(self) -> dict[str, object]:
-        """Returns the size of the vocabulary, on which latency depends."""
-        return {"vocabulary": len(self.model.decoder.dictionary)}
+        counts, workload = Counts.of_supernet(model), {"vocabulary": len(model.decoder.dictionary)}
+        digest = _digest(self._dataset)
+        super().__init__(model, batches, loss, counts, workload, digest, path, split, max_tokens, precision)
 
     def scorer(self, options: ScorerOptions) -> TranslationScorer:
         """Returns what measures `bleu` and `chrf`."""
@@ -114,7 +108,8 @@ class TranslationEvaluator(LossEvaluator):
         lengths = [self._dataset.size(index) for index in range(len(self._dataset))]
         found = []
         for sentences in batches_by_length(lengths, max_tokens, overhead):
-            found.append(self._on_device(self._dataset.collater([self._dataset[index] for index in sentences])))
+            batch = self._dataset.collater([self._dataset[index] for index in sentences])
+            found.append(utils.move_to_cuda(batch) if self._on_gpu else batch)
         return found
 
 
