@@ -91,7 +91,7 @@ def main() -> None:
     from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
     from fairseq_mos.journal import Journal
     from fairseq_mos.search.archive import Evaluation
-    from fairseq_mos.search.confirm import Remeasure, confirm
+    from fairseq_mos.search.confirm import confirm
     from fairseq_mos.search.constraints import Constraint
     from fairseq_mos.search.quantities import QUANTITIES
 
@@ -137,7 +137,7 @@ def main() -> None:
                     with tempfile.TemporaryDirectory() as scratch:
                         found = confirm(
                             candidates, lambda e: (e.values["loss"], e.index), [limit],
-                            Remeasure(QUANTITIES["latency_ms"], measure), lambda e: e,
+                            QUANTITIES["latency_ms"], measure, lambda e: e,
                             Path(scratch) / "measured.jsonl",
                         )  # fmt: skip
                     row[name] = found[-1].evaluation.index if found[-1].holds else None

@@ -40,12 +40,15 @@ def add_latency_flags(parser: argparse.ArgumentParser, runs: int) -> None:
     )
     group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run")
     group.add_argument("--precision", default="fp32", help="fp32; int8 on cpu; fp16 or bf16 on cuda")
-    group.add_argument("--threads", type=ranges.THREADS, help="CPU threads (default: as many as torch uses)")
-    group.add_argument("--source-tokens", type=ranges.LENGTH, default=30, help="source length of protocol hat, tokens")
-    group.add_argument("--target-tokens", type=ranges.LENGTH, default=30, help="decoder steps of protocol hat")
-    group.add_argument("--beam", type=ranges.BEAM, default=5, help="beam width")
-    group.add_argument("--warmup", type=ranges.WARMUP, default=5, help="runs before the timed ones")
-    group.add_argument("--runs", type=ranges.RUNS, default=runs, help="timed runs of an architecture")
+    for flag, kind, default, text in (
+        ("threads", ranges.THREADS, None, "CPU threads (default: as many as torch uses)"),
+        ("source-tokens", ranges.LENGTH, 30, "source length of protocol hat, tokens"),
+        ("target-tokens", ranges.LENGTH, 30, "decoder steps of protocol hat"),
+        ("beam", ranges.BEAM, 5, "beam width"),
+        ("warmup", ranges.WARMUP, 5, "runs before the timed ones"),
+        ("runs", ranges.RUNS, runs, "timed runs of an architecture"),
+    ):
+        group.add_argument(f"--{flag}", type=kind, default=default, help=text)
 
 
 def add_process_flags(parser: argparse.ArgumentParser) -> None:

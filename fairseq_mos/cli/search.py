@@ -16,7 +16,7 @@ from fairseq_mos.search.algorithms import ALGORITHMS
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.launch import Processes, launch
 from fairseq_mos.search.quantities import QUANTITIES, limits_help, parse_objectives
-from fairseq_mos.search.request import BUDGET, LatencyRequest, SearchRequest
+from fairseq_mos.search.request import BUDGET, SearchRequest
 from fairseq_mos.search.settings import Settings
 
 
@@ -105,25 +105,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the target dictionary)",
     )
     sizes = parser.add_argument_group("evolution and nsga2", "the published sizes of the evolution by default")
-    sizes.add_argument("--population", type=ranges.POPULATION, default=default.population, help="first generation")
-    sizes.add_argument(
-        "--parents",
-        type=ranges.POPULATION,
-        default=default.parents,
-        help="best architectures that make a generation (evolution)",
-    )
-    sizes.add_argument(
-        "--mutations", type=ranges.CHILDREN, default=default.mutations, help="mutated children of a generation"
-    )
-    sizes.add_argument(
-        "--crossovers", type=ranges.CHILDREN, default=default.crossovers, help="crossed children of a generation"
-    )
-    sizes.add_argument(
-        "--mutation-prob",
-        type=ranges.PROBABILITY,
-        default=default.mutation_prob,
-        help="probability to redraw each gene (evolution)",
-    )
+    for name, kind, text in (
+        ("population", ranges.POPULATION, "first generation"),
+        ("parents", ranges.POPULATION, "best architectures that make a generation (evolution)"),
+        ("mutations", ranges.CHILDREN, "mutated children of a generation"),
+        ("crossovers", ranges.CHILDREN, "crossed children of a generation"),
+        ("mutation_prob", ranges.PROBABILITY, "probability to redraw each gene (evolution)"),
+    ):
+        sizes.add_argument(f"--{name.replace('_', '-')}", type=kind, default=getattr(default, name), help=text)
     add_process_flags(parser)
 
 
@@ -163,20 +152,9 @@ def read(args: argparse.Namespace) -> SearchRequest:
         objectives=objectives,
         constraints=constraints,
         start=args.start or [],
-        split=args.valid_subset,
         precision="fp16" if args.fp16 else "bf16" if args.bf16 else "fp32",
-        racing=not args.no_racing,
-        latency=LatencyRequest(
-            args.latency_predictor,
-            args.threads,
-            args.any_device,
-            not args.no_confirm,
-            args.latency_runs,
-            args.confirm_runs,
-        ),
         scoring=from_flags(ScorerOptions, args),
         settings=from_flags(Settings, args, parents=parents),
-        meeting=args.distributed_timeout,
     )
 
 
@@ -192,11 +170,10 @@ def search(request: SearchRequest) -> None:
     from fairseq_mos.search.ranks import Ranks
     from fairseq_mos.search.terminal import ProgressBar
 
-    with Ranks.from_environment(request.cpu, request.meeting) as ranks:
-        prepared = prepare(request, ranks)
-        plan = prepared.plan
+    with Ranks.from_environment(request.cpu, request.distributed_timeout) as ranks:
+        plan, about = prepare(request, ranks)
         if ranks.is_main:
-            print("\n".join(prepared.lines), file=sys.stderr)
+            print("\n".join(about), file=sys.stderr)
         state = Path(request.output) / STATE
         with ProgressBar(plan.budget, plan.objectives[0], plan.minutes, read_state(state)[0]) as progress:
             result = run_search(plan, request.output, progress, ranks)
@@ -220,7 +197,7 @@ def _report(request: SearchRequest, plan, result) -> None:
     if any(plan.objectives[0] not in values and plan.violation(arch) for (_, arch), (_, values) in zip(ends, rows)):
         print(f"architectures without {plan.objectives[0]} are outside the limits")
     print(summary_table(rows, plan.signature()))
-    unit = plan.remeasure.quantity.unit if plan.remeasure else ""
+    unit = plan.predicted.unit if plan.predicted else ""
     for c in result.confirmations:
         print(
             f"measured {c.evaluation.architecture.digest()}: {c.measured:.2f} {unit} (quartiles {c.low:.2f} to "

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fairseq_mos.cost.memory import MemorySettings
     from fairseq_mos.cost.predictor import Measurements
     from fairseq_mos.models.bundle import Bundle
+    from fairseq_mos.models.opening import Opened
+    from fairseq_mos.search.evaluator import LossEvaluator
 
 
 class Family:
@@ -115,6 +117,18 @@ class Family:
 
         Raises:
             UserError: no data, or of another model.
+        """
+        raise NotImplementedError
+
+    # Quality.
+
+    def evaluator(
+        self, opened: Opened, data: str, split: str, max_tokens: int, cpu: bool, precision: str
+    ) -> LossEvaluator:
+        """Returns what measures the subnets of an opened supernet on a split of a data set.
+
+        Raises:
+            UserError: data that is missing or does not fit.
         """
         raise NotImplementedError
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.documents import parse_json
 from fairseq_mos.errors import UserError, one_line
-from fairseq_mos.families.translation.texts import find_dictionaries, load_dictionary, task_of  # noqa: F401
+from fairseq_mos.families.translation.texts import task_of
 from fairseq_mos.files import atomic_write
 from fairseq_mos.models.content import check_model_name, checked
 from fairseq_mos.paths import is_file
@@ -71,16 +71,6 @@ def is_supernet(state: dict) -> bool:
     if model is None or "arch_encoding" not in model:
         return False
     return isinstance(getattr(model, "search_space_definition", None), str)
-
-
-def load_supernet(state: dict, path: str, dictionaries: tuple[Path, Path]):
-    """Builds the supernet of a loaded checkpoint, in eval mode.
-
-    Raises:
-        UserError: it is no supernet's, or the dictionaries do not fit it.
-    """
-    space_of(state, path)
-    return load_model(state, path, dictionaries)
 
 
 def load_model(state: dict, path: str, dictionaries: tuple[Path, Path]):

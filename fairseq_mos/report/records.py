@@ -13,8 +13,9 @@ from msgspec import Meta, Struct
 from fairseq_mos.arch import Architecture
 from fairseq_mos.documents import convert, json_lines, read_bytes, read_json
 from fairseq_mos.errors import UserError
+from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.constraints import Constraint
-from fairseq_mos.search.plots import Interval, Shown
+from fairseq_mos.search.plots import Shown
 from fairseq_mos.search.quantities import QUANTITIES
 
 # Larger numbers than anything that is counted or measured would not fit on the axes of a picture.
@@ -67,15 +68,6 @@ class Place(Struct):
 
     index: Annotated[int, Meta(ge=0, le=10**12)]
     raced: MaybeNumber = None
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """One evaluation, of a search's log."""
-
-    index: int
-    values: dict[str, float]
-    full: bool
 
 
 class Measured(Struct):
@@ -163,22 +155,23 @@ def read_search(log: Path) -> Search:
         raise UserError(f"{winner}: {objectives[0]} is missing, expected a number")
     architecture = Architecture.from_dict(best.architecture, f"{winner}: architecture")
     measured = best.measured or []
-    broken = {m.digest for m in measured if not m.holds}
-    held = [Interval("latency_ms", m.measured, m.low, m.high) for m in measured if m.holds]
+    broken = [m.digest for m in measured if not m.holds]
+    held = [(m.measured, m.low, m.high) for m in measured if m.holds]
     shown = Shown(
         objectives,
         _limits(about.signature.constraints),
         evaluations,
         values,
-        {e.index for e, row in zip(evaluations, rows) if str(row.get("digest")) in broken},
+        {e.index for e, row in zip(evaluations, rows) if row.get("digest") in broken},
         held[-1] if held else None,
     )
     return Search(log.parent, log.parent.name, about, header["signature"], shown, best, architecture)
 
 
-def _evaluated(row: dict, source: str) -> Evaluated:
+def _evaluated(row: dict, source: str) -> Evaluation:
     place = convert(row, Place, source)
-    return Evaluated(place.index, _values(row, source), not place.raced)
+    # No architecture: pictures show values.
+    return Evaluation(place.index, None, "", {**_values(row, source), "raced": place.raced or 0})
 
 
 def _values(row: dict, source: str) -> dict[str, float]:

@@ -39,7 +39,7 @@ def exhaustive(problem: Problem, settings: Settings) -> Generator[Batch, Sequenc
     """
 
     def make() -> Candidate:
-        return "listed", problem.proposals.list_next()
+        return "listed", problem.list_next()
 
     while True:
         yield problem.batch([make] * RANDOM_BATCH, keep=1)
@@ -54,17 +54,16 @@ def evolution(problem: Problem, settings: Settings) -> Generator[Batch, Sequence
     Raises:
         NothingNew: every architecture within the limits that could be found has been evaluated.
     """
-    proposals = problem.proposals
     first = problem.first()
     missing = max(0, settings.population - len(first))
     batch = problem.batch([problem.drawn] * missing, settings.parents, first)
     parents: list[Genes] = []
 
     def mutated() -> Candidate:
-        return problem.child("mutation", proposals.mutate(parents, settings.mutation_prob))
+        return problem.child("mutation", problem.mutate(parents, settings.mutation_prob))
 
     def crossed() -> Candidate:
-        return problem.child("crossover", proposals.cross(parents))
+        return problem.child("crossover", problem.cross(parents))
 
     # Where fitness is equal, the earlier one is the better one.
     population: list[tuple[float, int, Genes]] = []

@@ -31,8 +31,22 @@ class NothingNew(Exception):
     """No further architecture within the limits was found."""
 
 
-class Proposals:
-    """Makes architectures that keep the limits, none of them twice.
+@dataclass(frozen=True)
+class Batch:
+    """Architectures to evaluate.
+
+    Attributes:
+        candidates: origin and genes of each.
+        keep: only the best `keep` architectures of all that were evaluated matter for what follows, so
+            that the evaluation of one that is clearly worse may be cut short; None: all of them matter.
+    """
+
+    candidates: Sequence[Candidate]
+    keep: int | None = None
+
+
+class Problem:
+    """What an algorithm sees of a search: makes architectures that keep the limits, none of them twice.
 
     First come plain draws, as published. Where the limits leave too few of them, a draw is repaired: one
     or two genes are redrawn, and kept while the violation does not grow. In a small space the rest is listed.
@@ -41,6 +55,8 @@ class Proposals:
         space: the search space.
         violation: 0 for an architecture within the limits, else how far it is outside.
         rng: the only source of randomness.
+        objectives: how many there are.
+        given: architectures to start with, besides the largest and the smallest.
     """
 
     def __init__(
@@ -48,14 +64,60 @@ class Proposals:
         space: SearchSpace,
         violation: Callable[[Architecture], float],
         rng: random.Random,
+        objectives: int = 1,
+        given: Sequence[Architecture] = (),
     ):
-        self.space, self.rng = space, rng
+        self.space, self.rng, self.objectives = space, rng, objectives
         self.repaired = 0
-        self._violation = violation
+        self._violation, self._given = violation, given
         self._taken: set[Architecture] = set()
         self._choices = [gene.choices for gene in space.genes]
         self._size = prod(len(choices) for choices in self._choices)
         self._rest: Iterator[Genes] | None = None
+
+    def first(self) -> list[Candidate]:
+        """Returns the largest, the smallest and the given architectures, those within the limits."""
+        named = [("largest", self.space.largest()), ("smallest", self.space.smallest())]
+        named += [("given", architecture) for architecture in self._given]
+        candidates = [(name, self.space.to_genes(architecture)) for name, architecture in named]
+        return [(name, genes) for name, genes in candidates if self.take(genes)]
+
+    def drawn(self) -> Candidate:
+        """Returns a uniform draw.
+
+        Raises:
+            NothingNew: none was found.
+        """
+        return "random", self.draw()
+
+    def child(self, origin: str, genes: Genes | None) -> Candidate:
+        """Returns a child, or a uniform draw where there is none.
+
+        Raises:
+            NothingNew: no draw was found either.
+        """
+        return self.drawn() if genes is None else (origin, genes)
+
+    def batch(
+        self,
+        makers: Sequence[Callable[[], Candidate]],
+        keep: int | None = None,
+        candidates: Sequence[Candidate] = (),
+    ) -> Batch:
+        """Makes a batch of `candidates` and what the makers make; a smaller one when nothing new is left.
+
+        Raises:
+            NothingNew: there is nothing to put into it.
+        """
+        made = list(candidates)
+        for make in makers:
+            try:
+                made.append(make())
+            except NothingNew:
+                if not made:
+                    raise
+                break
+        return Batch(made, keep)
 
     def take(self, genes: Genes) -> bool:
         """Takes an architecture if it keeps the limits and was not taken before; says whether it did."""
@@ -92,25 +154,14 @@ class Proposals:
         def make() -> Genes:
             if first:
                 return first.pop()
-            # A neighbour: one gene in ten or so redrawn.
-            return tuple(
-                self.rng.choice(choices) if self.rng.random() < 0.1 else value
-                for value, choices in zip(genes, self._choices)
-            )
+            return self._redrawn(genes, 0.1)
 
         return self._try(make)
 
     def mutate(self, parents: list[Genes], probability: float) -> Genes | None:
         """Redraws each gene of a random parent with `probability`; None if nothing new was found."""
 
-        def make() -> Genes:
-            parent = self.rng.choice(parents)
-            return tuple(
-                self.rng.choice(choices) if self.rng.random() < probability else value
-                for value, choices in zip(parent, self._choices)
-            )
-
-        return self._try(make)
+        return self._try(lambda: self._redrawn(self.rng.choice(parents), probability))
 
     def cross(self, parents: list[Genes]) -> Genes | None:
         """Takes each gene from either of two random parents; None if nothing new was found."""
@@ -120,6 +171,12 @@ class Proposals:
             return tuple(self.rng.choice(values) for values in zip(*pair))
 
         return self._try(make)
+
+    def _redrawn(self, genes: Genes, probability: float) -> Genes:
+        return tuple(
+            self.rng.choice(choices) if self.rng.random() < probability else value
+            for value, choices in zip(genes, self._choices)
+        )
 
     def _try(self, make: Callable[[], Genes]) -> Genes | None:
         for _ in range(_TRIES):
@@ -160,85 +217,3 @@ class Proposals:
             if self.take(genes):
                 return genes
         raise NothingNew
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Architectures to evaluate.
-
-    Attributes:
-        candidates: origin and genes of each.
-        keep: only the best `keep` architectures of all that were evaluated matter for what follows, so
-            that the evaluation of one that is clearly worse may be cut short; None: all of them matter.
-    """
-
-    candidates: Sequence[Candidate]
-    keep: int | None = None
-
-
-class Problem:
-    """What an algorithm sees of a search.
-
-    Args:
-        space: the search space.
-        violation: 0 for an architecture within the limits, else how far it is outside.
-        rng: the only source of randomness.
-        objectives: how many there are.
-        given: architectures to start with, besides the largest and the smallest.
-    """
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        violation: Callable[[Architecture], float],
-        rng: random.Random,
-        objectives: int = 1,
-        given: Sequence[Architecture] = (),
-    ):
-        self.space, self.rng, self.objectives = space, rng, objectives
-        self.proposals = Proposals(space, violation, rng)
-        self._given = given
-
-    def first(self) -> list[Candidate]:
-        """Returns the largest, the smallest and the given architectures, those within the limits."""
-        named = [("largest", self.space.largest()), ("smallest", self.space.smallest())]
-        named += [("given", architecture) for architecture in self._given]
-        candidates = [(name, self.space.to_genes(architecture)) for name, architecture in named]
-        return [(name, genes) for name, genes in candidates if self.proposals.take(genes)]
-
-    def drawn(self) -> Candidate:
-        """Returns a uniform draw.
-
-        Raises:
-            NothingNew: none was found.
-        """
-        return "random", self.proposals.draw()
-
-    def child(self, origin: str, genes: Genes | None) -> Candidate:
-        """Returns a child, or a uniform draw where there is none.
-
-        Raises:
-            NothingNew: no draw was found either.
-        """
-        return self.drawn() if genes is None else (origin, genes)
-
-    def batch(
-        self,
-        makers: Sequence[Callable[[], Candidate]],
-        keep: int | None = None,
-        candidates: Sequence[Candidate] = (),
-    ) -> Batch:
-        """Makes a batch of `candidates` and what the makers make; a smaller one when nothing new is left.
-
-        Raises:
-            NothingNew: there is nothing to put into it.
-        """
-        made = list(candidates)
-        for make in makers:
-            try:
-                made.append(make())
-            except NothingNew:
-                if not made:
-                    raise
-                break
-        return Batch(made, keep)

@@ -13,9 +13,11 @@ from fairseq_mos.documents import json_lines, read_bytes
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 from fairseq_mos.paths import exists
-from fairseq_mos.search.archive import Evaluation
+from fairseq_mos.search.archive import Evaluation, Values
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.quantities import Quantity
+
+Measure = Callable[[Architecture], Values]
 
 TRIES = 20
 """How many winners are measured before the search gives up."""
@@ -24,24 +26,10 @@ CHECKS = 3
 """How often one that seems to break the limits is measured: something else may have disturbed the first time."""
 
 
-@dataclass(frozen=True)
-class Remeasure:
-    """How to measure what was predicted.
-
-    Attributes:
-        quantity: what was predicted.
-        measure: architecture -> :attr:`fields`, such as those of
-            :meth:`fairseq_mos.cost.comparison.Comparison.values`.
-    """
-
-    quantity: Quantity
-    measure: Callable[[Architecture], Mapping[str, float]]
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of a measurement's values, in the order of :class:`Confirmation`."""
-        parts = ("low", "high", "clocked", "reference", "recorded")
-        return (self.quantity.name, *(f"{part}_{self.quantity.unit}" for part in parts))
+def fields(quantity: Quantity) -> tuple[str, ...]:
+    """Returns the names of a measurement's values, such as :meth:`fairseq_mos.cost.comparison.Comparison.values`."""
+    parts = ("low", "high", "clocked", "reference", "recorded")
+    return (quantity.name, *(f"{part}_{quantity.unit}" for part in parts))
 
 
 @dataclass(frozen=True)
@@ -80,7 +68,8 @@ def confirm(
     evaluations: Sequence[Evaluation],
     key: Callable[[Evaluation], tuple],
     limits: Sequence[Constraint],
-    remeasure: Remeasure,
+    quantity: Quantity,
+    measure: Measure,
     complete: Callable[[Evaluation], Evaluation],
     path: Path,
     tries: int = TRIES,
@@ -97,7 +86,8 @@ def confirm(
         evaluations: with predicted values.
         key: what they are sorted by, least first.
         limits: upper limits on the quantity.
-        remeasure: what to measure, and how.
+        quantity: what was predicted.
+        measure: architecture -> its :func:`fields`.
         complete: measures in full what racing has stopped early.
         path: file of the measurements, JSON lines.
         tries: how many to measure at most.
@@ -108,8 +98,8 @@ def confirm(
     Raises:
         UserError: a damaged file of measurements, or one of an earlier version.
     """
-    known = _read(path, remeasure)
-    name = remeasure.quantity.name
+    name, names = quantity.name, fields(quantity)
+    known = _read(path, quantity)
     confirmations: list[Confirmation] = []
     waiting = list(evaluations)
     while waiting and len(confirmations) < tries and not (confirmations and confirmations[-1].holds):
@@ -120,32 +110,30 @@ def confirm(
             continue
         digest = evaluation.architecture.digest()
         if digest not in known:
-            values = _middle(evaluation.architecture, remeasure, limits)
-            known[digest] = {field: float(values[field]) for field in remeasure.fields}
+            values = _middle(evaluation.architecture, measure, limits, name)
+            known[digest] = {field: float(values[field]) for field in names}
             _write(path, known)
         values = known[digest]
         confirmations.append(
             Confirmation(
                 evaluation,
                 evaluation.values[name],
-                *(values[field] for field in remeasure.fields),
+                *(values[field] for field in names),
                 all(limit.met(values) for limit in limits),
             )
         )
     return confirmations
 
 
-def _middle(architecture: Architecture, remeasure: Remeasure, limits: Sequence[Constraint]) -> Mapping[str, float]:
-    values = remeasure.measure(architecture)
+def _middle(architecture: Architecture, measure: Measure, limits: Sequence[Constraint], name: str) -> Values:
+    values = measure(architecture)
     if all(limit.met(values) for limit in limits):
         return values
-    found = [values, *(remeasure.measure(architecture) for _ in range(CHECKS - 1))]
-    return sorted(found, key=lambda values: values[remeasure.quantity.name])[CHECKS // 2]
+    found = [values, *(measure(architecture) for _ in range(CHECKS - 1))]
+    return sorted(found, key=lambda values: values[name])[CHECKS // 2]
 
 
-def check_confirmed(
-    confirmations: Sequence[Confirmation], limits: Sequence[Constraint], quantity: Quantity
-) -> None:
+def check_confirmed(confirmations: Sequence[Confirmation], limits: Sequence[Constraint], quantity: Quantity) -> None:
     """Checks that a winner keeps the limits.
 
     Raises:
@@ -171,7 +159,7 @@ def _next(
 ) -> Evaluation:
     correction = statistics.median([c.measured / c.predicted for c in confirmations]) if confirmations else 1.0
 
-    def corrected(evaluation: Evaluation) -> Mapping[str, float]:
+    def corrected(evaluation: Evaluation) -> Values:
         return {name: evaluation.values[name] * correction}
 
     good = [e for e in waiting if all(limit.met(corrected(e)) for limit in limits)]
@@ -180,18 +168,18 @@ def _next(
     return min(waiting, key=lambda e: (e.values[name], e.index))
 
 
-def _read(path: Path, remeasure: Remeasure) -> dict[str, dict[str, float]]:
+def _read(path: Path, quantity: Quantity) -> dict[str, dict[str, float]]:
     if not exists(path):
         return {}
     remedy = "remove it to measure again"
-    quantity, fields = remeasure.quantity, remeasure.fields
+    names = fields(quantity)
     check = quantity.check or (lambda name, value: float(value))
     try:
         # Written whole: a last line that does not end is no line that was cut short.
         rows = json_lines(read_bytes(path, "measurements").rstrip(b"\n") + b"\n", path)
-        if any(quantity.name in row and fields[3] not in row for row in rows):
+        if any(quantity.name in row and names[3] not in row for row in rows):
             raise UserError(f"{path} holds latencies of an earlier version, which compared them with no reference")
-        return {str(row["digest"]): {name: check(name, row[name]) for name in fields} for row in rows}
+        return {str(row["digest"]): {name: check(name, row[name]) for name in names} for row in rows}
     except UserError as error:
         raise UserError(f"{error}: {remedy}") from None
     except (ValueError, KeyError) as error:

@@ -80,11 +80,12 @@ def plain(value: float) -> str:
     return str(int(value)) if value == int(value) else str(value)
 
 
-def check_known(constraints: Sequence[Constraint], costs: CostModel) -> None:
-    """Checks that every limit is on a cost that the cost model knows.
+def check_reachable(constraints: Sequence[Constraint], space: SearchSpace, costs: CostModel) -> None:
+    """Checks each limit against the space's extremes.
 
     Raises:
-        UserError: a limit on latency without a predictor.
+        UserError: a limit on latency without a predictor, one that no architecture meets, with the reachable value, or
+            two that contradict.
     """
     for constraint in constraints:
         if constraint.name not in costs.names:
@@ -92,15 +93,6 @@ def check_known(constraints: Sequence[Constraint], costs: CostModel) -> None:
                 f"--constraint {constraint} needs --latency-predictor FILE, which fairseq-mos latency-dataset "
                 "and fit-latency make for a device"
             )
-
-
-def check_reachable(constraints: Sequence[Constraint], space: SearchSpace, costs: CostModel) -> None:
-    """Checks each limit against the space's extremes.
-
-    Raises:
-        UserError: a limit that no architecture meets, with the reachable value, or two that contradict.
-    """
-    check_known(constraints, costs)
     for constraint in constraints:
         word = "smallest" if constraint.upper else "largest"
         architecture, reachable = extreme(space, costs, constraint.name, largest=not constraint.upper)

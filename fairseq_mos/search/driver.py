@@ -107,14 +107,14 @@ def run_search(plan: Plan, output: str | Path, progress: Progress | None = None,
                 if plan.remeasure is not None:
                     confirmations = _confirmed(plan, archive, folder)
                     write_tables(folder, archive.evaluations, plan, confirmations)
-                    check_confirmed(confirmations, _confirmed_limits(plan), plan.remeasure.quantity)
+                    check_confirmed(confirmations, _confirmed_limits(plan), plan.predicted)
         confirmations = ranks.broadcast(confirmations)
         best = confirmations[-1].evaluation if confirmations else _ranked(plan, archive)[0]
         with ranks.together():
             if ranks.is_main:
                 write_best(folder, best, plan, confirmations)
                 budget.save(len(archive.evaluations), finished=True)
-    repaired = problem.proposals.repaired
+    repaired = problem.repaired
     return Result(best, archive.evaluations, archive.replayed, repaired, exhausted, confirmations, budget.times)
 
 
@@ -135,6 +135,7 @@ def _confirmed(plan: Plan, archive: Archive, folder: Path) -> list[Confirmation]
         archive.evaluations,
         lambda evaluation: _order(plan, evaluation),
         _confirmed_limits(plan),
+        plan.predicted,
         plan.remeasure,
         # The other ranks are waiting.
         lambda evaluation: archive.complete([evaluation], plan.evaluate, Ranks())[0],
@@ -143,7 +144,7 @@ def _confirmed(plan: Plan, archive: Archive, folder: Path) -> list[Confirmation]
 
 
 def _confirmed_limits(plan: Plan) -> list[Constraint]:
-    return [limit for limit in plan.constraints if limit.name == plan.remeasure.quantity.name and limit.upper]
+    return [limit for limit in plan.constraints if limit.name == plan.predicted.name and limit.upper]
 
 
 def _drive(plan: Plan, problem: Problem, archive: Archive) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,62 +27,48 @@ class Scorer(Protocol):
         """Returns the scores by name."""
 
 
-class LossEvaluator(ABC):
+@dataclass(eq=False)
+class LossEvaluator:
     """Measures architectures of one supernet on one split of one data set; a family makes the batches.
 
     The model stays in eval mode and its weights are only read.
 
-    Args:
+    Attributes:
         model: the supernet, on its device and in its precision.
         batches: the split.
         batch_loss: batch -> sums over it, for the active architecture.
+        counts: architecture -> the parameters and FLOPs of its subnet.
+        workload: what latency depends on besides architecture, device and settings.
         data_digest: of the split's sentences.
         path: the supernet's checkpoint.
         split: name of the split.
         max_tokens: tokens of a batch (sums of floats depend on it, and on the number of batches).
         precision: `fp32`, `fp16` or `bf16`.
+        order: of the batches; always the same.
     """
 
-    def __init__(
-        self,
-        model,
-        batches: Sequence[dict],
-        batch_loss: Callable[[dict], Sums],
-        data_digest: str,
-        path: str,
-        split: str,
-        max_tokens: int,
-        precision: str,
-    ):
-        self.model, self.batches, self.data_digest = model, batches, data_digest
-        self.path, self.split, self.max_tokens, self.precision = path, split, max_tokens, precision
-        self._batch_loss = batch_loss
+    model: Any
+    batches: Sequence[dict]
+    batch_loss: Callable[[dict], Sums]
+    data_digest: str
+    path: str
+    split: str
+    max_tokens: int
+    precision: str
+
+    def __post_init__(self) -> None:
+        self.space: SearchSpace = self.model.space
+        family = family_of(self.space)
+        self.counts = partial(family.counts, sizing=family.sizing_of(self.model))
+        self.workload = {"vocabulary": family.vocabulary(self.model)}
+        self.device = next(self.model.parameters()).device
         # A batch holds sentences of one length: in this order, any part of them is a fair sample.
-        self.order = random.Random("order of batches").sample(range(len(batches)), len(batches))
+        self.order = random.Random("order of batches").sample(range(len(self.batches)), len(self.batches))
         self._known: dict[Architecture, list[Sums]] = {}
 
-    @property
-    def space(self) -> SearchSpace:
-        """The supernet's search space."""
-        return self.model.space
-
-    @property
-    def device(self) -> torch.device:
-        """Where the supernet is."""
-        return next(self.model.parameters()).device
-
-    def counts(self) -> Callable[[Architecture], Mapping[str, float]]:
-        """Returns the function that counts parameters and FLOPs of the supernet's subnets."""
-        family = family_of(self.space)
-        return partial(family.counts, sizing=family.sizing_of(self.model))
-
-    def workload(self) -> Mapping[str, object]:
-        """Returns what latency depends on besides architecture, device and settings."""
-        return {"vocabulary": family_of(self.space).vocabulary(self.model)}
-
-    @abstractmethod
     def scorer(self, options: Any) -> Scorer:
         """Returns what measures the quantities of :data:`fairseq_mos.search.quantities.TEXTS`."""
+        raise NotImplementedError
 
     def signature(self) -> dict[str, object]:
         """Returns supernet, data, device and versions behind the values.
@@ -137,7 +123,7 @@ class LossEvaluator(ABC):
         self.model.activate(architecture)
         found: list[Sums] = []
         for place in self.order:
-            found.append(self._batch_loss(self.batches[place]))
+            found.append(self.batch_loss(self.batches[place]))
             if stop is not None and stop(found):
                 break
         if len(found) == len(self.batches):

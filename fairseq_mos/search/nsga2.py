@@ -56,7 +56,7 @@ def nsga2(problem: Problem, settings: Settings) -> Generator[Batch, Sequence[Fit
         return tuple(values[int(i)] for values, i in zip(choices, places))
 
     def adapted(genes):
-        return problem.child("child", problem.proposals.adapt(genes))
+        return problem.child("child", problem.adapt(genes))
 
     first = problem.first()
     missing = max(0, settings.population - len(first))

@@ -9,19 +9,6 @@ from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.quantities import QUANTITIES
 
 
-def pareto_front(evaluations: Sequence[Evaluation], cost: str, value: str = "loss") -> list[Evaluation]:
-    """Returns the evaluations that no other one beats, from low to high cost.
-
-    See :func:`nondominated`.
-
-    Args:
-        evaluations: what to choose from.
-        cost: name of the objective on one axis, less is better.
-        value: name of the objective on the other axis.
-    """
-    return nondominated(evaluations, (cost, value))
-
-
 def nondominated(evaluations: Sequence[Evaluation], objectives: Sequence[str]) -> list[Evaluation]:
     """Returns the evaluations that no other one beats, sorted by the last cost among the objectives.
 

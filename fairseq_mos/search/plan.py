@@ -1,4 +1,4 @@
-"""What a search is asked for, and what its log depends on."""
+"""A search that can begin, and what its log depends on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.documents import parse_json
 from fairseq_mos.ranges import EVALUATIONS
 from fairseq_mos.search.archive import Values
-from fairseq_mos.search.confirm import Remeasure
-from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.costs import CostModel
+from fairseq_mos.search.quantities import CLOCK, QUANTITIES, Quantity
+from fairseq_mos.search.request import Aim
 from fairseq_mos.search.settings import Settings
 
 LOG = "evaluations.jsonl"
@@ -31,26 +31,20 @@ def recorded_budget(folder: Path) -> int | None:
         return None  # there is none, or what is wrong comes out when the log is opened
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to search for, and how.
+@dataclass(frozen=True, kw_only=True)
+class Plan(Aim):
+    """A search that can begin.
 
     Attributes:
         space: the search space.
         costs: the cost model.
         evaluate: architecture -> measured values, the objectives among them.
         measured: what these values depend on (supernet, data, device, versions): part of the signature.
-        algorithm: a name of :data:`fairseq_mos.search.algorithms.ALGORITHMS`.
-        budget: how many architectures to evaluate.
-        minutes: how long the search may take, over all its runs; None: any time.
-        seed: seed of the algorithm.
-        constraints: limits that every evaluated architecture keeps.
-        settings: sizes of the evolutionary search and of NSGA-II.
-        objectives: names of :data:`fairseq_mos.search.quantities.QUANTITIES`; the first one picks the winner.
         given: architectures to start with.
         race: (architecture, incumbent) -> measured values; may stop early where the architecture is clearly
             worse than the incumbent, with `raced` 1 then. None: every evaluation is a full one.
-        remeasure: how to confirm winners of which a limited quantity was only predicted.
+        remeasure: architecture -> the values of :func:`fairseq_mos.search.confirm.fields`, to confirm winners of which
+            a limited quantity was only predicted.
         about: what else the log's header should say, such as paths.
         fitted_to: the budget that the settings were fitted to, see :func:`recorded_budget`; None: this one.
     """
@@ -59,18 +53,17 @@ class Plan:
     costs: CostModel
     evaluate: Callable[[Architecture], Values]
     measured: Mapping[str, object]
-    algorithm: str = "evolution"
-    budget: int = 3125
-    minutes: float | None = None
-    seed: int = 1
-    constraints: Sequence[Constraint] = ()
-    settings: Settings = field(default_factory=Settings)
-    objectives: tuple[str, ...] = ("loss",)
     given: Sequence[Architecture] = ()
     race: Callable[[Architecture, Architecture], Values] | None = None
-    remeasure: Remeasure | None = None
+    remeasure: Callable[[Architecture], Values] | None = None
     about: Mapping[str, object] = field(default_factory=dict)
     fitted_to: int | None = None
+
+    @property
+    def predicted(self) -> Quantity | None:
+        """A limited quantity that is only predicted."""
+        limited = (QUANTITIES[limit.name] for limit in self.constraints)
+        return next((quantity for quantity in limited if quantity.source == CLOCK), None)
 
     def effective_settings(self) -> Settings:
         """Returns the settings that fit the budget with which the search was begun."""

@@ -6,13 +6,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from fairseq_mos.pictures import COLOURS, picture
-from fairseq_mos.search.pareto import pareto_front
-from fairseq_mos.search.quantities import QUANTITIES, traded
+from fairseq_mos.search.pareto import nondominated
+from fairseq_mos.search.quantities import CLOCK, QUANTITIES, traded
 
 if TYPE_CHECKING:
+    from fairseq_mos.search.archive import Evaluation
     from fairseq_mos.search.constraints import Constraint
     from fairseq_mos.search.driver import Result
     from fairseq_mos.search.plan import Plan
@@ -20,24 +21,6 @@ if TYPE_CHECKING:
 _FRONT, _BEST, _MEASURED = COLOURS[:3]
 _GREY = COLOURS[-1]
 _RACED = {"s": 12, "color": "#cccccc", "marker": "x"}
-
-
-class Evaluated(Protocol):
-    """What pictures need of an evaluation, see :class:`fairseq_mos.search.archive.Evaluation`."""
-
-    index: int
-    values: Mapping[str, float]
-    full: bool
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A winner's measured value of a quantity that was predicted, and its quartiles."""
-
-    name: str
-    measured: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -50,16 +33,16 @@ class Shown:
         evaluations: all of them, in order.
         best: the winner's values.
         refuted: numbers of the evaluations that broke a limit when they were measured.
-        confirmed: what was measured of the winner.
+        confirmed: the predicted quantity's value and quartiles, as measured of the winner.
         times: how many evaluations there were after how many seconds.
     """
 
     objectives: Sequence[str]
     limits: Sequence[Constraint]
-    evaluations: Sequence[Evaluated]
+    evaluations: Sequence[Evaluation]
     best: Mapping[str, float]
     refuted: Collection[int] = ()
-    confirmed: Interval | None = None
+    confirmed: tuple[float, float, float] | None = None
     times: Sequence[Sequence[float]] = ()
 
 
@@ -76,7 +59,7 @@ def draw_search(folder: Path, plan: Plan, result: Result) -> list[Path]:
         result.evaluations,
         result.best.values,
         {c.evaluation.index for c in result.confirmations if not c.holds},
-        Interval(plan.remeasure.quantity.name, last.measured, last.low, last.high) if last else None,
+        (last.measured, last.low, last.high) if last else None,
         result.times,
     )
     files = {
@@ -119,7 +102,7 @@ def draw_front(axes, shown: Shown) -> None:
     refuted = [e.values for e in full if e.index in shown.refuted]
     if refuted:
         scatter(refuted, s=50, color=_BEST, marker="x", zorder=3, label="broke the limit when measured")
-    front = pareto_front([e for e in full if e.index not in shown.refuted], cost, value)
+    front = nondominated([e for e in full if e.index not in shown.refuted], (cost, value))
     axes.plot(
         [e.values[cost] for e in front],
         [e.values[value] for e in front],
@@ -130,12 +113,12 @@ def draw_front(axes, shown: Shown) -> None:
         label=f"Pareto front ({len(front)})",
     )
     scatter([shown.best], s=180, marker="*", color=_BEST, zorder=3, label="winner")
-    found = shown.confirmed
-    if found is not None and found.name == cost:
+    if shown.confirmed is not None and QUANTITIES[cost].source == CLOCK:
+        measured, low, high = shown.confirmed
         axes.errorbar(
-            [found.measured],
+            [measured],
             [shown.best[value]],
-            xerr=[[max(0.0, found.measured - found.low)], [max(0.0, found.high - found.measured)]],
+            xerr=[[max(0.0, measured - low)], [max(0.0, high - measured)]],
             fmt="D",
             markersize=6,
             color=_MEASURED,
@@ -161,11 +144,10 @@ def draw_progress(axes, shown: Shown) -> None:
         if evaluation.full and (best is None or objective.fitness(evaluation) < objective.fitness(best)):
             best = evaluation
         steps.append(math.nan if best is None else best.values[objective.name])
-    for chosen, style in (
-        ([e for e in known if e.full], {"s": 14, "color": _GREY, "label": "evaluated in full"}),
-        ([e for e in known if not e.full], {**_RACED, "label": "stopped early, estimated"}),
-    ):
-        if chosen:
+    styles = {True: {"s": 14, "color": _GREY, "label": "evaluated in full"}}
+    styles[False] = {**_RACED, "label": "stopped early, estimated"}
+    for full, style in styles.items():
+        if chosen := [e for e in known if e.full == full]:
             axes.scatter([e.index + 1 for e in chosen], [e.values[objective.name] for e in chosen], **style)
     numbers = [e.index + 1 for e in known]
     axes.plot(numbers, steps, color=_BEST, drawstyle="steps-post", label="best so far")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -14,68 +13,57 @@ from fairseq_mos.cost.comparison import compare
 from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
 from fairseq_mos.cost.predictor import LatencyPredictor
 from fairseq_mos.errors import UserError
-from fairseq_mos.families.translation.evaluator import TranslationEvaluator
+from fairseq_mos.families import family_of
+from fairseq_mos.models.opening import open_model
 from fairseq_mos.search.archive import Values
 from fairseq_mos.search.candidates import ENUMERABLE
-from fairseq_mos.search.confirm import Remeasure
+from fairseq_mos.search.confirm import Measure
 from fairseq_mos.search.constraints import check_reachable
 from fairseq_mos.search.costs import CostModel
 from fairseq_mos.search.evaluator import LossEvaluator
 from fairseq_mos.search.plan import Plan, recorded_budget
 from fairseq_mos.search.quantities import CLOCK, QUANTITIES, TEXTS
 from fairseq_mos.search.ranks import Ranks
-from fairseq_mos.search.request import BUDGET, LatencyRequest, SearchRequest
-
-Measure = Callable[[Architecture], Values]
+from fairseq_mos.search.request import BUDGET, Aim, SearchRequest
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A plan, and lines that tell what will happen."""
-
-    plan: Plan
-    lines: list[str]
-
-
-def prepare(request: SearchRequest, ranks: Ranks) -> Prepared:
+def prepare(request: SearchRequest, ranks: Ranks) -> tuple[Plan, list[str]]:
     """Loads the supernet and plans the search.
 
     Args:
         request: what is asked for.
         ranks: the processes that share the work.
 
+    Returns:
+        The plan, and lines that tell what will happen.
+
     Raises:
         UserError: unusable input, or a limit that no architecture meets.
     """
-    evaluator = TranslationEvaluator(
-        request.path, request.data, request.split, request.max_tokens, request.cpu, request.precision
+    opened = open_model(request.path)
+    space = opened.space
+    evaluator = family_of(space).evaluator(
+        opened, request.data, request.valid_subset, request.max_tokens, request.cpu, request.precision
     )
-    space = evaluator.space
-    predictor = _predictor(request.latency, evaluator)
+    predictor = _predictor(request, evaluator)
     evaluate, measured = _measuring(request, evaluator, predictor, ranks)
-    costs = CostModel(evaluator.counts(), predictor)
-    check_reachable(request.constraints, space, costs)
-    budget = request.budget
-    if budget is None:
-        budget = space.size() if request.algorithm == "exhaustive" else BUDGET
     plan = Plan(
+        **{field.name: getattr(request, field.name) for field in fields(Aim)},
         space=space,
-        costs=costs,
+        costs=CostModel(evaluator.counts, predictor),
         evaluate=evaluate,
         measured=measured,
-        algorithm=request.algorithm,
-        budget=budget,
         fitted_to=ranks.broadcast(recorded_budget(Path(request.output)) if ranks.is_main else None),
-        minutes=request.minutes,
-        seed=request.seed,
-        constraints=request.constraints,
-        settings=request.settings,
-        objectives=request.objectives,
         given=[resolve(space, text) for text in request.start],
-        race=evaluator.race if request.racing else None,
-        remeasure=_remeasure(request, evaluator, predictor),
+        race=None if request.no_racing else evaluator.race,
         about={"path": request.path, "data": request.data},
     )
+    if plan.budget is None:
+        plan = replace(plan, budget=space.size() if request.algorithm == "exhaustive" else BUDGET)
+    check_reachable(plan.constraints, space, plan.costs)
+    # Measuring here says nothing about another device.
+    if plan.predicted is not None and not request.no_confirm and not request.any_device:
+        plan = replace(plan, remeasure=_relative(evaluator.model, predictor, request.confirm_runs))
     for architecture, text in zip(plan.given, request.start):
         if plan.violation(architecture):
             raise UserError(f"--start {text}: the architecture breaks {' or '.join(map(str, plan.constraints))}")
@@ -84,7 +72,7 @@ def prepare(request: SearchRequest, ranks: Ranks) -> Prepared:
             f"--algorithm exhaustive is for small spaces: {space.name!r} has {space.size():,} architectures, "
             f"allowed: {ENUMERABLE:,}"
         )
-    return Prepared(plan, _lines(request, evaluator, plan, ranks))
+    return plan, _lines(request, evaluator, plan, ranks)
 
 
 def _lines(request: SearchRequest, evaluator: LossEvaluator, plan: Plan, ranks: Ranks) -> list[str]:
@@ -92,12 +80,12 @@ def _lines(request: SearchRequest, evaluator: LossEvaluator, plan: Plan, ranks: 
     sentences = sum(batch["nsentences"] for batch in evaluator.batches)
     lines = [
         f"searching space {space.name!r} ({space.size():,} architectures): {', '.join(plan.objectives)} on "
-        f"{sentences:,} sentences of split {request.split!r} on {evaluator.device.type}"
+        f"{sentences:,} sentences of split {request.valid_subset!r} on {evaluator.device.type}"
         + (f", {ranks.size} processes" if ranks.size > 1 else "")
     ]
     if plan.remeasure is not None and predictor.data.reference is None:
         lines.append(
-            f"{request.latency.predictor} records no reference (an earlier version's file): winners are compared with "
+            f"{request.latency_predictor} records no reference (an earlier version's file): winners are compared with "
             f"the largest architecture, of which it predicts {predictor.reference().milliseconds:.2f} ms"
         )
     asked, sizes = request.settings, plan.effective_settings()
@@ -131,14 +119,14 @@ def _measuring(
     return evaluate, signature
 
 
-def _predictor(request: LatencyRequest, evaluator: LossEvaluator) -> LatencyPredictor | None:
-    if request.predictor is None:
+def _predictor(request: SearchRequest, evaluator: LossEvaluator) -> LatencyPredictor | None:
+    if request.latency_predictor is None:
         return None
-    predictor = LatencyPredictor.load(request.predictor)
+    predictor = LatencyPredictor.load(request.latency_predictor)
     here = None
     if not request.any_device:
         threads = request.threads or torch.get_num_threads()
-        here = {**_settings(predictor).signature(), "threads": threads, **evaluator.workload()}
+        here = {**_settings(predictor).signature(), "threads": threads, **evaluator.workload}
     predictor.check(evaluator.space, here)
     return predictor
 
@@ -158,8 +146,8 @@ def _own_settings(request: SearchRequest, device: str, ranks: Ranks) -> LatencyS
     return LatencySettings(
         device=device,
         precision=request.precision if device == "cuda" else "fp32",
-        threads=request.latency.threads,
-        runs=request.latency.runs,
+        threads=request.threads,
+        runs=request.latency_runs,
     )
 
 
@@ -171,19 +159,12 @@ def _latency(model, settings: LatencySettings) -> Measure:
     return measure
 
 
-def _remeasure(
-    request: SearchRequest, evaluator: LossEvaluator, predictor: LatencyPredictor | None
-) -> Remeasure | None:
-    """Returns a measurement in turn with the predictor's reference, where a limit is on what it predicts."""
-    limited = [QUANTITIES[limit.name] for limit in request.constraints if QUANTITIES[limit.name].source == CLOCK]
-    # Measuring here says nothing about another device.
-    if not limited or not request.latency.confirm or request.latency.any_device:
-        return None
-    reference, model = predictor.reference(), evaluator.model
-    settings = _settings(predictor, request.latency.confirm_runs)
+def _relative(model, predictor: LatencyPredictor, runs: int) -> Measure:
+    """Returns a measurement in turn with the predictor's reference."""
+    reference, settings = predictor.reference(), _settings(predictor, runs)
 
     def measure(architecture: Architecture) -> Values:
         found = compare(LatencyMeter(settings), model.extract(architecture), model.extract(reference.architecture))
         return found.values(reference.milliseconds)
 
-    return Remeasure(limited[0], measure)
+    return measure

@@ -10,7 +10,7 @@ from fairseq_mos.journal import finite
 from fairseq_mos.paths import found_below
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.confirm import Confirmation
-from fairseq_mos.search.pareto import nondominated, pareto_front
+from fairseq_mos.search.pareto import nondominated
 from fairseq_mos.search.quantities import CLOCK, columns, traded
 from fairseq_mos.tables import signature_line, text_lines, write_csv, write_json
 
@@ -35,7 +35,7 @@ def fronts(
         found["pareto"] = nondominated(kept, plan.objectives)
     for cost in traded():
         if cost in evaluations[0].values:
-            found[cost] = pareto_front(kept, cost, plan.objectives[0])
+            found[cost] = nondominated(kept, (cost, plan.objectives[0]))
     return found
 
 
@@ -78,13 +78,10 @@ def write_best(folder: Path, best: Evaluation, plan: Plan, confirmations: Sequen
         UserError: something cannot be written.
     """
     best.architecture.save(folder / "best.yaml")
-    row = {**finite(best.to_dict()), "signature": plan.signature()}
+    row = {**best.to_dict(), "signature": plan.signature()}
     if confirmations:
         row["measured"] = [
-            {
-                "digest": c.evaluation.architecture.digest(),
-                **{name: getattr(c, name) for name in _CONFIRMED},
-            }
+            {"digest": c.evaluation.architecture.digest(), **{name: getattr(c, name) for name in _CONFIRMED}}
             for c in confirmations
         ]
     write_json(folder / "best.json", row)
@@ -101,7 +98,7 @@ def _write_csv(
     members = {name: {evaluation.index for evaluation in front} for name, front in found.items()}
     measured = {c.evaluation.index: c.measured for c in confirmations}
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.values))
-    name = f"measured_{plan.remeasure.quantity.name}" if measured else ""
+    name = f"measured_{plan.predicted.name}" if measured else ""
     rows = [
         {
             **{"index": evaluation.index, "digest": evaluation.architecture.digest(), "origin": evaluation.origin},

@@ -299,7 +299,7 @@ def test_limits_and_measurements_of_a_search_are_shown(tmp_path):
     put(folder, "search/best.json", best)
     shown = read_search(folder / "search" / "evaluations.jsonl").shown
     assert [str(limit) for limit in shown.limits] == limits[:1] and shown.refuted == {1}
-    assert cost_axis(shown) == shown.confirmed.name == "latency_ms" and shown.confirmed.low == 9.25
+    assert cost_axis(shown) == "latency_ms" and shown.confirmed == (9.5, 9.25, 9.75)
 
 
 def test_mixes_are_the_routers(run):

@@ -48,5 +48,5 @@ def everything(space: SearchSpace) -> list[Architecture]:
 
 def search(folder: Path, evaluate=None, space: SearchSpace | None = None, costs=COSTS, **options) -> Result:
     """Runs a search on the mini space (1,600 architectures)."""
-    plan = Plan(space or mini(), costs, evaluate or Counter(), {"supernet": "synthetic"}, **options)
-    return run_search(plan, folder)
+    known = {"space": space or mini(), "costs": costs, "evaluate": evaluate or Counter()}
+    return run_search(Plan(**known, measured={"supernet": "synthetic"}, **options), folder)

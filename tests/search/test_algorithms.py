@@ -9,7 +9,7 @@ import pytest
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.algorithms import evolution
-from fairseq_mos.search.candidates import NothingNew, Problem, Proposals
+from fairseq_mos.search.candidates import NothingNew, Problem
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.settings import Settings
 from tests.arch.samples import mini
@@ -100,8 +100,8 @@ def test_mutation_redraws_each_gene_with_its_probability():
     parent = space.to_genes(space.largest())
 
     def child(seed):
-        # Fresh proposals forget what they gave: every child is the first one.
-        return Proposals(space, lambda arch: 0.0, random.Random(seed)).mutate([parent], 0.3)
+        # Fresh problem forget what they gave: every child is the first one.
+        return Problem(space, lambda arch: 0.0, random.Random(seed)).mutate([parent], 0.3)
 
     children = [child(seed) for seed in range(4000)]
     for place, gene in enumerate(space.genes):
@@ -133,18 +133,18 @@ def test_a_thin_window_of_a_large_space_is_reached_by_repair():
         return sum(c.violation(costs) for c in limits)
 
     seen = set()
-    proposals = Proposals(space, violation, random.Random(0))
+    problem = Problem(space, violation, random.Random(0))
     for _ in range(3):
-        arch = space.from_genes(proposals.draw())
+        arch = space.from_genes(problem.draw())
         assert violation(arch) == 0 and arch not in seen
         seen.add(arch)
-    assert proposals.repaired > 0
+    assert problem.repaired > 0
 
 
 def test_an_empty_region_of_a_large_space_ends():
-    proposals = Proposals(SearchSpace.load("tiny"), lambda arch: 1.0, random.Random(0))
+    problem = Problem(SearchSpace.load("tiny"), lambda arch: 1.0, random.Random(0))
     with pytest.raises(NothingNew):
-        proposals.draw()
+        problem.draw()
 
 
 @pytest.mark.parametrize("constraint", ["params<=1000", "flops<10", "params>=1G"])

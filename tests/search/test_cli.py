@@ -261,7 +261,7 @@ def test_what_is_left_is_said(tmp_path):
     from tests.search.synthetic import search as synthetic
 
     options = {"algorithm": "exhaustive", "budget": 20}
-    plan = Plan(mini(), COSTS, Counter(), {}, **options)
+    plan = Plan(space=mini(), costs=COSTS, evaluate=Counter(), measured={}, **options)
     notes = _notes(plan, synthetic(tmp_path, **options))
     assert notes == [
         "20 architectures evaluated, 0 of them by an earlier run",

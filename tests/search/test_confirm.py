@@ -11,7 +11,7 @@ import pytest
 from fairseq_mos.cost.comparison import Comparison
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.archive import Evaluation
-from fairseq_mos.search.confirm import Remeasure, check_confirmed, confirm
+from fairseq_mos.search.confirm import check_confirmed, confirm, fields
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.quantities import QUANTITIES, Quantity
 from tests.arch.samples import mini
@@ -44,8 +44,9 @@ def meter(ranked, milliseconds):
 
 
 def run(evaluations, measure, path, limits=LIMITS, complete=None, **options):
-    remeasure = Remeasure(LATENCY, measure)
-    return confirm(evaluations, lambda e: (e.values["loss"], e.index), limits, remeasure, complete, path, **options)
+    return confirm(
+        evaluations, lambda e: (e.values["loss"], e.index), limits, LATENCY, measure, complete, path, **options
+    )
 
 
 def test_a_winner_that_breaks_the_limit_is_replaced_by_the_next_best(ranked, tmp_path):
@@ -186,11 +187,13 @@ def test_whatever_is_predicted_and_can_be_measured(ranked, tmp_path):
     limits = [Constraint("memory_mb", "<=", 10.0)]
     for evaluation in ranked:
         evaluation.values["memory_mb"] = 9.0
-    fields = ("memory_mb", "low_mb", "high_mb", "clocked_mb", "reference_mb", "recorded_mb")
+    assert fields(memory) == ("memory_mb", "low_mb", "high_mb", "clocked_mb", "reference_mb", "recorded_mb")
 
     def search(measured, path):
-        remeasure = Remeasure(memory, lambda arch: dict.fromkeys(fields, next(measured)))
-        return confirm(ranked, lambda e: e.index, limits, remeasure, None, path, tries=2)
+        def measure(arch):
+            return dict.fromkeys(fields(memory), next(measured))
+
+        return confirm(ranked, lambda e: e.index, limits, memory, measure, None, path, tries=2)
 
     found = search(iter([12.0, 12.0, 12.0, 8.0]), tmp_path / "a")
     assert [(c.predicted, c.measured, c.holds) for c in found] == [(9.0, 12.0, False), (9.0, 8.0, True)]

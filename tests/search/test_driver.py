@@ -14,12 +14,10 @@ import pytest
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.budget import Budget
-from fairseq_mos.search.candidates import Proposals
-from fairseq_mos.search.confirm import Remeasure
+from fairseq_mos.search.candidates import Problem
 from fairseq_mos.search.constraints import Constraint
-from fairseq_mos.search.pareto import pareto_front
+from fairseq_mos.search.pareto import nondominated
 from fairseq_mos.search.plan import recorded_budget
-from fairseq_mos.search.quantities import QUANTITIES
 from fairseq_mos.search.settings import Settings
 from tests.arch.samples import mini
 from tests.search.synthetic import COSTS, Counter, everything, loss_of, search
@@ -164,7 +162,7 @@ def test_limits_that_exclude_each_other_name_the_nearest_and_leave_no_log(tmp_pa
 
 def test_nothing_found_without_a_limit_of_minutes_names_an_architecture(monkeypatch, tmp_path):
     """Draws may miss what there is within narrow limits; the message must not speak of minutes then."""
-    monkeypatch.setattr(Proposals, "take", lambda self, genes: False)
+    monkeypatch.setattr(Problem, "take", lambda self, genes: False)
     with pytest.raises(UserError, match="within the limits params<=5000 was found: nearest is architecture"):
         search(tmp_path, **OPTIONS)
 
@@ -197,7 +195,7 @@ def test_files(tmp_path):
     assert all(Architecture.load(row["architecture"]).digest() == row["digest"] for row in table)
     assert all("supernet:synthetic|" in row["signature"] for row in table)
     for cost in ("flops", "params"):
-        front = pareto_front(result.evaluations, cost)
+        front = nondominated(result.evaluations, (cost, "loss"))
         files = sorted((tmp_path / "front").glob(f"{cost}-*.yaml"))
         assert [Architecture.load(file) for file in files] == [e.architecture for e in front]
         assert [int(row["index"]) for row in table if row[f"front_{cost}"] == "1"] == sorted(e.index for e in front)
@@ -218,7 +216,7 @@ def test_fronts_of_a_shorter_run_are_replaced(tmp_path):
     (tmp_path / "front" / "flops-99-000000000000.yaml").write_text("stale")
     (tmp_path / "front" / "mine.txt").write_text("kept")
     result = search(tmp_path, **OPTIONS)
-    count = sum(len(pareto_front(result.evaluations, cost)) for cost in ("flops", "params"))
+    count = sum(len(nondominated(result.evaluations, (cost, "loss"))) for cost in ("flops", "params"))
     assert len(list((tmp_path / "front").glob("*.yaml"))) == count
     assert (tmp_path / "front" / "mine.txt").exists()
 
@@ -303,7 +301,7 @@ def test_the_fronts_are_those_without_racing_and_measured_in_full(tmp_path):
     plain = search(tmp_path / "b", **options)
     files = [sorted(f.name for f in (tmp_path / name / "front").iterdir()) for name in "ab"]
     assert files[0] == files[1] and len(files[0]) > 6
-    fronts = {e.index for cost in ("flops", "params") for e in pareto_front(plain.evaluations, cost)}
+    fronts = {e.index for cost in ("flops", "params") for e in nondominated(plain.evaluations, (cost, "loss"))}
     logged = [json.loads(line) for line in (tmp_path / "a" / "evaluations.jsonl").read_text().splitlines()[1:]]
     stopped = {row["index"] for row in logged if row.get("raced")}
     assert fronts & stopped and len({row["digest"] for row in logged}) == 60
@@ -334,7 +332,7 @@ def latency(predicted_over_measured: float = 0.9):
             ("latency_ms", "low_ms", "high_ms", "clocked_ms", "reference_ms", "recorded_ms"), milliseconds
         )
 
-    return Costs(), Remeasure(QUANTITIES["latency_ms"], measure)
+    return Costs(), measure
 
 
 def test_winners_that_break_the_limit_leave_the_fronts(tmp_path):

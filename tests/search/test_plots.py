@@ -6,7 +6,7 @@ import pytest
 
 from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.constraints import Constraint
-from fairseq_mos.search.plots import Interval, Shown, cost_axis, draw_front, draw_progress
+from fairseq_mos.search.plots import Shown, cost_axis, draw_front, draw_progress
 from tests.arch.samples import mini
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
@@ -63,8 +63,7 @@ def test_two_qualities_are_drawn_against_each_other(axes):
 
 def test_a_refuted_winner_is_marked_and_not_on_the_front(axes):
     rows = [evaluation(0, loss=3.0, latency_ms=9.0), evaluation(1, loss=2.0, latency_ms=10.0)]
-    kept = Interval("latency_ms", 9.5, 9.0, 10.0)
-    draw_front(axes, shown(rows, limits=("latency_ms<=10",), refuted={1}, confirmed=kept))
+    draw_front(axes, shown(rows, limits=("latency_ms<=10",), refuted={1}, confirmed=(9.5, 9.0, 10.0)))
     found = labelled(axes)
     assert found["broke the limit when measured"] == [(10.0, 2.0)] and found["Pareto front (1)"] == [(9.0, 3.0)]
     assert axes.get_xlabel() == "latency (ms)" and "winner, measured (quartiles)" in axes.get_legend_handles_labels()[1]

@@ -14,15 +14,10 @@ from fairseq_mos.families.translation.batching import batches_by_length
 from fairseq_mos.families.translation.losses import batch_loss
 from fairseq_mos.families.translation.options import ScorerOptions
 from fairseq_mos.families.translation.scorer import TranslationScorer
+from fairseq_mos.families.translation.texts import find_dictionaries, load_dictionary
 from fairseq_mos.models.content import check_criterion
-from fairseq_mos.models.loading import (
-    explained,
-    find_dictionaries,
-    load_dictionary,
-    load_state,
-    load_supernet,
-    space_of,
-)
+from fairseq_mos.models.loading import explained, load_model
+from fairseq_mos.models.opening import Opened, open_model
 from fairseq_mos.paths import is_file, is_folder
 from fairseq_mos.search.evaluator import LossEvaluator
 
@@ -41,7 +36,7 @@ class TranslationEvaluator(LossEvaluator):
     order of sums: batches are made of sentences of like lengths.
 
     Args:
-        path: supernet checkpoint.
+        supernet: its checkpoint, or that opened.
         data: folder that fairseq-preprocess wrote.
         split: its split to measure on.
         max_tokens: tokens of a batch, at most.
@@ -54,7 +49,7 @@ class TranslationEvaluator(LossEvaluator):
 
     def __init__(
         self,
-        path: str,
+        supernet: str | Opened,
         data: str,
         split: str = "valid",
         max_tokens: int = 4096,
@@ -63,12 +58,11 @@ class TranslationEvaluator(LossEvaluator):
     ):
         if max_tokens < 1:
             raise UserError(f"--max-tokens is {max_tokens}, allowed: 1 or more")
-        state = load_state(path)
-        space_of(state, path)
+        opened = open_model(supernet) if isinstance(supernet, str) else supernet
+        _, path, state = opened.space, opened.path, opened.state
         cfg = state["cfg"]
         folder = Path(data.split(":")[0])
-        dictionaries = _dictionaries(state, path, folder)
-        model = load_supernet(state, path, dictionaries)
+        model = load_model(state, path, _dictionaries(state, path, folder))
         device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
         if precision != "fp32" and device.type == "cpu":
             raise UserError(f"--{precision} needs a GPU: on the CPU, half precision is slower and less exact")
@@ -84,7 +78,7 @@ class TranslationEvaluator(LossEvaluator):
             self.task = task = tasks.setup_task(cfg.task)
         loss = batch_loss(task.build_criterion(cfg.criterion).eval(), model)
         self._dataset = _checked_dataset(task, model, folder, split, max_tokens)
-        self._on_device = utils.move_to_cuda if device.type == "cuda" else lambda batch: batch
+        self._on_gpu = device.type == "cuda"
         if device.type == "cpu":
             batches = self.make_batches(min(max_tokens, CPU_TOKENS), CPU_OVERHEAD)
         else:
@@ -105,7 +99,8 @@ class TranslationEvaluator(LossEvaluator):
         lengths = [self._dataset.size(index) for index in range(len(self._dataset))]
         found = []
         for sentences in batches_by_length(lengths, max_tokens, overhead):
-            found.append(self._on_device(self._dataset.collater([self._dataset[index] for index in sentences])))
+            batch = self._dataset.collater([self._dataset[index] for index in sentences])
+            found.append(utils.move_to_cuda(batch) if self._on_gpu else batch)
         return found
 
 

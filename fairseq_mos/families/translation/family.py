@@ -60,6 +60,11 @@ class Translation(Family):
     def sentences(self, model, data, split, count):
         return _workload().read_sentences(model, data, split, count)
 
+    def evaluator(self, opened, data, split, max_tokens, cpu, precision):
+        from fairseq_mos.families.translation.evaluator import TranslationEvaluator
+
+        return TranslationEvaluator(opened, data, split, max_tokens, cpu, precision)
+
     def read_csv(self, path, space, device):
         from fairseq_mos.families.translation.hat_csv import read_hat_csv
 
