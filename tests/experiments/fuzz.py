@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
+import sentencepiece  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
 from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
@@ -33,6 +34,8 @@ from hypothesis import strategies as st  # noqa: E402
 
 from fairseq_mos.cli import VERBS, build_parser, main  # noqa: E402
 from tests.cli.test_bad_input import GOOD, PATHS  # noqa: E402
+from tests.fairseq_commands import run_steps  # noqa: E402
+from tests.report.runs import INNER, RESULTS, SCORES, VALID, put  # noqa: E402
 from tests.small import small_supernet  # noqa: E402
 from tests.supernet_commands import load  # noqa: E402
 
@@ -41,22 +44,9 @@ NASTY = st.one_of(
     st.sampled_from(
         [
             *(None, True, False, -1, 0, 1, 2**31, 2**63, -(2**63), 10**20, 10**400, 0.5, -0.0, 1e308),
-            *(
-                float("nan"),
-                float("inf"),
-                "",
-                " ",
-                "\0",
-                "\n",
-                "\ud800",
-                "${oc.env:HOME}",
-                "___",
-                "a" * 5000,
-                "../..",
-                "{",
-                "-1",
-            ),
-            *([], {}, [[]], {"a": {}}, "__import__('os').system('touch WITNESS')", "1e999", "largest", "random:1"),
+            *(float("nan"), float("inf"), "", " ", "\0", "\n", "\ud800", "${oc.env:HOME}", "___", "a" * 5000, "../.."),
+            *("{", "-1", "1e999", "largest", "random:1", "__import__('os').system('touch WITNESS')"),
+            *([], {}, [[]], {"a": {}}),
         ]  # fmt: skip
     ),
     st.integers(-(2**70), 2**70),
@@ -99,6 +89,8 @@ class Folder:
         self.path = path
         small = small_supernet(path)
         self.state = load(path / "supernet.pt")
+        self.state["cfg"]["criterion"] = {"_name": "cross_entropy", "sentence_avg": False}
+        torch.save(self.state, path / "supernet.pt")
         self.space = small.space.to_dict()
         self.architecture = small.space.smallest().to_dict()
         quiet(["latency-dataset", "--path", small.path, "--samples", "20", "--runs", "4", "--warmup", "0",
@@ -106,14 +98,38 @@ class Folder:
         quiet(["fit-latency", "--dataset", str(path / "data.jsonl"), "--output", str(path / "predictor.json")])
         self.rows = [json.loads(line) for line in (path / "data.jsonl").read_text().splitlines()]
         self.predictor = json.loads((path / "predictor.json").read_text())
-        (path / "RUN").mkdir()
+        self.data, self.run = path / "bin", path / "RUN"
+        self.binarise()
+        put(self.run, "train-good.log", f"{INNER % (5, 100)}\n{VALID % (6, 100)}\n")
+        put(self.run, "results.json", RESULTS)
+        put(self.run, "scores/scores.json", SCORES)
+        words = ["search", str(self.data), "--path", small.path, "--cpu", "--budget", "4"]
+        code, err = quiet([*words, "--output", str(self.run / "search")])
+        assert code == 0, err
+
+    def binarise(self) -> None:
+        """Makes the data that a search measures on, of the raw test set."""
+        model = sentencepiece.SentencePieceProcessor(model_file=str(self.path / "sentencepiece.bpe.model"))
+        for language in ("en", "de"):
+            lines = (self.path / f"test.{language}").read_text("utf-8").splitlines()
+            text = "".join(" ".join(model.encode(line, out_type=str)) + "\n" for line in lines)
+            (self.path / f"pieces.{language}").write_text(text, "utf-8")
+        step = ["fairseq-preprocess", "-s", "en", "-t", "de", "--destdir", str(self.data)]
+        step += ["--srcdict", str(self.path / "dict.en.txt"), "--tgtdict", str(self.path / "dict.de.txt")]
+        for split in ("train", "valid", "test"):
+            step += [f"--{split}pref", str(self.path / "pieces")]
+        run_steps([step], self.path)
 
     def bad_file(self, draw) -> tuple[str, str]:
         """Writes a bad file; returns what it replaces and its path."""
         kind = draw(
-            st.sampled_from(["SUPERNET", "ARCHITECTURE", "SPACE", "DATASET", "PREDICTOR", "BYTES", "DICTIONARY"])
+            st.sampled_from(
+                [*("SUPERNET", "ARCHITECTURE", "SPACE", "DATASET", "PREDICTOR", "BYTES", "DICTIONARY"), "RUN", "DATA"]
+            )
         )
         file = self.path / "bad"
+        if kind in ("RUN", "DATA"):
+            return kind, str(self.bad_folder(draw, self.run if kind == "RUN" else self.data))
         if kind == "SUPERNET":
             state = dict(self.state)
             state["cfg"] = changed(draw, state["cfg"])
@@ -143,6 +159,25 @@ class Folder:
         return kind, str(file)
 
 
+    def bad_folder(self, draw, good: Path) -> Path:
+        """Writes a copy of a folder with one file changed."""
+        folder = self.path / "bad folder"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(good, folder)
+        files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix not in (".png", ".yaml"))
+        file = draw(st.sampled_from(files))
+        content = file.read_bytes()
+        if file.suffix == ".json" and draw(st.booleans()):
+            file.write_text(json.dumps(changed(draw, json.loads(content))))
+        elif file.suffix == ".jsonl" and draw(st.booleans()):
+            rows = changed(draw, [json.loads(line) for line in content.splitlines()])
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            begin, end = sorted((draw(st.integers(0, len(content))), draw(st.integers(0, len(content)))))
+            file.write_bytes(content[:begin] + draw(st.binary(max_size=6)) + content[end:])
+        return folder
+
+
 def dumped(data: object) -> str:
     """Returns YAML, or JSON for what YAML cannot say."""
     try:
@@ -164,8 +199,8 @@ def command(draw, folder: Folder) -> list[str]:
     verb = draw(st.sampled_from(sorted(VERBS)))
     path = folder.path
     good = {
-        "SUPERNET": path / "supernet.pt", "TEST": path / "test", "OUT": path / "out", "RUN": path / "RUN", "DATA": path,
-        "DATASET": path / "data.jsonl",
+        "SUPERNET": path / "supernet.pt", "TEST": path / "test", "OUT": path / "out", "RUN": folder.run,
+        "DATA": folder.data, "DATASET": path / "data.jsonl",
     }  # fmt: skip
     kind, bad = folder.bad_file(draw)
     if kind in good:
@@ -175,7 +210,7 @@ def command(draw, folder: Folder) -> list[str]:
         stem = word.split(".")[0].split("/")[0]
         words.append(f"{good[stem]}{word[len(stem) :]}" if stem in good else word)
     if verb == "search":
-        words += ["--budget", "3"]
+        words += ["--budget", "3", "--minutes", "0.1"]
     flags = [flag for flag in PATHS[verb] if flag.startswith("--")]
     if kind not in good and flags:
         flag = draw(st.sampled_from(flags))
@@ -185,9 +220,9 @@ def command(draw, folder: Folder) -> list[str]:
         words += [flag, bad]
     parser = build_parser(verb)
     subparser = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices[verb]
-    options = [
-        action for action in subparser._actions if action.option_strings and action.dest not in ("help", "output")
-    ]
+    # More processes would take longer than a run may.
+    left_out = ("help", "output", "distributed_world_size")
+    options = [action for action in subparser._actions if action.option_strings and action.dest not in left_out]
     if options and draw(st.booleans()):
         action = draw(st.sampled_from(options))
         small = st.integers(-1, 8).map(str)
@@ -208,7 +243,7 @@ def run(minutes: float, seed: int) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Folder(Path(name))
         os.chdir(name)
-        entries = set(os.listdir(name)) | {"bad", "other"}
+        entries = set(os.listdir(name)) | {"bad", "other", "bad folder"}
 
         def alarm(*_):
             raise TooLong
