@@ -133,6 +133,9 @@ class TaggerFamily(Family):
     def embeddings(self, model):
         yield from (*model.tower.embed_tokens.parameters(), *model.output.parameters())
 
+    def tables(self, model):
+        return {"vocabulary": len(model.tower.dictionary)}
+
     def vocabulary(self, model):
         return TAGS
 

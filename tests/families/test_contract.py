@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from fairseq_mos.arch import Architecture, SearchSpace, encode, encoding_dim
 from fairseq_mos.arch.schema import SCHEMAS
 from fairseq_mos.arch.select import resolve
+from fairseq_mos.cli import main
 from fairseq_mos.cost import dataset, subnets
 from fairseq_mos.cost.features import features
 from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
@@ -127,3 +129,16 @@ def test_the_other_family_s_architectures_are_refused(kit):
     other = (translation if kit is tagger.KIT else tagger).KIT.supernet().space
     with pytest.raises(UserError, match="family is .*, but search space .* allows"):
         kit.supernet().space.validate(other.largest())
+
+
+def test_the_command_takes_its_spaces(kit, tmp_path, capsys):
+    space = kit.supernet().space
+    space.save(tmp_path / "space.yaml")
+    source = ["--search-space", str(tmp_path / "space.yaml")]
+    assert main(["architecture", *source, "--architecture", "smallest", "--output", str(tmp_path / "small.yaml")]) == 0
+    assert Architecture.load(tmp_path / "small.yaml") == space.smallest()
+    profile = ["profile", *source, "--architecture", str(tmp_path / "small.yaml"), "--vocabulary", "50"]
+    assert main([*profile, "--output", str(tmp_path / "profile.json")]) == 0
+    found = json.loads((tmp_path / "profile.json").read_text())
+    wanted = kit.family.counts(space.smallest())
+    assert (found["params_no_embed"], found["flops"]) == (wanted["params_no_embed"], wanted["flops"])
