@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import torch
 from fairseq.models import BaseFairseqModel, FairseqEncoder
@@ -30,7 +30,6 @@ SCHEMA = Schema(
 
 
 def space() -> SearchSpace:
-    """Widths 24 and 16, ratios 2.5 and 1, up to three layers."""
     tower = {"width": [24, 16], "ratio": [2.5, 1], "layers": [3, 2, 1], "heads": [4, 2]}
     return SearchSpace.from_dict({"name": "tags", "family": "tagger", "tower": tower})
 
@@ -82,9 +81,7 @@ class TaggerSupernet(Supernet, Tagger):
         return Tagger(self.tower.dictionary, architecture, DenseLeaves())
 
 
-class Sizing(NamedTuple):
-    tokens: int = 30
-    vocabulary: int | None = None
+Sizing = namedtuple("Sizing", "tokens vocabulary", defaults=(30, None))
 
 
 class TaggerFamily(Family):
@@ -145,7 +142,6 @@ class TaggerFamily(Family):
 
 
 def supernet(**options) -> TaggerSupernet:
-    """A small supernet."""
     torch.manual_seed(1)
     return TaggerSupernet(SupernetConfig(router_hidden_dim=16, **options), space())
 
