@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fairseq_mos import ranges
-from fairseq_mos.models.formats import EXPORTERS
+from fairseq_mos.formats import EXPORTERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

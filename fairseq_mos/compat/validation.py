@@ -110,7 +110,8 @@ def repair_best_metric() -> bool:
 
     def make_load(original: Callable) -> Callable:
         def load_checkpoint(cfg: Any, trainer: Any, **kwargs: Any) -> tuple:
-            if not trainer.cfg.dataset.disable_validation:
+            dataset = trainer.cfg.get("dataset")
+            if dataset is not None and not dataset.disable_validation:
                 if cfg.best_checkpoint_metric == "bleu" and getattr(trainer.task.cfg, "eval_bleu", None) is False:
                     raise UserError("--best-checkpoint-metric bleu needs --eval-bleu")
                 _check_metric(trainer)

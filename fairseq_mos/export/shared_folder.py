@@ -13,9 +13,9 @@ from fairseq_mos.families import family_of_model
 from fairseq_mos.families.translation.limits import require_subnet
 from fairseq_mos.families.translation.texts import BESIDE
 from fairseq_mos.files import replaced_folder
+from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.about import ABOUT, write_about
 from fairseq_mos.models.bundle import Bundle
-from fairseq_mos.models.formats import EXPORTERS
 from fairseq_mos.models.weights import library, write_weights
 
 WEIGHTS, CARD = EXPORTERS["safetensors"].weights, "README.md"

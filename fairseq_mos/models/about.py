@@ -16,10 +16,10 @@ from fairseq_mos.documents import read_json, show
 from fairseq_mos.errors import UserError
 from fairseq_mos.families.translation.texts import Texts
 from fairseq_mos.files import atomic_write
+from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.config import MosSubnetConfig
 from fairseq_mos.models.content import check_options, with_defaults, without_interpolations
-from fairseq_mos.models.formats import EXPORTERS
 from fairseq_mos.paths import is_file
 
 ABOUT = "arch.json"

@@ -16,11 +16,11 @@ from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
 from fairseq_mos.families.translation.texts import Texts, find_dictionaries
+from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.about import read_about
 from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.config import SIZES, MosSubnetConfig
 from fairseq_mos.models.content import plain_config, with_defaults
-from fairseq_mos.models.formats import EXPORTERS
 from fairseq_mos.models.loading import is_supernet, load_model, load_state, space_of
 from fairseq_mos.models.mos_subnet import MosSubnet
 from fairseq_mos.paths import is_folder

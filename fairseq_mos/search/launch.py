@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import multiprocessing
 import os
 import re
@@ -17,6 +16,7 @@ from multiprocessing import connection
 from typing import TypeVar
 
 from fairseq_mos.errors import UserError
+from fairseq_mos.logs import configure_logging
 from fairseq_mos.search.ranks import MEETING, check_place, launched
 
 MOST_HERE = 1024
@@ -150,8 +150,7 @@ def _rank(run: Callable[[Request], None], request: Request, environment: dict[st
     os.environ.update(environment)
     # As torchrun does: processes that all use all cores would only disturb each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # A spawned process has imported fairseq by now, see configure_logging().
-    logging.getLogger().setLevel(logging.WARNING)
+    configure_logging()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
         try:

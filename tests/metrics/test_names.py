@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 
 import pytest
-from fairseq_mos.cost.tables import write_csv
 
 from fairseq_mos.documents import read_json
 from fairseq_mos.errors import UserError, one_line
@@ -13,6 +12,7 @@ from fairseq_mos.metrics.scores import Score
 from fairseq_mos.metrics.systems import check_names, translation_file
 from fairseq_mos.metrics.tables import Row, as_text, write_tables
 from fairseq_mos.metrics.testsets import TestSet
+from fairseq_mos.tables import write_csv
 
 NAMES = [
     *("a|b", "`x``", "*b* _c_", "-1", "<i>&amp;", 'q",;"', "$x^2$ ~y~", "\u00fcber\u4e2d\u6587", "[l](http://x)"),

@@ -31,9 +31,9 @@ from fairseq_mos.export.checkpoint import copy_beside
 from fairseq_mos.families.translation.limits import require_subnet
 from fairseq_mos.families.translation.texts import BESIDE
 from fairseq_mos.files import replaced_folder
+from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.about import ABOUT, About, write_about
 from fairseq_mos.models.bundle import Bundle
-from fairseq_mos.models.formats import EXPORTERS
 from fairseq_mos.models.weights import library, read_network, write_weights
 from fairseq_mos.paths import is_file
 
