@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairseq_mos.cost.tables import signature_line, write_json
+from fairseq_mos.cost.tables import signature_line, write_csv, write_json
 from fairseq_mos.files import atomic_write
 from fairseq_mos.journal import finite
 from fairseq_mos.paths import found_below
@@ -55,7 +55,7 @@ def write_tables(
     signature = plan.signature()
     full = [evaluation for evaluation in evaluations if evaluation.full]
     found = fronts(full, plan, confirmations)
-    _write_csv(folder / "evaluations.csv", evaluations, found, plan, confirmations)
+    write_csv(folder / "evaluations.csv", _rows(evaluations, found, plan, confirmations))
     wanted: dict[Path, dict[str, object]] = {}
     for name, front in found.items():
         for number, evaluation in enumerate(front, 1):
@@ -91,32 +91,29 @@ def write_best(folder: Path, best: Evaluation, plan: Plan, confirmations: Sequen
     write_json(folder / "best.json", row)
 
 
-def _write_csv(
-    path: Path,
+def _rows(
     evaluations: Sequence[Evaluation],
     found: Mapping[str, Sequence[Evaluation]],
     plan: Plan,
     confirmations: Sequence[Confirmation],
-) -> None:
+) -> list[dict[str, object]]:
     signature = signature_line(plan.signature())
     members = {name: {evaluation.index for evaluation in front} for name, front in found.items()}
     measured = {c.evaluation.index: c.measured for c in confirmations}
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.values))
-    fixed = [f"measured_{plan.predicted.name}"] if measured else []
-    with atomic_write(path) as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(
-            ["index", "digest", "origin", *names, *fixed, *(f"front_{name}" for name in found)]
-            + ["architecture", "signature"]
-        )
-        for evaluation in evaluations:
-            writer.writerow(
-                [evaluation.index, evaluation.architecture.digest(), evaluation.origin]
-                + [evaluation.values.get(name, "") for name in names]
-                + [measured.get(evaluation.index, "")] * bool(measured)
-                + [int(evaluation.index in members[name]) for name in found]
-                + [evaluation.architecture.to_json(), signature]
-            )
+    return [
+        {
+            "index": e.index,
+            "digest": e.architecture.digest(),
+            "origin": e.origin,
+            **{name: e.values.get(name, "") for name in names},
+            **({f"measured_{plan.predicted.name}": measured.get(e.index, "")} if measured else {}),
+            **{f"front_{name}": int(e.index in members[name]) for name in found},
+            "architecture": e.architecture.to_json(),
+            "signature": signature,
+        }
+        for e in evaluations
+    ]
 
 
 def summary_table(rows: Sequence[tuple[str, Mapping[str, float]]], signature: Mapping[str, object]) -> str:
