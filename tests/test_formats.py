@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_mos import formats
 from fairseq_mos.cli import main
 from fairseq_mos.families.translation import probe
 from fairseq_mos.files import replaced_folder
 from fairseq_mos.formats import EXPORTERS, Exporter, Option
-from fairseq_mos.models import formats
 from fairseq_mos.models.about import ABOUT, write_about
 from fairseq_mos.models.opening import load_bundle, open_model
 from fairseq_mos.models.weights import write_weights

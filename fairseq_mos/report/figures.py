@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from fairseq_mos.pictures import COLOURS, svg_picture
 from fairseq_mos.report.logs import TrainingLog
@@ -15,7 +16,7 @@ from fairseq_mos.search.plots import cost_axis, draw_front, draw_progress
 def training_curves(log: TrainingLog) -> str:
     """Valid losses of all roles over updates; the training loss, thin, where there is one."""
     roles = log.roles
-    with svg_picture((9, 4.2)) as (axes, drawing):
+    with _diagram(4.2) as (axes, drawing):
         if log.train:
             updates = sorted(log.train)
             axes.plot(updates, [log.train[u] for u in updates], color="#bbbbbb", linewidth=1, label="training")
@@ -29,14 +30,12 @@ def training_curves(log: TrainingLog) -> str:
             axes.plot(updates, [curve[u] for u in updates], color=colour, label=label, **style)
         axes.set_xlabel("updates")
         axes.set_ylabel("loss (bits per token, label-smoothed)")
-        axes.grid(alpha=0.25)
-        axes.legend(fontsize=9)
     return drawing.svg
 
 
 def compared_curves(logs: Sequence[TrainingLog], target: float) -> str:
     """Valid losses of two training runs of one subnet, and the loss that both should reach."""
-    with svg_picture((9, 4.2)) as (axes, drawing):
+    with _diagram(4.2) as (axes, drawing):
         for log, colour in zip(logs, COLOURS):
             updates = sorted(log.valid[""])
             # matplotlib leaves out of its legend what begins with an underscore, as a name may.
@@ -48,17 +47,13 @@ def compared_curves(logs: Sequence[TrainingLog], target: float) -> str:
         axes.set_ylim(low - 0.1, min(target + 1.5, max(v for log in logs for v in log.valid[""].values()) + 0.1))
         axes.set_xlabel("updates")
         axes.set_ylabel("valid loss (bits per token)")
-        axes.grid(alpha=0.25)
-        axes.legend(fontsize=9)
     return drawing.svg
 
 
 def search_progress(search: Search) -> str:
     """The first objective of every evaluation, and the best so far."""
-    with svg_picture((9, 3.8)) as (axes, drawing):
+    with _diagram(3.8) as (axes, drawing):
         draw_progress(axes, search.shown)
-        axes.grid(alpha=0.25)
-        axes.legend(fontsize=9)
     return drawing.svg
 
 
@@ -66,11 +61,17 @@ def pareto_front(search: Search) -> str | None:
     """An objective against a cost; the front and the winner stand out. None where no cost is known."""
     if cost_axis(search.shown) is None:
         return None
-    with svg_picture((9, 4.6)) as (axes, drawing):
+    with _diagram(4.6) as (axes, drawing):
         draw_front(axes, search.shown)
+    return drawing.svg
+
+
+@contextmanager
+def _diagram(height: float) -> Iterator[tuple]:
+    with svg_picture((9, height)) as (axes, drawing):
+        yield axes, drawing
         axes.grid(alpha=0.25)
         axes.legend(fontsize=9)
-    return drawing.svg
 
 
 def mix_map(mixes: Mixes) -> str:

@@ -6,17 +6,17 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import Journal
 from fairseq_mos.search.algorithms import ALGORITHMS
-from fairseq_mos.search.archive import Archive, BudgetSpent, Evaluation, Values
+from fairseq_mos.search.archive import Archive, BudgetSpent, Evaluation
 from fairseq_mos.search.budget import Budget, check_budget
 from fairseq_mos.search.candidates import NothingNew, Problem
 from fairseq_mos.search.confirm import Confirmation, check_confirmed, confirm
-from fairseq_mos.search.constraints import Constraint, check_reachable
+from fairseq_mos.search.constraints import check_reachable
 from fairseq_mos.search.costs import descend
 from fairseq_mos.search.plan import LOG, STATE, Plan
 from fairseq_mos.search.quantities import QUANTITIES
@@ -105,9 +105,19 @@ def run_search(plan: Plan, output: str | Path, progress: Progress | None = None,
                 # Should no winner hold what was predicted, the tables are there all the same.
                 write_tables(folder, archive.evaluations, plan)
                 if plan.remeasure is not None:
-                    confirmations = _confirmed(plan, archive, folder)
+                    limits = [limit for limit in plan.constraints if limit.name == plan.predicted.name and limit.upper]
+                    confirmations = confirm(
+                        archive.evaluations,
+                        lambda evaluation: _order(plan, evaluation),
+                        limits,
+                        plan.predicted,
+                        plan.remeasure,
+                        # The other ranks are waiting.
+                        lambda evaluation: archive.complete([evaluation], plan.evaluate, Ranks())[0],
+                        folder / "measured.jsonl",
+                    )
                     write_tables(folder, archive.evaluations, plan, confirmations)
-                    check_confirmed(confirmations, _confirmed_limits(plan), plan.predicted)
+                    check_confirmed(confirmations, limits, plan.predicted)
         confirmations = ranks.broadcast(confirmations)
         best = confirmations[-1].evaluation if confirmations else _ranked(plan, archive)[0]
         with ranks.together():
@@ -130,23 +140,6 @@ def _complete_fronts(plan: Plan, archive: Archive) -> None:
         archive.complete([found[index] for index in sorted(found)], plan.evaluate)
 
 
-def _confirmed(plan: Plan, archive: Archive, folder: Path) -> list[Confirmation]:
-    return confirm(
-        archive.evaluations,
-        lambda evaluation: _order(plan, evaluation),
-        _confirmed_limits(plan),
-        plan.predicted,
-        plan.remeasure,
-        # The other ranks are waiting.
-        lambda evaluation: archive.complete([evaluation], plan.evaluate, Ranks())[0],
-        folder / "measured.jsonl",
-    )
-
-
-def _confirmed_limits(plan: Plan) -> list[Constraint]:
-    return [limit for limit in plan.constraints if limit.name == plan.predicted.name and limit.upper]
-
-
 def _drive(plan: Plan, problem: Problem, archive: Archive) -> bool:
     """Runs the algorithm until the budget is spent; returns whether it ran out of architectures before."""
     algorithm = ALGORITHMS[plan.algorithm](problem, plan.effective_settings())
@@ -158,7 +151,7 @@ def _drive(plan: Plan, problem: Problem, archive: Archive) -> bool:
                 incumbents = _ranked(plan, archive)[: batch.keep]
                 # Fixed for the whole batch: what is cut short does not depend on the order within it.
                 if len(incumbents) == batch.keep:
-                    measure = _against(plan.race, incumbents[-1].architecture)
+                    measure = partial(plan.race, incumbent=incumbents[-1].architecture)
             proposed = [(origin, plan.space.from_genes(genes)) for origin, genes in batch.candidates]
             evaluations = archive.evaluate(proposed, measure)
             batch = algorithm.send([_fitness(plan, evaluation) for evaluation in evaluations])
@@ -166,10 +159,6 @@ def _drive(plan: Plan, problem: Problem, archive: Archive) -> bool:
         return False
     except NothingNew:
         return True
-
-
-def _against(race, incumbent: Architecture) -> Callable[[Architecture], Values]:
-    return lambda architecture: race(architecture, incumbent)
 
 
 def _fitness(plan: Plan, evaluation: Evaluation) -> tuple[float, ...]:

@@ -126,14 +126,10 @@ def _predictor(request: SearchRequest, evaluator: LossEvaluator) -> LatencyPredi
     here = None
     if not request.any_device:
         threads = request.threads or torch.get_num_threads()
-        here = {**_settings(predictor).signature(), "threads": threads, **evaluator.workload}
+        settings = LatencySettings.from_signature(predictor.signature)
+        here = {**settings.signature(), "threads": threads, **evaluator.workload}
     predictor.check(evaluator.space, here)
     return predictor
-
-
-def _settings(predictor: LatencyPredictor, runs: int = 100) -> LatencySettings:
-    """Returns the settings of a measurement on this machine like those that the predictor was fitted to."""
-    return LatencySettings.from_signature(predictor.signature, runs=runs)
 
 
 def _own_settings(request: SearchRequest, device: str, ranks: Ranks) -> LatencySettings:
@@ -161,7 +157,8 @@ def _latency(model, settings: LatencySettings) -> Measure:
 
 def _relative(model, predictor: LatencyPredictor, runs: int) -> Measure:
     """Returns a measurement in turn with the predictor's reference."""
-    reference, settings = predictor.reference(), _settings(predictor, runs)
+    reference = predictor.reference()
+    settings = LatencySettings.from_signature(predictor.signature, runs=runs)
 
     def measure(architecture: Architecture) -> Values:
         found = compare(LatencyMeter(settings), model.extract(architecture), model.extract(reference.architecture))

@@ -53,7 +53,7 @@ def write_tables(
     signature = plan.signature()
     full = [evaluation for evaluation in evaluations if evaluation.full]
     found = fronts(full, plan, confirmations)
-    _write_csv(folder / "evaluations.csv", evaluations, found, plan, confirmations)
+    write_csv(folder / "evaluations.csv", _rows(evaluations, found, plan, confirmations))
     wanted: dict[Path, dict[str, object]] = {}
     for name, front in found.items():
         for number, evaluation in enumerate(front, 1):
@@ -87,29 +87,29 @@ def write_best(folder: Path, best: Evaluation, plan: Plan, confirmations: Sequen
     write_json(folder / "best.json", row)
 
 
-def _write_csv(
-    path: Path,
+def _rows(
     evaluations: Sequence[Evaluation],
     found: Mapping[str, Sequence[Evaluation]],
     plan: Plan,
     confirmations: Sequence[Confirmation],
-) -> None:
+) -> list[dict[str, object]]:
     signature = signature_line(plan.signature())
     members = {name: {evaluation.index for evaluation in front} for name, front in found.items()}
     measured = {c.evaluation.index: c.measured for c in confirmations}
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.values))
-    name = f"measured_{plan.predicted.name}" if measured else ""
-    rows = [
+    return [
         {
-            **{"index": evaluation.index, "digest": evaluation.architecture.digest(), "origin": evaluation.origin},
-            **{name: evaluation.values.get(name, "") for name in names},
-            **({name: measured.get(evaluation.index, "")} if measured else {}),
-            **{f"front_{name}": int(evaluation.index in members[name]) for name in found},
-            **{"architecture": evaluation.architecture.to_json(), "signature": signature},
+            "index": e.index,
+            "digest": e.architecture.digest(),
+            "origin": e.origin,
+            **{name: e.values.get(name, "") for name in names},
+            **({f"measured_{plan.predicted.name}": measured.get(e.index, "")} if measured else {}),
+            **{f"front_{name}": int(e.index in members[name]) for name in found},
+            "architecture": e.architecture.to_json(),
+            "signature": signature,
         }
-        for evaluation in evaluations
+        for e in evaluations
     ]
-    write_csv(path, rows)
 
 
 def summary_table(rows: Sequence[tuple[str, Mapping[str, float]]], signature: Mapping[str, object]) -> str:
