@@ -61,6 +61,7 @@ def config_of(name: str, stage: str, gpus: int = 8) -> dict:
 def parse_flags(flags: list[str]) -> dict:
     """Returns the whole configuration that fairseq-train would make of its arguments, plain."""
     arguments = options.parse_args_and_arch(options.get_training_parser(), input_args=flags)
+    # Of flags that this file's caller made; fairseq's defaults refer to each other.
     config = OmegaConf.to_container(convert_namespace_to_omegaconf(arguments), resolve=True, enum_to_str=True)
     return {group: values for group, values in config.items() if isinstance(values, dict)}
 

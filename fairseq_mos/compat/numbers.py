@@ -96,6 +96,7 @@ def _sections(config: Any) -> Iterator[Mapping[str, Any]]:
 
     for section in config.values():
         if isinstance(section, DictConfig):
+            # References of the user's own configuration: a checkpoint's were escaped when it was loaded.
             yield OmegaConf.to_container(section, resolve=True)
 
 
