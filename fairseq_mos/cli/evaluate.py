@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import fields
 from pathlib import Path
 
 from fairseq_mos import ranges
+from fairseq_mos.cli.flags import from_flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +115,6 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_mos.metrics.evaluation import Request, evaluate
     from fairseq_mos.metrics.tables import as_text, write_tables
 
-    rows = evaluate(Request(**{field.name: getattr(args, field.name) for field in fields(Request)}))
+    rows = evaluate(from_flags(Request, args))
     print(as_text(rows))
     print(f"wrote {', '.join(map(str, write_tables(rows, Path(args.output))))}")
