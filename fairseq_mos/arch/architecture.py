@@ -68,8 +68,8 @@ class Architecture:
     def __post_init__(self) -> None:
         for stack, sizes in zip(self.schema.stacks, self.stacks):
             object.__setattr__(self, stack.name, sizes)
-        for constant, value in zip(self.schema.constants, self.constants):
-            object.__setattr__(self, constant.name, value)
+        for name, value in self.schema.named(self.constants).items():
+            object.__setattr__(self, name, value)
         self.schema.check_architecture({s.name: dict(own.values) for s, own in zip(self.schema.stacks, self.stacks)})
 
     def __hash__(self) -> int:
@@ -88,7 +88,7 @@ class Architecture:
         Raises:
             FieldError: a combination that breaks a rule of the schema.
         """
-        named = dict(zip((constant.name for constant in schema.constants), constants))
+        named = schema.named(constants)
         return cls(schema, constants, tuple(_sizes(s, own, named) for s, own in zip(schema.stacks, stacks)), space)
 
     def to_dict(self) -> dict:

@@ -5,7 +5,7 @@ A schema is written down once a family; architectures, search spaces, encodings,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,8 +17,6 @@ DEPTH = "layers"
 
 FIRST = "translation"
 """The family of files that name none: those of the versions that had no other."""
-
-
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,14 @@ class Stack:
     derived: tuple[Derived, ...] = ()
 
     @property
+    def single(self) -> tuple[str, ...]:
+        """The keys of a file that have one value: what is chosen once, and the depth."""
+        return (*(trait.name for trait in self.once), DEPTH)
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The keys of a file, in order."""
-        return (*(trait.name for trait in self.once), DEPTH, *(trait.name for trait in self.each))
+        return (*self.single, *(trait.name for trait in self.each))
 
     def trait(self, name: str) -> Trait:
         """Returns the trait of that name; the depth is one, too."""
@@ -165,6 +168,10 @@ class Schema:
         """The keys of an architecture's file, in order."""
         return (*(constant.name for constant in self.constants), *(stack.name for stack in self.stacks))
 
+    def named(self, constants: Sequence[int | None]) -> dict[str, int | None]:
+        """Returns name -> value of the constants."""
+        return {constant.name: value for constant, value in zip(self.constants, constants)}
+
     def check_architecture(self, stacks: Mapping[str, Mapping]) -> None:
         """Checks the rules.
 
@@ -212,13 +219,13 @@ SCHEMAS: dict[str, Schema] = {}
 """Name of a family -> its schema; see :mod:`fairseq_mos.families`."""
 
 
-def schema_of(data: Mapping, key: str = "family") -> Schema:
+def schema_of(data: Mapping) -> Schema:
     """Returns the schema that a file names.
 
     Raises:
         FieldError: an unknown family.
     """
-    name = data.get(key, FIRST)
+    name = data.get("family", FIRST)
     if not isinstance(name, str) or name not in SCHEMAS:
-        raise FieldError(f"{key} is {show(name)}, allowed: {listed(SCHEMAS)}")
+        raise FieldError(f"family is {show(name)}, allowed: {listed(SCHEMAS)}")
     return SCHEMAS[name]

@@ -73,7 +73,7 @@ class SearchSpace:
         if not isinstance(self.description, str):
             raise FieldError(f"description is {show(self.description)}, expected text")
         named = {stack.name: dict(own.values) for stack, own in zip(self.schema.stacks, self.choices)}
-        constants = dict(zip((constant.name for constant in self.schema.constants), self.constants))
+        constants = self.schema.named(self.constants)
         self.schema.check_space(named, constants)
         for stack, own in zip(self.schema.stacks, self.choices):
             object.__setattr__(self, stack.name, own)
@@ -169,7 +169,7 @@ class SearchSpace:
         """All decisions for all super layers, in a fixed order: stack by stack; widths, depth, layers."""
         genes = []
         for stack, choices, layers in self._stacks():
-            for name in (*(trait.name for trait in stack.once), DEPTH):
+            for name in stack.single:
                 genes.append(Gene(f"{stack.name}.{name}", getattr(choices, name)))
             for trait in stack.each:
                 allowed = getattr(choices, trait.name)
@@ -185,8 +185,7 @@ class SearchSpace:
         self.validate(arch)
         values: list[int] = []
         for (stack, choices, layers), sizes in zip(self._stacks(), arch.stacks):
-            values += [getattr(sizes, trait.name) for trait in stack.once]
-            values.append(sizes.layers)
+            values += [getattr(sizes, name) for name in stack.single]
             for trait in stack.each:
                 values += getattr(sizes, trait.name)
                 values += [getattr(choices, trait.name)[0]] * (layers - sizes.layers)
@@ -207,10 +206,9 @@ class SearchSpace:
         rest = iter(values)
         found = []
         for stack, _, layers in self._stacks():
-            sizes: dict[str, Any] = {trait.name: next(rest) for trait in stack.once}
-            sizes[DEPTH] = active = next(rest)
+            sizes: dict[str, Any] = {name: next(rest) for name in stack.single}
             for trait in stack.each:
-                sizes[trait.name] = tuple(next(rest) for _ in range(layers))[:active]
+                sizes[trait.name] = tuple(next(rest) for _ in range(layers))[: sizes[DEPTH]]
             found.append(sizes)
         return Architecture.of_values(self.schema, self.constants, found, self.name)
 
@@ -272,7 +270,7 @@ class SearchSpace:
             value, wanted = map(constant.write, values)
             self._check_value(source, constant.name, value, (wanted,), arch.space)
         for (stack, choices, _), sizes in zip(self._stacks(), arch.stacks):
-            for key in (*(trait.name for trait in stack.once), DEPTH):
+            for key in stack.single:
                 name = f"{stack.name}.{key}"
                 self._check_value(source, name, getattr(sizes, key), getattr(choices, key), arch.space)
             for trait in stack.each:
