@@ -68,7 +68,7 @@ class Supernet:
         kind = str(self.cfg.arch_encoding)
         if encoding is None:
             encoding = encode(self.space, architecture, kind)
-        if len(encoding) != encoding_dim(self.space, kind):
+        elif len(encoding) != encoding_dim(self.space, kind):
             raise UserError(
                 f"an encoding has {len(encoding)} features, but the routers of this supernet take "
                 f"{encoding_dim(self.space, kind)} ({kind} encoding)"
