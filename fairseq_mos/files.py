@@ -147,7 +147,7 @@ def exclusive(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
     Args:
         target: a file or a folder, which need not exist.
-        waiting: called when another process has it.
+        waiting: called, once, when another process has it.
 
     Raises:
         UserError: the folder of `target` cannot be made.
@@ -250,13 +250,17 @@ def _remove_stale(target: Path) -> None:
 def _held(path: Path, waiting: Callable[[], None]) -> int | None:
     """Waits for a lock file and returns it, open and locked, or None where there are no locks."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    told = False
     while fcntl is not None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                waiting()
+                # Of several that wait, one is next and the others find a new file: that is still one wait.
+                if not told:
+                    waiting()
+                told = True
                 fcntl.flock(handle, fcntl.LOCK_EX)
             # Whoever had it may have removed it: what others open from now on is another file.
             if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:

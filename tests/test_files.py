@@ -131,6 +131,29 @@ def test_one_at_a_time(tmp_path):
     assert most == [1] * 40 and _names(target.parent) == []
 
 
+def test_who_waits_is_told_once(tmp_path):
+    # While it waits for the first file, another process makes and locks a second one.
+    path, told, second = tmp_path / ".a.lock", threading.Event(), []
+    first = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(first, fcntl.LOCK_EX)
+
+    def next_one():
+        told.wait(30)
+        path.unlink()
+        second.append(os.open(path, os.O_RDWR | os.O_CREAT))
+        fcntl.flock(second[0], fcntl.LOCK_EX)
+        os.close(first)
+        # Not before the waiting one has come to the second file.
+        threading.Event().wait(0.05)
+        os.close(second[0])
+
+    calls = []
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(next_one)
+        with exclusive(tmp_path / "a", lambda: (calls.append(1), told.set())):
+            assert calls == [1]
+
+
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
     _killed(f"from pathlib import Path\nwith exclusive(Path('a'), print):\n {KILL}", tmp_path)
     assert _names(tmp_path) == [".a.lock"]
