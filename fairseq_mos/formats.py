@@ -64,11 +64,11 @@ class Exporter:
         """Returns what the model that was written makes of the family's probe."""
         if hasattr(self._code(), "run"):
             return self._code().run(place, inputs)
-        from fairseq_mos.families.translation import probe
         from fairseq_mos.models.opening import load_bundle
 
         # What was just written is ours to trust: it is the programs, say, that are checked.
-        return probe.run(load_bundle(place, trust=True), inputs)
+        bundle = load_bundle(place, trust=True)
+        return bundle.family.probe().run(bundle, inputs)
 
     def read(self, about: About, folder: Path, trust: bool) -> Bundle:
         """Reads the model of a folder that :meth:`write` wrote.
@@ -100,7 +100,7 @@ _ROWS = (
         "fairseq_mos.export.shared_folder",
         weights="model.safetensors",
     ),
-    Exporter("fairseq", "a mos_subnet checkpoint, e.g. of a safetensors folder", "fairseq_mos.export.checkpoint"),
+    Exporter("fairseq", "a checkpoint of our subnet, e.g. of a safetensors folder", "fairseq_mos.export.checkpoint"),
     Exporter(
         "stock",
         "a checkpoint of fairseq's own transformer, which runs without this plugin",

@@ -47,13 +47,12 @@ def run(args: argparse.Namespace) -> int:
     exact = all(options[option.name] == option.default for option in exporter.options)
     fairseq_mos.register()
     from fairseq_mos import hub
-    from fairseq_mos.families.translation import probe
     from fairseq_mos.models.opening import load_bundle
 
     bundle = load_bundle(args.path, args.architecture, args.data)
     if args.tokenizer:
         bundle = bundle.with_tokenizer(hub.check_tokenizer(args.tokenizer))
-    check = None
+    check, probe = None, bundle.family.probe()
     if not args.no_check:
         sentences = probe.read_sentences(bundle, args.test, args.sentences)
         expected = probe.run(bundle, sentences)

@@ -11,12 +11,12 @@ from pathlib import Path
 from fairseq_mos import ranges
 from fairseq_mos.cli.flags import add_process_flags, from_flags
 from fairseq_mos.errors import UserError
-from fairseq_mos.families.translation.options import POST_PROCESS, ScorerOptions
 from fairseq_mos.search.algorithms import ALGORITHMS
 from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.launch import Processes, launch
 from fairseq_mos.search.quantities import QUANTITIES, limits_help, parse_objectives
 from fairseq_mos.search.request import BUDGET, SearchRequest
+from fairseq_mos.search.scoring import POST_PROCESS, ScorerOptions
 from fairseq_mos.search.settings import Settings
 
 

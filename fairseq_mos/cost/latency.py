@@ -121,8 +121,8 @@ class Latency:
         low_ms: lower quartile; widened to the medians of both halves where :attr:`drift` is 5 % or more.
         high_ms: upper quartile, widened likewise.
         mean_ms: mean of the runs without the trimmed ends.
-        encoder_ms: median of the encoder alone (`hat`; else NaN).
-        decoder_ms: median of all decoder steps (`hat`; else NaN).
+        encoder_ms: median of the encoder alone (`hat`, of a model with two sides; else NaN).
+        decoder_ms: median of all decoder steps (likewise).
         runs: timed runs.
         drift: relative difference between the trimmed medians of the runs at even and at odd places.
         trend: relative difference between the medians of the last and the first third of the runs.
@@ -212,7 +212,8 @@ class LatencyMeter:
         (parts,) = self.in_turn([model], progress)
         totals = [sum(values) for values in zip(*parts)]
         if self.settings.protocol == "hat":
-            return Latency.of_runs(totals, self.settings.trim, encoder=parts[0], decoder=parts[1])
+            sides = dict(zip(("encoder", "decoder"), parts)) if len(parts) == 2 else {}
+            return Latency.of_runs(totals, self.settings.trim, **sides)
         return Latency.of_runs([total / len(self.sentences) for total in totals], self.settings.trim)
 
     def in_turn(

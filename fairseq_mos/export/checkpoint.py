@@ -14,7 +14,7 @@ from torch import nn
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.cost.measured import count_parameters
 from fairseq_mos.errors import UserError
-from fairseq_mos.families.translation.texts import find_subwords
+from fairseq_mos.families.texts import find_subwords
 from fairseq_mos.files import atomic_write, staging
 from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.loading import save_state

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fairseq_mos.export.checkpoint import copy_beside
-from fairseq_mos.families import family_of_model
-from fairseq_mos.families.translation.limits import require_subnet
-from fairseq_mos.families.translation.texts import BESIDE
+from fairseq_mos.families.texts import BESIDE
 from fairseq_mos.files import replaced_folder
 from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.about import ABOUT, write_about
@@ -33,15 +31,15 @@ def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | No
         What was written.
 
     Raises:
-        UserError: not a `mos_subnet`, a folder that cannot be written to, or safetensors that is missing.
+        UserError: not a subnet, a folder that cannot be written to, or safetensors that is missing.
     """
-    require_subnet(bundle, "safetensors")
+    bundle.subnet("safetensors")
     library()
     folder = Path(folder)
     with replaced_folder(folder, (WEIGHTS, ABOUT, *BESIDE), kept=[CARD]) as new:
         copy_beside(bundle.data.files(), new)
         write_weights(bundle.model, new / WEIGHTS)
-        (new / CARD).write_text(family_of_model(bundle.model).card(bundle), "utf-8")
+        (new / CARD).write_text(bundle.family.card(bundle), "utf-8")
         write_about(bundle, new, "safetensors")
         if check is not None:
             check(new)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fairseq_mos.arch.architecture import Architecture
@@ -11,12 +11,16 @@ from fairseq_mos.arch.schema import Schema
 from fairseq_mos.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from pathlib import Path
+    from types import ModuleType
+
+    from torch import Tensor, nn
 
     from fairseq_mos.arch.space import SearchSpace
     from fairseq_mos.cost.latency import LatencySettings
     from fairseq_mos.cost.memory import MemorySettings
     from fairseq_mos.cost.predictor import Measurements
+    from fairseq_mos.families.texts import Texts
     from fairseq_mos.models.bundle import Bundle
     from fairseq_mos.models.opening import Opened
     from fairseq_mos.search.evaluator import LossEvaluator
@@ -30,10 +34,12 @@ class Family:
     Attributes:
         schema: the shape of its networks; its name is the family's.
         mean_names: names of :func:`fairseq_mos.cost.features.mean_features`, columns of tables.
+        models: names in fairseq's registry of the models that are read: ours, and fairseq's own of that kind.
     """
 
     schema: Schema
     mean_names: tuple[str, ...]
+    models: tuple[str, ...] = ()
 
     def sizing(self, **options) -> Any:
         """Returns what costs depend on besides the architecture: lengths, vocabularies, options of the model.
@@ -77,12 +83,23 @@ class Family:
     # What runs. Models are dense and in eval mode, unless said otherwise.
 
     def steps(self, model: nn.Module, settings: LatencySettings, inputs: Sequence, seed: int) -> list[Callable]:
-        """Returns the parts of a pass that are timed, one after the other, by the settings' protocol."""
-        raise NotImplementedError
+        """Returns the parts of a pass that are timed, one after the other, by the settings' protocol.
+
+        By default the whole pass of one sentence is one part.
+        """
+        return [lambda: self.run(model, settings.source_tokens, settings.target_tokens, True)]
 
     def decoding(self, model: nn.Module, settings: MemorySettings, device: str) -> Callable[..., object]:
-        """Returns the use of a model whose memory is told; its argument is called between steps."""
-        raise NotImplementedError
+        """Returns the use of a model whose memory is told; its argument is called between steps.
+
+        By default that is the pass of one sentence.
+        """
+
+        def use(between: Callable[[], None] = lambda: None) -> None:
+            self.run(model, settings.source_tokens, settings.target_tokens, True)
+            between()
+
+        return use
 
     def update(self, model: nn.Module, optimizer, settings: MemorySettings, device: str) -> Callable[..., object]:
         """Returns an update of a model in training mode; its argument is called at the end."""
@@ -98,7 +115,7 @@ class Family:
 
     def tables(self, model: nn.Module) -> dict[str, object]:
         """Returns what signatures say of a model's vocabulary."""
-        raise NotImplementedError
+        return {"vocabulary": self.vocabulary(model)}
 
     def vocabulary(self, model: nn.Module) -> int:
         """Returns how many entries the output layer scores."""
@@ -133,6 +150,42 @@ class Family:
         raise NotImplementedError
 
     # Files.
+
+    def texts(self) -> type[Texts]:
+        """Returns what stands between raw text and the models' tokens."""
+        raise NotImplementedError
+
+    def parts(self) -> dict[str, tuple[str, type]]:
+        """Returns `model`, `task` and `criterion` of a subnet: the name in fairseq's registry, and its options."""
+        raise NotImplementedError
+
+    def task(
+        self, dictionaries: tuple[Path, ...], weights: Mapping[str, Tensor], where: str, options: Mapping | None = None
+    ) -> Any:
+        """Returns what fairseq's `build_model` asks of a task.
+
+        Args:
+            dictionaries: their files.
+            weights: the model's; tensors with several names may stand once.
+            where: they come from.
+            options: of the task that the model was trained for.
+
+        Raises:
+            UserError: the weights are of another family, or the dictionaries do not fit them.
+        """
+        raise NotImplementedError
+
+    def network(self, options: Any, task: Any, architecture: Architecture) -> nn.Module:
+        """Builds a subnet with random weights by the options that :meth:`parts` names."""
+        raise NotImplementedError
+
+    def probe(self) -> ModuleType:
+        """Returns what tells whether an export answers as the original does.
+
+        It has `read_sentences(bundle, path, number)`, which returns inputs; `run(bundle, inputs)`, which returns
+        answers; `compare(first, second)`, which returns a verdict with `differing`, the places of those that differ.
+        """
+        raise NotImplementedError
 
     def read_csv(self, path: str, space: SearchSpace, device: str) -> Measurements:
         """Reads latencies that others have measured and published.

@@ -7,29 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairseq.dataclass.configs import DatasetConfig, GenerationConfig
-from fairseq.tasks.translation import TranslationConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.documents import read_json, show
 from fairseq_mos.errors import UserError
-from fairseq_mos.families.translation.texts import Texts
+from fairseq_mos.families import family_of
+from fairseq_mos.families.texts import Texts
 from fairseq_mos.files import atomic_write
 from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.bundle import Bundle
-from fairseq_mos.models.config import MosSubnetConfig
 from fairseq_mos.models.content import check_options, with_defaults, without_interpolations
 from fairseq_mos.paths import is_file
 
 ABOUT = "arch.json"
 _FORMAT = 1
-_GROUPS = {
-    "model": MosSubnetConfig,
-    "task": TranslationConfig,
-    "dataset": DatasetConfig,
-    "generation": GenerationConfig,
-}
+_GENERAL = {"dataset": DatasetConfig, "generation": GenerationConfig}
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class About:
         form: the name of its format.
         architecture: its sizes.
         config: fairseq's whole configuration, plain.
-        model_config: of a `mos_subnet`.
+        model_config: the model's part of it.
         data: the files beside the weights.
     """
 
@@ -80,24 +74,28 @@ def read_about(folder: Path) -> About:
     """
     path = folder / ABOUT
     values = _parse(path)
-    for name in Texts.REQUIRED:
+    architecture = Architecture.from_dict(_get(path, values, "architecture", dict), f"{path}: architecture")
+    family = family_of(architecture)
+    texts = family.texts()
+    for name in texts.REQUIRED:
         _get(path, values, name, str)
     forms = tuple(row.name for row in EXPORTERS.values() if row.weights)
     # Folders of the first versions do not say it.
     form = values.get("format", "torch-export" if is_file(folder / "step.pt2") else "safetensors")
-    for name, allowed in {"format": forms, **Texts.choices()}.items():
+    for name, allowed in {"format": forms, **texts.choices()}.items():
         value = form if name == "format" else values.get(name)
         if value not in allowed:
             raise UserError(f"{path}: {name} is {value!r}, allowed: {', '.join(map(_json, allowed))}")
     config = without_interpolations(_get(path, values, "config", dict))
-    groups = {name: _group(path, config, name, kind) for name, kind in _GROUPS.items()}
-    for name in ("dataset", "generation"):
-        config[name] = with_defaults(config[name], _GROUPS[name])
+    parts = {name: kind for name, (_, kind) in family.parts().items() if name != "criterion"}
+    groups = {name: _group(path, config, name, kind) for name, kind in {**parts, **_GENERAL}.items()}
+    for name, kind in _GENERAL.items():
+        config[name] = with_defaults(config[name], kind)
     return About(
         name=str(values.get("name", folder.name)),
         form=form,
-        data=Texts.of_folder(folder, values),
-        architecture=Architecture.from_dict(_get(path, values, "architecture", dict), f"{path}: architecture"),
+        data=texts.of_folder(folder, values),
+        architecture=architecture,
         config=config,
         model_config=groups["model"],
     )

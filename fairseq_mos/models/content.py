@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from fairseq import models as fairseq_models
-from fairseq.models.transformer import TransformerModel
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq_mos.arch.reading import is_inline
 from fairseq_mos.documents import MAX_DEPTH, show
 from fairseq_mos.errors import UserError
+from fairseq_mos.families import FAMILIES
+from fairseq_mos.families.base import Family
 from fairseq_mos.ranges import Range
 
 _WIDTH = Range(int, 1, 1_000_000)
@@ -24,7 +25,7 @@ _POSITIONS = Range(int, 1, 10_000_000)
 _PROBABILITY = Range(float, 0.0, 1.0)
 _EXPERTS = Range(int, 1, 1024)
 
-# Of fairseq's transformer and of our own models; None is left to the model where it is a default.
+# Of the models that are read here; None is left to the model where it is a default.
 RANGES = (
     (re.compile(r"(.*_)?(embed|hidden|input|output|ffn_embed)_dim"), _WIDTH),
     (re.compile(r"(encoder|decoder)_layers"), _DEPTH),
@@ -35,7 +36,6 @@ RANGES = (
 )
 """Patterns of the names of numeric model options, and what each may be."""
 
-_NAMES = {"criterion": ("supernet_label_smoothed_cross_entropy", "label_smoothed_cross_entropy", "cross_entropy")}
 _LANGUAGE = re.compile(r"[\w.@+-]{1,64}")
 
 
@@ -136,36 +136,36 @@ def _special(value) -> bool:
     return isinstance(value, str) and ("${" in value or value == "???")
 
 
-def check_model_name(model: object, where: str) -> str:
-    """Returns the name of the model in a configuration.
+def family_of_options(model: object, where: str) -> Family:
+    """Returns the family of the model in a configuration.
 
     Other models of fairseq are left out: they have other parts than those that are counted and measured here.
 
     Raises:
-        UserError: neither one of ours nor fairseq's `transformer`.
+        UserError: no family knows the model.
     """
-    from fairseq_mos.models.mos_subnet import MosSubnet
-    from fairseq_mos.models.mos_transformer import MosTransformer
-
     get = model.get if isinstance(model, Mapping) or OmegaConf.is_config(model) else vars(model).get
     name = get("_name") or get("arch")
     kind = None
     if isinstance(name, str):
         kind = fairseq_models.ARCH_MODEL_REGISTRY.get(name) or fairseq_models.MODEL_REGISTRY.get(name)
-    if kind not in (MosTransformer, MosSubnet, TransformerModel):
-        raise UserError(f"{where} is of model {show(name)}, allowed: mos_transformer, mos_subnet and transformer")
-    return name
+    names = []
+    for family in FAMILIES.values():
+        if kind is not None and kind in map(fairseq_models.MODEL_REGISTRY.get, family.models):
+            return family
+        names += family.models
+    raise UserError(f"{where} is of model {show(name)}, allowed: {', '.join(names[:-1])} and {names[-1]}")
 
 
-def check_criterion(criterion: object, where: str) -> None:
-    """Checks that a criterion is one that measures the loss of a translation model.
+def check_criterion(criterion: object, allowed: Sequence[str], where: str) -> None:
+    """Checks that a criterion is one that measures the loss of a family's models.
 
     Raises:
         UserError: another one, or none.
     """
     name = criterion.get("_name") if OmegaConf.is_config(criterion) else None
-    if name not in _NAMES["criterion"]:
-        raise UserError(f"{where} was trained with criterion {show(name)}, allowed: {', '.join(_NAMES['criterion'])}")
+    if name not in allowed:
+        raise UserError(f"{where} was trained with criterion {show(name)}, allowed: {', '.join(allowed)}")
 
 
 def _items(cfg: DictConfig):

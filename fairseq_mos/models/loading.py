@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.documents import parse_json
 from fairseq_mos.errors import UserError, one_line
-from fairseq_mos.families.translation.texts import task_of
 from fairseq_mos.files import atomic_write
-from fairseq_mos.models.content import check_model_name, checked
+from fairseq_mos.models.content import checked, family_of_options
 from fairseq_mos.paths import is_file
 
 
@@ -73,15 +72,14 @@ def is_supernet(state: dict) -> bool:
     return isinstance(getattr(model, "search_space_definition", None), str)
 
 
-def load_model(state: dict, path: str, dictionaries: tuple[Path, Path]):
-    """Builds the model of a loaded checkpoint, in eval mode: a supernet, a subnet or a stock model.
+def load_model(state: dict, path: str, dictionaries: tuple[Path, ...]):
+    """Builds the model of a loaded checkpoint, in eval mode: a supernet, a subnet or a model of fairseq's own.
 
     Raises:
         UserError: the dictionaries do not fit the checkpoint, or its weights its configuration.
     """
-    task = task_of(dictionaries, state, path)
     config = state["cfg"].model
-    check_model_name(config, path)
+    task = family_of_options(config, path).task(dictionaries, state["model"], path, state["cfg"].task)
     with explained(path):
         # Without storage first: sizes that are not those of the weights must not exhaust the memory.
         with torch.device("meta"):

@@ -6,23 +6,22 @@ from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
 from fairseq.dataclass.configs import DatasetConfig, GenerationConfig
-from fairseq.tasks.translation import TranslationConfig
 from omegaconf import DictConfig
 from torch import nn
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
-from fairseq_mos.families.translation.texts import Texts, find_dictionaries
+from fairseq_mos.families import family_of
+from fairseq_mos.families.base import Family
 from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.about import read_about
 from fairseq_mos.models.bundle import Bundle
-from fairseq_mos.models.config import SIZES, MosSubnetConfig
-from fairseq_mos.models.content import plain_config, with_defaults
+from fairseq_mos.models.config import SIZES
+from fairseq_mos.models.content import family_of_options, plain_config, with_defaults
 from fairseq_mos.models.loading import is_supernet, load_model, load_state, space_of
-from fairseq_mos.models.mos_subnet import MosSubnet
+from fairseq_mos.modules.block import Block
 from fairseq_mos.paths import is_folder
 
 
@@ -60,7 +59,20 @@ class Opened:
         return space_of(self.state, self.path)
 
     @cached_property
-    def dictionaries(self) -> tuple[Path, Path]:
+    def family(self) -> Family:
+        """What the model is for.
+
+        Raises:
+            UserError: a model that no family knows.
+        """
+        if self.state is None:
+            return family_of(self._about.architecture)
+        if not self.state.get("cfg"):
+            raise UserError(f"{self.path} has no configuration: expected a checkpoint that fairseq-train wrote")
+        return family_of_options(self.state["cfg"].model, self.path)
+
+    @cached_property
+    def dictionaries(self) -> tuple[Path, ...]:
         """The dictionaries' files.
 
         Raises:
@@ -68,7 +80,7 @@ class Opened:
         """
         if self.state is None:
             return self._about.data.dictionaries
-        return find_dictionaries(self.state, self.path, self._data)
+        return self.family.texts().find(self.state, self.path, self._data)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -107,10 +119,11 @@ class Opened:
         else:
             config = plain_config(self.state["cfg"])
         kinds = {"dataset": DatasetConfig, "generation": GenerationConfig}
-        if isinstance(model, MosSubnet):
-            kinds["model"] = MosSubnetConfig
+        if isinstance(model, Block):
+            kinds["model"] = self.family.parts()["model"][1]
         config.update({group: with_defaults(config.get(group), kind) for group, kind in kinds.items()})
-        return Bundle(model.eval(), config, Texts.of_checkpoint(self.path, self.dictionaries, self._data, config), name)
+        data = self.family.texts().of_checkpoint(self.path, self.dictionaries, self._data, config)
+        return Bundle(model.eval(), config, data, name)
 
 
 def open_model(path: str | Path, data: str | None = None, trust: bool = False) -> Opened:
@@ -139,22 +152,13 @@ def load_bundle(
 def subnet_config(cfg: DictConfig, architecture: Architecture, space: SearchSpace) -> dict:
     """Returns the supernet's configuration with model, task and criterion of a subnet in place."""
     config = plain_config(cfg)
-    config["model"] = {
-        **_common(config["model"], MosSubnetConfig),
-        # Super sizes, if they were given, are not those of the subnet.
-        **dict.fromkeys(SIZES),
-        "_name": "mos_subnet",
-        "architecture_definition": architecture.to_json(),
-        "search_space_definition": space.to_json(),
-    }
-    config["task"] = {**_common(config["task"], TranslationConfig), "_name": "translation"}
-    config["criterion"] = {
-        **_common(config.get("criterion") or {}, LabelSmoothedCrossEntropyCriterionConfig),
-        "_name": "label_smoothed_cross_entropy",
-    }
+    for group, (name, kind) in family_of(space).parts().items():
+        own = {field.name for field in fields(kind)}
+        given = {option: value for option, value in (config.get(group) or {}).items() if option in own}
+        if group == "model":
+            # Super sizes, if they were given, are not those of the subnet.
+            given.update({size: None for size in SIZES if size in own})
+        config[group] = {**given, "_name": name}
+    definitions = {"architecture_definition": architecture.to_json(), "search_space_definition": space.to_json()}
+    config["model"].update(definitions)
     return config
-
-
-def _common(config: dict, dataclass_type: type) -> dict:
-    names = {field.name for field in fields(dataclass_type)}
-    return {name: value for name, value in config.items() if name in names}

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.families.translation.texts import task_of_weights
+from fairseq_mos.families import family_of
 from fairseq_mos.models.about import ABOUT, About
-from fairseq_mos.models.mos_subnet import MosSubnet
 
 
 def library():
@@ -27,7 +26,7 @@ def library():
     return safetensors.torch
 
 
-def write_weights(model: MosSubnet, file: Path) -> None:
+def write_weights(model: nn.Module, file: Path) -> None:
     """Writes a subnet's weights; tensors with several names are stored once.
 
     Raises:
@@ -39,7 +38,7 @@ def write_weights(model: MosSubnet, file: Path) -> None:
     file.write_bytes(library().save(dict(stored.values()), metadata={"format": "pt"}))
 
 
-def read_network(about: About, file: Path) -> MosSubnet:
+def read_network(about: About, file: Path) -> nn.Module:
     """Builds the subnet that a description and a file of weights describe; nothing of either is executed.
 
     Args:
@@ -56,12 +55,11 @@ def read_network(about: About, file: Path) -> MosSubnet:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
     except Exception as error:  # safetensors' own type of error derives from Exception alone
         raise UserError(f"{file} is damaged: {' '.join(str(error).split())[:200]}") from error
-    task = task_of_weights(about.data.dictionaries, tensors)
+    family = family_of(about.architecture)
+    task = family.task(about.data.dictionaries, tensors, str(file))
 
-    def build() -> MosSubnet:
-        return MosSubnet.from_dictionaries(
-            about.model_config, task.source_dictionary, task.target_dictionary, about.architecture
-        )
+    def build() -> nn.Module:
+        return family.network(about.model_config, task, about.architecture)
 
     try:
         # Without storage: sizes that the weights do not have should not take memory first.

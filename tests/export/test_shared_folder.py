@@ -118,7 +118,8 @@ def _dictionary(content: bytes):
         (lambda folder: (folder / "arch.json").unlink(), "arch.json: cannot read the description: No such file"),
         (lambda folder: (folder / "arch.json").write_text("{"), "arch.json: malformed JSON"),
         (lambda folder: (folder / "arch.json").write_text("[]"), "arch.json: expected object, got array"),
-        (lambda folder: (folder / "arch.json").write_text('{"fairseq_mos": 1}'), "source_lang is missing, expect"),
+        (lambda folder: (folder / "arch.json").write_text('{"fairseq_mos": 1}'), "architecture is missing, expect"),
+        (_edited("source_lang", None), "source_lang is None, expected text"),
         (lambda folder: (folder / "dict.de.txt").unlink(), "dict.de.txt is missing: .* is incomplete"),
         (lambda folder: (folder / "sentencepiece.bpe.model").unlink(), "sentencepiece.bpe.model is missing"),
     ],
@@ -147,7 +148,7 @@ def test_a_checkpoint_that_is_cut_off(small, tmp_path):
     state = load_state(small.path)
     del state["model"]["encoder.embed_tokens.weight"]
     torch.save({**state, "cfg": OmegaConf.to_container(state["cfg"])}, tmp_path / "part.pt")
-    with pytest.raises(UserError, match="part.pt is no checkpoint of a translation model"):
+    with pytest.raises(UserError, match="part.pt is of no translation model"):
         load_bundle(tmp_path / "part.pt", "largest")
 
 

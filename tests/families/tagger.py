@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from fairseq.models import BaseFairseqModel, FairseqEncoder
+from fairseq.data import Dictionary
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import BaseFairseqModel, FairseqEncoder, register_model
 from torch.nn import functional as F
 
 from fairseq_mos.arch import Derived, Rule, Schema, SearchSpace, Stack, Trait
 from fairseq_mos.arch.costs import Cost, attention, feed_forward, norm
 from fairseq_mos.families.base import Family
+from fairseq_mos.families.texts import Texts
 from fairseq_mos.models.config import SupernetConfig
 from fairseq_mos.models.supernet import Supernet, elastic_leaves
 from fairseq_mos.modules import stack
@@ -54,6 +58,7 @@ class Tower(stack.Stack, FairseqEncoder):
         return x.transpose(0, 1)
 
 
+@register_model("tagger", dataclass=FairseqDataclass)
 class Tagger(Block, BaseFairseqModel):
     family = "tagger"
 
@@ -71,14 +76,27 @@ class Tagger(Block, BaseFairseqModel):
         self.output.activate(architecture.tower.width, TAGS)
 
 
+@register_model("tagger_supernet", dataclass=SupernetConfig)
 class TaggerSupernet(Supernet, Tagger):
     def __init__(self, cfg, space):
         Tagger.__init__(self, toy.dictionary(), space.largest(), elastic_leaves(cfg, space))
         self.cfg = cfg
         self.begin(space)
 
+    @classmethod
+    def build_model(cls, cfg, task):
+        return cls(cfg, SearchSpace.load(cfg.search_space_definition))
+
     def dense_model(self, architecture):
         return Tagger(self.tower.dictionary, architecture, DenseLeaves())
+
+
+class Tags(Texts):
+    FAMILY, REQUIRED = "tagger", ("language",)
+
+    @classmethod
+    def find(cls, state, path, data=None):
+        return tuple(Path(data or path).parent.glob("dict.*.txt"))
 
 
 Sizing = namedtuple("Sizing", "tokens vocabulary", defaults=(30, None))
@@ -87,6 +105,7 @@ Sizing = namedtuple("Sizing", "tokens vocabulary", defaults=(30, None))
 class TaggerFamily(Family):
     schema = SCHEMA
     mean_names = ("width", "ratio", "layers", "heads")
+    models = ("tagger_supernet", "tagger")
 
     def sizing(self, **options):
         return Sizing(**options)
@@ -103,14 +122,6 @@ class TaggerFamily(Family):
         if sizing.vocabulary is not None:
             yield Cost("embedding", sizing.vocabulary * tower.width)
             yield Cost("output", TAGS * (tower.width + 1), tokens * TAGS * tower.width)
-
-    def steps(self, model, settings, inputs, seed):
-        tokens = torch.full((1, settings.source_tokens), 5)
-        return [lambda: model.tower(tokens), lambda: model(tokens)]
-
-    def decoding(self, model, settings, device):
-        tokens = torch.full((1, settings.source_tokens), 5, device=device)
-        return lambda between=lambda: None: (model(tokens), between())
 
     def update(self, model, optimizer, settings, device):
         tokens = torch.full((settings.sentences, settings.source_tokens), 5, device=device)
@@ -130,15 +141,34 @@ class TaggerFamily(Family):
     def embeddings(self, model):
         yield from (*model.tower.embed_tokens.parameters(), *model.output.parameters())
 
-    def tables(self, model):
-        return {"vocabulary": len(model.tower.dictionary)}
-
     def vocabulary(self, model):
         return TAGS
 
     def random(self, vocabulary, share):
         dictionary = toy.dictionary(vocabulary - 4)
         return lambda architecture: Tagger(dictionary, architecture, DenseLeaves()).eval()
+
+    def texts(self):
+        return Tags
+
+    def parts(self):
+        return dict.fromkeys(("model", "task", "criterion"), ("tagger", FairseqDataclass))
+
+    def task(self, dictionaries, weights, where, options=None):
+        return Dictionary.load(str(dictionaries[0]))
+
+    def network(self, options, task, architecture):
+        return Tagger(task, architecture, DenseLeaves())
+
+    def probe(self):
+        return SimpleNamespace(
+            read_sentences=lambda bundle, path, number: [toy.batch()["target"]] * number,
+            run=lambda bundle, inputs: [bundle.model(tokens) for tokens in inputs],
+            compare=lambda one, two: SimpleNamespace(differing=[i for i, a in enumerate(one) if not a.equal(two[i])]),
+        )
+
+    def card(self, bundle):
+        return "# A tagger"
 
 
 def supernet(**options) -> TaggerSupernet:

@@ -8,6 +8,7 @@ import random
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from fairseq_mos.arch import Architecture, SearchSpace, encode, encoding_dim
 from fairseq_mos.arch.schema import SCHEMAS
@@ -19,7 +20,12 @@ from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
 from fairseq_mos.cost.measured import count_flops, count_parameters
 from fairseq_mos.cost.memory import MemorySettings, estimate
 from fairseq_mos.errors import UserError
+from fairseq_mos.export.checkpoint import write_checkpoint
 from fairseq_mos.families import FAMILIES, family_of
+from fairseq_mos.formats import EXPORTERS
+from fairseq_mos.models.content import plain_config, with_defaults
+from fairseq_mos.models.opening import open_model
+from tests import toy
 from tests.families import tagger
 from tests.families.translation import kit as translation
 
@@ -115,6 +121,34 @@ def test_training_goes_on_exactly(kit):
     other.load_state_dict(stopped[1])
     resumed = steps(again, other, range(2, 4))
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def _files(kit, model, folder) -> None:
+    """Writes a supernet's checkpoint and its dictionaries, named like those of a pair of languages."""
+    parts = kit.family.parts()
+    config = {name: with_defaults(None, kind) for name, (_, kind) in parts.items()}
+    config["task"].update(_name="x", **dict(zip(kit.family.texts().REQUIRED, "ab")))
+    options = {**plain_config(OmegaConf.structured(model.cfg)), "search_space_definition": model.space.to_json()}
+    config["model"] = {**options, "_name": kit.family.models[0]}
+    for tongue in "ab"[: len(kit.family.texts().REQUIRED)]:
+        toy.dictionary().save(str(folder / f"dict.{tongue}.txt"))
+    write_checkpoint(folder / "supernet.pt", model, config)
+
+
+@torch.no_grad()
+def test_an_export_answers_as_the_original_does(kit, tmp_path):
+    model = kit.supernet()
+    _files(kit, model, tmp_path)
+    found, probe = open_model(tmp_path / "supernet.pt"), kit.family.probe()
+    assert found.family is kit.family and found.space == model.space
+    bundle = found.bundle("smallest")
+    inputs = probe.read_sentences(bundle, None, 3)
+    answers = probe.run(bundle, inputs)
+    exporter = EXPORTERS["safetensors"]
+    exporter.write(bundle, str(tmp_path / "folder"))
+    assert not probe.compare(answers, exporter.run(tmp_path / "folder", inputs)).differing
+    other = probe.run(found.bundle("largest"), inputs)
+    assert probe.compare(answers, other).differing == [0, 1, 2]
 
 
 def test_another_space_is_refused(kit):

@@ -13,10 +13,10 @@ from sacrebleu.metrics import BLEU
 
 import fairseq_mos
 from fairseq_mos.errors import UserError
-from fairseq_mos.families.translation.options import ScorerOptions
 from fairseq_mos.families.translation.scorer import TranslationScorer, subwords_of
 from fairseq_mos.metrics.bleu import base_language, bleu_metric
 from fairseq_mos.metrics.scores import score_systems
+from fairseq_mos.search.scoring import ScorerOptions
 
 HYPOTHESES = ["我们 今天 去 学校 。", "他 不 喜欢 下雨 的 天气 ,", "两 只 狗 在 雪 里 跑"]
 REFERENCES = ["我们 今天 去 公园 。", "她 不 喜欢 下雨 的 天气 .", "两 只 狗 在 雪地 里 跑"]

@@ -58,7 +58,7 @@ DEEP: list = []
 for _ in range(90):
     DEEP = [DEEP]
 BAD = {
-    "no cfg": (_set("cfg", None), "no checkpoint of a translation model"),
+    "no cfg": (_set("cfg", None), "has no configuration: expected a checkpoint that fairseq-train wrote"),
     "cfg is text": (_set("cfg", "x"), ""),
     "cfg is a list": (_set("cfg", [1]), ""),
     "no model options": (_drop("cfg.model"), "cfg.model is None"),
@@ -73,7 +73,7 @@ BAD = {
     "no weights": (_drop("model"), "model is None, expected a mapping of tensors"),
     "weights are numbers": (_set("model", {"a": 1}), "model.'a' is 1, expected a tensor"),
     "weights are a list": (_set("model", [1]), "expected a mapping of tensors"),
-    "weights of another model": (_set("model", {"a": torch.zeros(2)}), "no checkpoint of a translation model"),
+    "weights of another model": (_set("model", {"a": torch.zeros(2)}), "is of no translation model: encoder.embed"),
     "integer embeddings": (lambda state: state["model"].update({TABLE: torch.zeros(3, dtype=torch.int64)}), "table"),
     "a scalar embedding": (lambda state: state["model"].update({TABLE: torch.tensor(1.0)}), "expected a table"),
     "sparse": (lambda state: state["model"].update({TABLE: torch.eye(3).to_sparse()}), "no dense tensor"),

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import copy_beside
+from fairseq_mos.families.texts import BESIDE
 from fairseq_mos.families.translation import probe
-from fairseq_mos.families.translation.limits import require_last_memory, require_subnet
+from fairseq_mos.families.translation.limits import require_last_memory
 from fairseq_mos.families.translation.padding import padded_attention
-from fairseq_mos.families.translation.texts import BESIDE
 from fairseq_mos.files import replaced_folder
 from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.paths import listing
@@ -90,7 +90,7 @@ def run(folder: Path, sentences: Sequence[list[str]]) -> list[probe.Translation]
 
 
 def _spec(bundle: Bundle):
-    architecture = require_subnet(bundle, "ctranslate2")
+    architecture = bundle.subnet("ctranslate2")
     require_last_memory(architecture, "ctranslate2")
     options = bundle.config["model"]
     activation = _ACTIVATIONS.get(str(options["activation_fn"]))

@@ -12,7 +12,6 @@ from omegaconf import open_dict
 from fairseq_mos.errors import UserError
 from fairseq_mos.families.translation.batching import batches_by_length
 from fairseq_mos.families.translation.losses import batch_loss
-from fairseq_mos.families.translation.options import ScorerOptions
 from fairseq_mos.families.translation.scorer import TranslationScorer
 from fairseq_mos.families.translation.texts import find_dictionaries, load_dictionary
 from fairseq_mos.models.content import check_criterion
@@ -20,6 +19,10 @@ from fairseq_mos.models.loading import explained, load_model
 from fairseq_mos.models.opening import Opened, open_model
 from fairseq_mos.paths import is_file, is_folder
 from fairseq_mos.search.evaluator import LossEvaluator
+from fairseq_mos.search.scoring import ScorerOptions
+
+CRITERIA = ("supernet_label_smoothed_cross_entropy", "label_smoothed_cross_entropy", "cross_entropy")
+"""Those whose sums :func:`fairseq_mos.families.translation.losses.batch_loss` knows."""
 
 CPU_TOKENS = 512
 """Tokens of a batch on a CPU, at most: what a layer computes for more of them leaves the processor's cache."""
@@ -73,7 +76,7 @@ class TranslationEvaluator(LossEvaluator):
             cfg.task.architecture = None
             cfg.task.eval_bleu = False
         cfg.task._name = "supernet_translation"
-        check_criterion(cfg.get("criterion"), path)
+        check_criterion(cfg.get("criterion"), CRITERIA, path)
         with explained(path):
             self.task = task = tasks.setup_task(cfg.task)
         loss = batch_loss(task.build_criterion(cfg.criterion).eval(), model)

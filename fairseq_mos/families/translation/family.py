@@ -16,6 +16,7 @@ class Translation(Family):
 
     schema = SCHEMA
     mean_names = features.MEAN_NAMES
+    models = ("mos_transformer", "mos_subnet", "transformer")
 
     def sizing(self, **options) -> costs.Sizing:
         return costs.Sizing(**options)
@@ -69,6 +70,39 @@ class Translation(Family):
         from fairseq_mos.families.translation.hat_csv import read_hat_csv
 
         return read_hat_csv(path, space, device)
+
+    def texts(self):
+        from fairseq_mos.families.translation.texts import TranslationTexts
+
+        return TranslationTexts
+
+    def parts(self):
+        from fairseq.criterions import label_smoothed_cross_entropy
+        from fairseq.tasks.translation import TranslationConfig
+
+        from fairseq_mos.models.config import MosSubnetConfig
+
+        criterion = label_smoothed_cross_entropy.LabelSmoothedCrossEntropyCriterionConfig
+        return {
+            "model": ("mos_subnet", MosSubnetConfig),
+            "task": ("translation", TranslationConfig),
+            "criterion": ("label_smoothed_cross_entropy", criterion),
+        }
+
+    def task(self, dictionaries, weights, where, options=None):
+        from fairseq_mos.families.translation.texts import task_of
+
+        return task_of(dictionaries, weights, where, options)
+
+    def network(self, options, task, architecture):
+        from fairseq_mos.models.mos_subnet import MosSubnet
+
+        return MosSubnet.from_dictionaries(options, task.source_dictionary, task.target_dictionary, architecture)
+
+    def probe(self):
+        from fairseq_mos.families.translation import probe
+
+        return probe
 
     def card(self, bundle):
         from fairseq_mos.families.translation.card import model_card

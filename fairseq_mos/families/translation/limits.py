@@ -5,19 +5,6 @@ from __future__ import annotations
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.families.translation.schema import memory_states
-from fairseq_mos.models.bundle import Bundle
-from fairseq_mos.models.mos_subnet import MosSubnet
-
-
-def require_subnet(bundle: Bundle, form: str) -> Architecture:
-    """Returns the architecture of a `mos_subnet`.
-
-    Raises:
-        UserError: it is another model.
-    """
-    if not isinstance(bundle.model, MosSubnet):
-        raise UserError(f"--format {form} is for mos_subnet, {bundle.name} is another model")
-    return bundle.model.architecture
 
 
 def require_last_memory(architecture: Architecture, form: str) -> None:

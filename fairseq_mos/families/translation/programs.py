@@ -28,8 +28,7 @@ from torch.nn import functional as F
 from fairseq_mos.cost.measured import Padding
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import copy_beside
-from fairseq_mos.families.translation.limits import require_subnet
-from fairseq_mos.families.translation.texts import BESIDE
+from fairseq_mos.families.texts import BESIDE
 from fairseq_mos.files import replaced_folder
 from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.about import ABOUT, About, write_about
@@ -123,7 +122,7 @@ def export(bundle: Bundle) -> dict[str, torch.export.ExportedProgram]:
     Raises:
         UserError: not a `mos_subnet`.
     """
-    architecture = require_subnet(bundle, "torch-export")
+    architecture = bundle.subnet("torch-export")
     # What becomes a program is changed.
     model = copy.deepcopy(bundle.model)
     batch, source, past = Dim("batch", min=1, max=2**16), Dim("source", min=1, max=2**12), Dim("past", min=0, max=2**12)

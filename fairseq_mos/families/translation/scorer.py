@@ -10,8 +10,8 @@ from fairseq import utils
 from omegaconf import OmegaConf
 
 from fairseq_mos.arch import Architecture
-from fairseq_mos.families.translation.options import ScorerOptions
 from fairseq_mos.metrics.bleu import bleu_metric
+from fairseq_mos.search.scoring import ScorerOptions
 
 if TYPE_CHECKING:
     from fairseq_mos.families.translation.evaluator import TranslationEvaluator

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.export import checkpoint
-from fairseq_mos.families.translation.limits import require_last_memory, require_subnet
+from fairseq_mos.families.translation.limits import require_last_memory
 from fairseq_mos.families.translation.padding import padded_attention, padded_ffn
 from fairseq_mos.models.bundle import Bundle
 
@@ -33,7 +33,7 @@ def to_stock(bundle: Bundle) -> Bundle:
     Raises:
         UserError: the architecture does not allow it; names the layers.
     """
-    architecture = require_subnet(bundle, "stock")
+    architecture = bundle.subnet("stock")
     require_last_memory(architecture, "stock")
     encoder, decoder = architecture.encoder, architecture.decoder
     heads = {

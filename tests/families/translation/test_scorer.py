@@ -10,7 +10,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import extract_checkpoint
 from fairseq_mos.families.translation.evaluator import TranslationEvaluator
-from fairseq_mos.families.translation.options import ScorerOptions
+from fairseq_mos.search.scoring import ScorerOptions
 from tests.fairseq_commands import ROOT, run_steps
 
 
