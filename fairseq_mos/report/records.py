@@ -13,8 +13,8 @@ from msgspec import Meta, Struct
 from fairseq_mos.arch import Architecture
 from fairseq_mos.documents import convert, json_lines, read_bytes, read_json
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.constraints import Constraint
+from fairseq_mos.search.evaluation import Evaluation
 from fairseq_mos.search.plots import Shown
 from fairseq_mos.search.quantities import QUANTITIES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tqdm import tqdm
 
@@ -13,50 +13,16 @@ from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import Journal
 from fairseq_mos.search.budget import Budget
+from fairseq_mos.search.evaluation import Evaluation, Values
 from fairseq_mos.search.quantities import QUANTITIES
 from fairseq_mos.search.ranks import Ranks
 
 Proposed = tuple[str, Architecture]
 """Origin and architecture."""
 
-Values = Mapping[str, float]
-
 
 class BudgetSpent(Exception):
     """The search has used its budget up: it ends here."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One evaluated architecture.
-
-    Attributes:
-        index: its place in the order of evaluation, from 0.
-        architecture: the architecture.
-        origin: largest, smallest, given, random, mutation, crossover, child or listed.
-        values: costs and measured values by name, such as `params`, `flops`, `loss`; `raced` is 1 where the
-            loss is an estimate from a part of the validation set.
-    """
-
-    index: int
-    architecture: Architecture
-    origin: str
-    values: Values
-
-    @property
-    def full(self) -> bool:
-        """Whether it was measured on the full validation set."""
-        return not self.values.get("raced", 0)
-
-    def to_dict(self) -> dict:
-        """Returns the row of the log."""
-        return {
-            "index": self.index,
-            "digest": self.architecture.digest(),
-            "origin": self.origin,
-            **self.values,
-            "architecture": self.architecture.to_dict(),
-        }
 
 
 class Archive:

@@ -13,8 +13,8 @@ from fairseq_mos.documents import json_lines, read_bytes
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import atomic_write
 from fairseq_mos.paths import exists
-from fairseq_mos.search.archive import Evaluation, Values
 from fairseq_mos.search.constraints import Constraint
+from fairseq_mos.search.evaluation import Evaluation, Values
 from fairseq_mos.search.quantities import Quantity
 
 Measure = Callable[[Architecture], Values]

@@ -12,12 +12,13 @@ from pathlib import Path
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import Journal
 from fairseq_mos.search.algorithms import ALGORITHMS
-from fairseq_mos.search.archive import Archive, BudgetSpent, Evaluation
+from fairseq_mos.search.archive import Archive, BudgetSpent
 from fairseq_mos.search.budget import Budget, check_budget
 from fairseq_mos.search.candidates import NothingNew, Problem
 from fairseq_mos.search.confirm import Confirmation, check_confirmed, confirm
 from fairseq_mos.search.constraints import check_reachable
 from fairseq_mos.search.costs import descend
+from fairseq_mos.search.evaluation import Evaluation
 from fairseq_mos.search.plan import LOG, STATE, Plan
 from fairseq_mos.search.quantities import QUANTITIES
 from fairseq_mos.search.ranks import Ranks

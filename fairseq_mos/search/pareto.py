@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fairseq_mos.search.archive import Evaluation
+from fairseq_mos.search.evaluation import Evaluation
 from fairseq_mos.search.quantities import QUANTITIES
 
 

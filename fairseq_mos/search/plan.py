@@ -9,8 +9,8 @@ from pathlib import Path
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.documents import parse_json
 from fairseq_mos.ranges import EVALUATIONS
-from fairseq_mos.search.archive import Values
 from fairseq_mos.search.costs import CostModel
+from fairseq_mos.search.evaluation import Values
 from fairseq_mos.search.quantities import CLOCK, QUANTITIES, Quantity
 from fairseq_mos.search.request import Aim
 from fairseq_mos.search.settings import Settings

@@ -13,9 +13,9 @@ from fairseq_mos.search.pareto import nondominated
 from fairseq_mos.search.quantities import CLOCK, QUANTITIES, traded
 
 if TYPE_CHECKING:
-    from fairseq_mos.search.archive import Evaluation
     from fairseq_mos.search.constraints import Constraint
     from fairseq_mos.search.driver import Result
+    from fairseq_mos.search.evaluation import Evaluation
     from fairseq_mos.search.plan import Plan
 
 _FRONT, _BEST, _MEASURED = COLOURS[:3]

@@ -15,11 +15,11 @@ from fairseq_mos.cost.predictor import LatencyPredictor
 from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
 from fairseq_mos.models.opening import open_model
-from fairseq_mos.search.archive import Values
 from fairseq_mos.search.candidates import ENUMERABLE
 from fairseq_mos.search.confirm import Measure
 from fairseq_mos.search.constraints import check_reachable
 from fairseq_mos.search.costs import CostModel
+from fairseq_mos.search.evaluation import Values
 from fairseq_mos.search.evaluator import LossEvaluator
 from fairseq_mos.search.plan import Plan, recorded_budget
 from fairseq_mos.search.quantities import CLOCK, QUANTITIES, TEXTS

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.errors import UserError
-
-if TYPE_CHECKING:
-    from fairseq_mos.search.archive import Evaluation
+from fairseq_mos.search.evaluation import Evaluation
 
 LOSSES, TEXTS, COUNTS, CLOCK = "losses", "texts", "counts", "clock"
 """Who measures: the family's evaluator, its scorer, its closed forms; a meter, or the predictor of its values."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from fairseq_mos.journal import finite
 from fairseq_mos.paths import found_below
-from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.confirm import Confirmation
+from fairseq_mos.search.evaluation import Evaluation
 from fairseq_mos.search.pareto import nondominated
 from fairseq_mos.search.quantities import CLOCK, columns, traded
 from fairseq_mos.tables import signature_line, text_lines, write_csv, write_json

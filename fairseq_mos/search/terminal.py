@@ -8,7 +8,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from fairseq_mos.search.archive import Evaluation
+from fairseq_mos.search.evaluation import Evaluation
 from fairseq_mos.search.quantities import QUANTITIES
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from fairseq_mos.cost.comparison import Comparison
 from fairseq_mos.errors import UserError
-from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.confirm import check_confirmed, confirm, fields
 from fairseq_mos.search.constraints import Constraint
+from fairseq_mos.search.evaluation import Evaluation
 from fairseq_mos.search.quantities import QUANTITIES, Quantity
 from tests.arch.samples import mini
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from fairseq_mos.search.archive import Evaluation
+from fairseq_mos.search.evaluation import Evaluation
 from fairseq_mos.search.pareto import nondominated
 from tests.arch.samples import mini
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fairseq_mos.search.archive import Evaluation
 from fairseq_mos.search.constraints import Constraint
+from fairseq_mos.search.evaluation import Evaluation
 from fairseq_mos.search.plots import Shown, cost_axis, draw_front, draw_progress
 from tests.arch.samples import mini
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairseq_mos.search.archive import Evaluation
+from fairseq_mos.search.evaluation import Evaluation
 from fairseq_mos.search.terminal import ProgressBar
 from tests.arch.samples import mini
 

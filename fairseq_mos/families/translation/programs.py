@@ -29,6 +29,8 @@ from fairseq_mos.cost.measured import Padding
 from fairseq_mos.errors import UserError
 from fairseq_mos.export.checkpoint import copy_beside
 from fairseq_mos.families.texts import BESIDE
+from fairseq_mos.families.translation import programs_model
+from fairseq_mos.families.translation.programs_model import ENCODE, MEMORY, STEP
 from fairseq_mos.files import replaced_folder
 from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.about import ABOUT, About, write_about
@@ -36,7 +38,6 @@ from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.weights import library, read_network, write_weights
 from fairseq_mos.paths import is_file
 
-ENCODE, MEMORY, STEP = "encode.pt2", "memory.pt2", "step.pt2"
 WEIGHTS = EXPORTERS["torch-export"].weights
 
 
@@ -180,9 +181,6 @@ def read(about: About, folder: Path, trust: bool) -> Bundle:
         UserError: a file that is missing or damaged.
     """
     if trust:
-        # Costs seconds; nothing else needs it.
-        from fairseq_mos.families.translation import programs_model
-
         return programs_model.read(about, folder)
     if not is_file(folder / WEIGHTS):
         raise UserError(

@@ -10,11 +10,13 @@ from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIn
 from torch import Tensor
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.families.translation.programs import ENCODE, MEMORY, STEP
 from fairseq_mos.families.translation.texts import load_dictionary
 from fairseq_mos.models.about import About
 from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.mos_subnet import MosSubnet
+
+ENCODE, MEMORY, STEP = "encode.pt2", "memory.pt2", "step.pt2"
+"""The programs' files."""
 
 
 def read(about: About, folder: Path) -> Bundle:
