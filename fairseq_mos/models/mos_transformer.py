@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fairseq.models import register_model, register_model_architecture
-from torch import Tensor
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.errors import UserError
@@ -52,8 +51,8 @@ class MosTransformer(Supernet, TranslationModel):
         model = cls(cfg, *stacks, space)
         return model.for_task(task)
 
-    def resize(self, architecture: Architecture, encoding: Tensor) -> None:
-        super().resize(architecture, encoding)
+    def resize(self, architecture: Architecture) -> None:
+        super().resize(architecture)
         if not self.cfg.no_dropout_scaling:
             # With the active width over the super width; attention dropout stays (HAT).
             for stack, sizes, choices in zip((self.encoder, self.decoder), architecture.stacks, self.space.choices):

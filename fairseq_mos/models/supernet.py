@@ -12,6 +12,7 @@ from fairseq_mos.arch.encoding import encode, encoding_dim
 from fairseq_mos.errors import UserError
 from fairseq_mos.modules.block import collapse
 from fairseq_mos.modules.leaves import ElasticLeaves
+from fairseq_mos.modules.routing import Routing
 
 
 def elastic_leaves(cfg, space: SearchSpace) -> ElasticLeaves:
@@ -35,8 +36,8 @@ class Supernet:
     """Mixed into models with elastic leaves: one architecture is active at a time, the largest after building.
 
     A family's model comes after it among the base classes, and has a configuration `cfg`,
-    `resize(architecture, encoding)`, which hands its stacks their sizes and its routers the encoding (a vector), and
-    `dense_model(architecture)`, the same model with dense leaves.
+    `resize(architecture)`, which hands its stacks their sizes, and `dense_model(architecture)`, the same model with
+    dense leaves.
 
     Attributes:
         space: the search space.
@@ -74,7 +75,11 @@ class Supernet:
                 f"{encoding_dim(self.space, kind)} ({kind} encoding)"
             )
         device = next(self.parameters()).device
-        self.resize(architecture, torch.as_tensor(encoding, dtype=torch.float32, device=device))
+        vector = torch.as_tensor(encoding, dtype=torch.float32, device=device)
+        self.resize(architecture)
+        for part in self.modules():
+            if isinstance(part, Routing):
+                part.activate(vector)
         self.architecture = architecture
 
     def extract(self, architecture: Architecture | None = None) -> nn.Module:

@@ -42,10 +42,10 @@ class Tower(stack.Stack, FairseqEncoder):
         layers = (EncoderLayer(leaves.layer(), *widths, heads, options) for heads in sizes.heads)
         self.build(leaves.embedding(len(dictionary), sizes.width, 1), sizes.width, layers, leaves, options)
 
-    def activate(self, encoding, sizes) -> None:
+    def activate(self, sizes) -> None:
         self.resize(sizes.width, sizes.layers)
         for layer, heads in zip(self.layers, sizes.heads):
-            layer.activate(encoding, sizes.width, sizes.width, sizes.ffn_dim, heads)
+            layer.activate(sizes.width, sizes.width, sizes.ffn_dim, heads)
 
     def forward(self, tokens):
         x = self.embed(tokens)[0].transpose(0, 1)
@@ -66,8 +66,8 @@ class Tagger(Block, BaseFairseqModel):
     def forward(self, tokens):
         return self.output(self.tower(tokens))
 
-    def resize(self, architecture, encoding) -> None:
-        self.tower.activate(encoding, architecture.tower)
+    def resize(self, architecture) -> None:
+        self.tower.activate(architecture.tower)
         self.output.activate(architecture.tower.width, TAGS)
 
 
