@@ -14,6 +14,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.fields import ranged
 from fairseq_mos.modules.init import EXPERT_INITS
 from fairseq_mos.modules.leaves import SCOPES
+from fairseq_mos.modules.modulation import MODULATIONS
 from fairseq_mos.modules.routing import ROUTINGS
 from fairseq_mos.ranges import PROBABILITY, Range
 
@@ -102,6 +103,13 @@ class SupernetConfig(FairseqDataclass):
         "ffn",
         "weights that have experts: ffn (the feed-forward blocks, as in MoS), attention (all four projections of "
         "every attention) or all (default: ffn)",
+    )
+    modulation: ChoiceEnum(list(MODULATIONS)) = _option(
+        "none",
+        "leaves whose output channels the architecture scales and shifts: none, norms, linears or all (default: none)",
+    )
+    modulation_hidden_dim: int = ranged(
+        32, "hidden width of the networks that emit scales and shifts (default: 32)", Range(int, 1, 65_536)
     )
     search_space_definition: Optional[str] = _option(
         None, "filled in by training: the search space itself, so that checkpoints are self-contained"

@@ -19,7 +19,7 @@ def elastic_leaves(cfg, space: SearchSpace) -> ElasticLeaves:
     """Returns what makes the leaves of a supernet by the options of :class:`fairseq_mos.models.config.SupernetConfig`.
 
     Raises:
-        UserError: an unknown routing or scope.
+        UserError: an unknown routing, scope or modulation.
     """
     return ElasticLeaves(
         str(cfg.routing),
@@ -29,6 +29,8 @@ def elastic_leaves(cfg, space: SearchSpace) -> ElasticLeaves:
         cfg.router_dropout,
         str(cfg.expert_init),
         str(cfg.expert_scope),
+        str(cfg.modulation),
+        cfg.modulation_hidden_dim,
     )
 
 

@@ -43,6 +43,7 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         share_output: bool = True,
     ):
         FairseqIncrementalDecoder.__init__(self, dictionary)
+        leaves = leaves.stack()
         layers = (
             DecoderLayer(
                 leaves.layer(), sizes.embed_dim, memory_dim, sizes.qkv_dim, ffn_dim, heads, cross_heads, states, options
@@ -56,6 +57,7 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         if not share_output:
             self.output_projection = leaves.linear(sizes.embed_dim, len(dictionary), bias=False)
             nn.init.normal_(self.output_projection.weight, std=sizes.embed_dim**-0.5)
+            leaves.route(output_projection=self.output_projection)
         self.max_target_positions = options.max_positions
         # Set by models whose task trains with alignments; otherwise the fused attention is faster.
         self.attention_in_training = False

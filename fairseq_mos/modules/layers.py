@@ -29,6 +29,7 @@ class _Layer(Block, nn.Module):
         self.normalize_before = options.normalize_before
         self.self_attn = Attention(leaves, embed_dim, embed_dim, qkv_dim, heads, options.attention_dropout)
         self.self_attn_layer_norm = leaves.layer_norm(embed_dim)
+        leaves.route(final_layer_norm=self.final_layer_norm, self_attn_layer_norm=self.self_attn_layer_norm)
 
     def activate(self, embed_dim: int, qkv_dim: int, ffn_dim: int, heads: int) -> None:
         """Sets the active sizes."""
@@ -110,6 +111,7 @@ class DecoderLayer(_Layer):
             leaves, embed_dim, memory_dim, qkv_dim, cross_heads, options.attention_dropout, True, "encoder_attn"
         )
         self.encoder_attn_layer_norm = leaves.layer_norm(embed_dim)
+        leaves.route(encoder_attn_layer_norm=self.encoder_attn_layer_norm)
         self.memory_dim = memory_dim
         self.memory_states = memory_states
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.modules import init
-from fairseq_mos.modules.elastic import ElasticEmbedding, ElasticLayerNorm, ElasticLinear
+from fairseq_mos.modules.elastic import ElasticEmbedding, ElasticLayerNorm, ElasticLinear, Routed
+from fairseq_mos.modules.modulation import MODULATIONS, Modulation
 from fairseq_mos.modules.routing import ROUTINGS, Routing
 
 SCOPES = {"ffn": ("ffn",), "attention": ("attention",), "all": ("ffn", "attention")}
@@ -27,7 +28,11 @@ class DenseLeaves:
     """Makes plain `torch.nn` modules of one fixed size."""
 
     routing: Routing | None = None
-    """The routing of the layer that leaves are made for."""
+    """The routing of the layer, or of a stack's leaves that are in no layer, that leaves are made for."""
+
+    def stack(self) -> DenseLeaves:
+        """Returns what makes the leaves of one stack that are in no layer, and its layers' leaves."""
+        return self
 
     def layer(self) -> DenseLeaves:
         """Returns what makes the leaves of one layer."""
@@ -53,8 +58,8 @@ class DenseLeaves:
         init.embedding_(leaf.weight, padding_idx)
         return leaf
 
-    def route(self, **leaves: nn.Module) -> None:
-        """Connects leaves, under names that are unique in their layer, with the layer's routing."""
+    def route(self, **leaves: nn.Module | None) -> None:
+        """Connects leaves, under names that are unique in their layer, with the routing."""
 
 
 class ElasticLeaves(DenseLeaves):
@@ -68,6 +73,8 @@ class ElasticLeaves(DenseLeaves):
         router_dropout: dropout of the routers.
         expert_init: a name of :data:`fairseq_mos.modules.init.EXPERT_INITS`.
         expert_scope: a name of :data:`SCOPES`.
+        modulation: a name of :data:`fairseq_mos.modules.modulation.MODULATIONS`.
+        modulation_hidden_dim: hidden width of the modulation.
     """
 
     def __init__(
@@ -79,25 +86,40 @@ class ElasticLeaves(DenseLeaves):
         router_dropout: float = 0.1,
         expert_init: str = "centered",
         expert_scope: str = "ffn",
+        modulation: str = "none",
+        modulation_hidden_dim: int = 32,
     ):
         if routing not in ROUTINGS:
             raise UserError(f"--routing {routing!r} is unknown; allowed: {', '.join(ROUTINGS)}")
         if expert_scope not in SCOPES:
             raise UserError(f"--expert-scope {expert_scope!r} is unknown; allowed: {', '.join(SCOPES)}")
-        self.kind = ROUTINGS[routing] if num_experts > 1 else None
-        self.num_experts = num_experts if self.kind else 1
+        if modulation not in MODULATIONS:
+            raise UserError(f"--modulation {modulation!r} is unknown; allowed: {', '.join(MODULATIONS)}")
+        self.num_experts = 1 if routing == "shared" else num_experts
+        self.kind = ROUTINGS[routing]
         self.router = (encoding_dim, router_hidden_dim, router_dropout)
         self.expert_init = expert_init
         self.scope = SCOPES[expert_scope]
+        self.modulated = MODULATIONS[modulation]
+        self.modulation = (encoding_dim, modulation_hidden_dim)
         self.first: list[Routing] = []
 
+    def stack(self) -> ElasticLeaves:
+        return self._routed(Routing(1, *self.router)) if self.modulated else self
+
     def layer(self) -> ElasticLeaves:
-        if self.kind is None:
-            return self
-        own = copy.copy(self)
-        own.routing = self.kind(self.num_experts, *self.router, *self.first)
+        if self.num_experts == 1:
+            return self.stack()
+        own = self._routed(self.kind(self.num_experts, *self.router, *self.first))
         # The list is one for all copies.
         self.first[:] = self.first or [own.routing]
+        return own
+
+    def _routed(self, routing: Routing) -> ElasticLeaves:
+        own = copy.copy(self)
+        own.routing = routing
+        if self.modulated:
+            routing.modulation = Modulation(*self.modulation)
         return own
 
     def linear(
@@ -112,8 +134,13 @@ class ElasticLeaves(DenseLeaves):
     def embedding(self, num_embeddings: int, embedding_dim: int, padding_idx: int):
         return ElasticEmbedding(num_embeddings, embedding_dim, padding_idx)
 
-    def route(self, **leaves: ElasticLinear) -> None:
+    def route(self, **leaves: Routed | None) -> None:
         for name, leaf in leaves.items():
+            if leaf is None or self.routing is None:
+                continue
             if leaf.num_experts > 1:
-                self.routing.add(name, leaf.super_size[0])
+                self.routing.add(name, leaf.rows)
+                leaf.place = (self.routing, name)
+            if isinstance(leaf, self.modulated):
+                self.routing.modulation.add(name, leaf.rows, leaf.bias is not None)
                 leaf.place = (self.routing, name)

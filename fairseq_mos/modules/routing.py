@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_mos.modules.elastic import Elastic
+from fairseq_mos.modules.modulation import Modulation
 
 
 class Router(nn.Module):
@@ -47,10 +48,14 @@ class Effect(NamedTuple):
     """What an architecture does to a leaf.
 
     Attributes:
-        mix: of its experts: (m), or (active output width, m).
+        mix: of its experts: (m), or (active output width, m); None without experts.
+        scale: factors of the weight's output channels, (active output width), or None.
+        shift: what is added to the bias, (active output width), or None.
     """
 
-    mix: Tensor
+    mix: Tensor | None = None
+    scale: Tensor | None = None
+    shift: Tensor | None = None
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -60,6 +65,8 @@ def _softmax(logits: Tensor) -> Tensor:
 
 class Routing(Elastic):
     """What the active architecture does to the leaves of one layer, which ask for it when they are used.
+
+    A subclass mixes experts; this one has none, and is there for its modulation.
 
     Args:
         num_experts: m.
@@ -77,9 +84,10 @@ class Routing(Elastic):
         self.encoding: Tensor = torch.zeros(encoding_dim)
         self.router_size = (encoding_dim, hidden_dim)
         self.router_dropout = dropout
+        self.modulation: Modulation | None = None
 
     def add(self, name: str, rows: int) -> None:
-        """Makes ready for a leaf.
+        """Makes ready for a leaf with experts.
 
         Args:
             name: of the leaf, unique in its layer.
@@ -91,13 +99,28 @@ class Routing(Elastic):
         """Sets the encoding."""
         self.encoding = encoding
         self.drop_kept()
+        if self.modulation is not None:
+            self.modulation.activate(encoding)
 
     def begin(self) -> None:
         """Begins a pass through the layer: leaves that are treated alike are so until the next one begins."""
 
-    def effect(self, name: str, rows: int) -> Effect:
-        """Returns what the architecture does to a leaf with `rows` active output channels."""
-        raise TypeError(f"{type(self).__name__} does not define effect()")
+    def mix(self, name: str, rows: int) -> Tensor:
+        """Returns the mix of a leaf that was added, with `rows` active output channels."""
+        raise TypeError(f"{type(self).__name__} does not define mix()")
+
+    def effect(self, name: str, rows: int, experts: int) -> Effect:
+        """Returns what the architecture does to a leaf.
+
+        Args:
+            name: of the leaf.
+            rows: its active output width.
+            experts: how many it has.
+        """
+        mix = self.mix(name, rows) if experts > 1 else None
+        if self.modulation is None or name not in self.modulation.outputs:
+            return Effect(mix)
+        return Effect(mix, *self.modulation.effect(name, rows))
 
     def dense(self):
         """Yields nothing: leaves become dense with their mix in them."""
@@ -109,7 +132,7 @@ class LayerRouting(Routing):
 
     def __init__(self, num_experts, encoding_dim, hidden_dim, dropout, first=None):
         super().__init__(num_experts, encoding_dim, hidden_dim, dropout, first)
-        self._pass: Effect | None = None
+        self._pass: Tensor | None = None
 
     def add(self, name: str, rows: int) -> None:
         if not hasattr(self, "router"):
@@ -123,7 +146,7 @@ class LayerRouting(Routing):
     def begin(self) -> None:
         self._pass = None
 
-    def effect(self, name: str, rows: int) -> Effect:
+    def mix(self, name: str, rows: int) -> Tensor:
         if not (self.training or torch.is_grad_enabled()):
             return self.materialised(self._compute)
         # With dropout a router says something else each time that it is asked.
@@ -134,8 +157,8 @@ class LayerRouting(Routing):
     def sources(self, key=None):
         return self.shared.tensors()
 
-    def _compute(self) -> Effect:
-        return Effect(_softmax(self.shared(self.encoding)))
+    def _compute(self) -> Tensor:
+        return _softmax(self.shared(self.encoding))
 
     def drop_kept(self) -> None:
         self._pass = None
@@ -151,16 +174,16 @@ class NeuronRouting(Routing):
     def add(self, name: str, rows: int) -> None:
         setattr(self, f"{name}_router", Router(*self.router_size, self.num_experts * rows, self.router_dropout))
 
-    def effect(self, name: str, rows: int) -> Effect:
+    def mix(self, name: str, rows: int) -> Tensor:
         return self.materialised(lambda: self._compute(name, rows), key=name)
 
     def sources(self, key=None):
         return getattr(self, f"{key}_router").tensors()
 
-    def _compute(self, name: str, rows: int) -> Effect:
+    def _compute(self, name: str, rows: int) -> Tensor:
         # Rows come neuron by neuron, so a narrower layer uses the first of them (MoS, published code).
         logits = getattr(self, f"{name}_router")(self.encoding, rows * self.num_experts)
-        return Effect(_softmax(logits.view(rows, self.num_experts)))
+        return _softmax(logits.view(rows, self.num_experts))
 
 
 class GlobalRouting(LayerRouting):
@@ -184,8 +207,8 @@ class GlobalRouting(LayerRouting):
         return (self.first[0] or self).router
 
 
-ROUTINGS: dict[str, type[Routing] | None] = {
-    "shared": None,
+ROUTINGS: dict[str, type[Routing]] = {
+    "shared": Routing,
     "global": GlobalRouting,
     "layer": LayerRouting,
     "neuron": NeuronRouting,

@@ -39,6 +39,7 @@ class Tower(stack.Stack, FairseqEncoder):
         FairseqEncoder.__init__(self, dictionary)
         options = stack.StackOptions(dropout=0.1)
         widths = (sizes.width, sizes.width, sizes.ffn_dim)
+        leaves = leaves.stack()
         layers = (EncoderLayer(leaves.layer(), *widths, heads, options) for heads in sizes.heads)
         self.build(leaves.embedding(len(dictionary), sizes.width, 1), sizes.width, layers, leaves, options)
 
@@ -143,7 +144,9 @@ class TaggerFamily(Family):
 
 def supernet(**options) -> TaggerSupernet:
     torch.manual_seed(1)
-    return TaggerSupernet(SupernetConfig(router_hidden_dim=16, **options), space())
+    model = TaggerSupernet(SupernetConfig(router_hidden_dim=16, **options), space())
+    toy.disturb(model, lambda name: "modulation" in name)
+    return model
 
 
 KIT = SimpleNamespace(
