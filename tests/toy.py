@@ -60,6 +60,8 @@ def supernet(
 ) -> MosTransformer:
     """A small supernet without dropout, its biases and norms away from their trivial initial values."""
     values = {"dropout": 0.0, "router_dropout": 0.0, "share_all_embeddings": True, **options}
+    if routing == "split":
+        values.setdefault("split_gene", "decoder.layers")
     cfg = MosTransformerConfig(
         routing=routing, search_space_definition=(space_ or space()).to_json(), router_hidden_dim=16, **values
     )

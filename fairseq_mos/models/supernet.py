@@ -11,6 +11,7 @@ from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.encoding import encode, encoding_dim
 from fairseq_mos.errors import UserError
 from fairseq_mos.modules.block import collapse
+from fairseq_mos.modules.gates import gates_of
 from fairseq_mos.modules.leaves import ElasticLeaves
 from fairseq_mos.modules.routing import Routing
 
@@ -19,8 +20,12 @@ def elastic_leaves(cfg, space: SearchSpace) -> ElasticLeaves:
     """Returns what makes the leaves of a supernet by the options of :class:`fairseq_mos.models.config.SupernetConfig`.
 
     Raises:
-        UserError: an unknown routing, scope or modulation.
+        UserError: an unknown routing, scope or modulation, or a gene that cannot be split by.
     """
+    gates, experts = gates_of(space, str(cfg.routing), cfg.split_gene, str(cfg.expert_scope))
+    if gates is not None:
+        # Signatures and reports read it there.
+        cfg.num_experts = experts
     return ElasticLeaves(
         str(cfg.routing),
         cfg.num_experts,
@@ -31,6 +36,7 @@ def elastic_leaves(cfg, space: SearchSpace) -> ElasticLeaves:
         str(cfg.expert_scope),
         str(cfg.modulation),
         cfg.modulation_hidden_dim,
+        gates,
     )
 
 
@@ -78,10 +84,11 @@ class Supernet:
             )
         device = next(self.parameters()).device
         vector = torch.as_tensor(encoding, dtype=torch.float32, device=device)
+        genes = dict(zip((gene.name for gene in self.space.genes), self.space.to_genes(architecture)))
         self.resize(architecture)
         for part in self.modules():
             if isinstance(part, Routing):
-                part.activate(vector)
+                part.activate(vector, genes)
         self.architecture = architecture
 
     def extract(self, architecture: Architecture | None = None) -> nn.Module:

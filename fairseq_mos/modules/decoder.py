@@ -43,7 +43,7 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         share_output: bool = True,
     ):
         FairseqIncrementalDecoder.__init__(self, dictionary)
-        leaves = leaves.stack()
+        leaves = leaves.stack("decoder")
         layers = (
             DecoderLayer(
                 leaves.layer(), sizes.embed_dim, memory_dim, sizes.qkv_dim, ffn_dim, heads, cross_heads, states, options

@@ -19,6 +19,7 @@ from fairseq_mos.modules.block import Block
 from fairseq_mos.modules.experts import mix_experts
 
 if TYPE_CHECKING:
+    from fairseq_mos.arch.space import Gene
     from fairseq_mos.modules.routing import Effect, Routing
 
 
@@ -82,10 +83,12 @@ class Routed(Elastic):
     Attributes:
         num_experts: m; with m = 1 its parameters have no expert dimension.
         place: its layer's routing and its name there; in a tuple, so that the routing is no submodule here.
+        gate: the gene that chooses the expert, with hard gates.
     """
 
     num_experts = 1
     place: tuple[Routing, str] | None = None
+    gate: Gene | None = None
 
     def effect(self) -> Effect:
         """Returns what the active architecture does to a leaf that has a :attr:`place`."""
@@ -104,7 +107,7 @@ class Routed(Elastic):
         effect = self.effect()
         return self.materialised(lambda: self._compute(*effect), *effect)
 
-    def _compute(self, mix: Tensor | None = None, scale: Tensor | None = None, shift: Tensor | None = None):
+    def _compute(self, mix: Tensor | int | None = None, scale: Tensor | None = None, shift: Tensor | None = None):
         raise TypeError(f"{type(self).__name__} does not define _compute()")
 
     def dense(self) -> Iterator[tuple[str, Tensor]]:
@@ -161,7 +164,10 @@ class ElasticLinear(Routed):
 
     def _compute(self, mix=None, scale=None, shift=None) -> tuple[Tensor, Tensor | None]:
         rows, columns = self.size
-        weight, bias, factors = self.weight, self.bias, mix
+        weight, bias = self.weight, self.bias
+        if isinstance(mix, int):
+            weight, bias, mix = weight[mix], None if bias is None else bias[mix], None
+        factors = mix
         if scale is not None:
             # Of every row its factor, times the mix, which is one for all rows or each row's own.
             factors = scale.unsqueeze(-1) if mix is None else mix * scale.unsqueeze(-1)

@@ -34,7 +34,7 @@ class Encoder(Stack, FairseqEncoder):
         options: StackOptions,
     ):
         FairseqEncoder.__init__(self, dictionary)
-        leaves = leaves.stack()
+        leaves = leaves.stack("encoder")
         layers = (
             EncoderLayer(leaves.layer(), sizes.embed_dim, sizes.qkv_dim, ffn_dim, heads, options)
             for ffn_dim, heads in zip(sizes.ffn_dims, sizes.self_attention_heads)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairseq_mos.modules.elastic import Elastic, ElasticLayerNorm, ElasticLinear
+from fairseq_mos.modules.elastic import Elastic, ElasticLayerNorm, ElasticLinear, Routed
 
 MODULATIONS: dict[str, tuple[type, ...]] = {
     "none": (),
@@ -42,16 +42,10 @@ class Modulation(Elastic):
         # How many numbers a channel gets: leaf -> scale alone, or scale and shift.
         self.numbers: dict[str, int] = {}
 
-    def add(self, name: str, rows: int, shifted: bool) -> None:
-        """Makes ready for a leaf.
-
-        Args:
-            name: of the leaf, unique in its layer.
-            rows: its super output width.
-            shifted: whether it has a bias; otherwise it is scaled only.
-        """
-        self.numbers[name] = 1 + shifted
-        output = nn.Linear(self.hidden.out_features, rows * self.numbers[name])
+    def add(self, name: str, leaf: Routed) -> None:
+        """Makes ready for a leaf of super size; its name is unique in its layer."""
+        self.numbers[name] = 1 if leaf.bias is None else 2
+        output = nn.Linear(self.hidden.out_features, leaf.rows * self.numbers[name])
         nn.init.zeros_(output.weight)
         nn.init.zeros_(output.bias)
         self.outputs[name] = output

@@ -6,13 +6,15 @@ Routing is a property of a layer, chosen by name from :data:`ROUTINGS`. Another 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairseq_mos.modules.elastic import Elastic
+from fairseq_mos.arch.space import Gene
+from fairseq_mos.modules.elastic import Elastic, Routed
 from fairseq_mos.modules.modulation import Modulation
 
 
@@ -48,12 +50,12 @@ class Effect(NamedTuple):
     """What an architecture does to a leaf.
 
     Attributes:
-        mix: of its experts: (m), or (active output width, m); None without experts.
+        mix: of its experts: (m), or (active output width, m); a number: that expert alone; None without experts.
         scale: factors of the weight's output channels, (active output width), or None.
         shift: what is added to the bias, (active output width), or None.
     """
 
-    mix: Tensor | None = None
+    mix: Tensor | int | None = None
     scale: Tensor | None = None
     shift: Tensor | None = None
 
@@ -86,17 +88,12 @@ class Routing(Elastic):
         self.router_dropout = dropout
         self.modulation: Modulation | None = None
 
-    def add(self, name: str, rows: int) -> None:
-        """Makes ready for a leaf with experts.
-
-        Args:
-            name: of the leaf, unique in its layer.
-            rows: its super output width.
-        """
+    def add(self, name: str, leaf: Routed) -> None:
+        """Makes ready for a leaf with experts, of super size; its name is unique in its layer."""
         raise TypeError(f"{type(self).__name__} does not define add()")
 
-    def activate(self, encoding: Tensor) -> None:
-        """Sets the encoding."""
+    def activate(self, encoding: Tensor, genes: Mapping[str, int]) -> None:
+        """Sets the encoding of the active architecture, and its genes (name -> value)."""
         self.encoding = encoding
         self.drop_kept()
         if self.modulation is not None:
@@ -105,7 +102,7 @@ class Routing(Elastic):
     def begin(self) -> None:
         """Begins a pass through the layer: leaves that are treated alike are so until the next one begins."""
 
-    def mix(self, name: str, rows: int) -> Tensor:
+    def mix(self, name: str, rows: int) -> Tensor | int:
         """Returns the mix of a leaf that was added, with `rows` active output channels."""
         raise TypeError(f"{type(self).__name__} does not define mix()")
 
@@ -134,7 +131,7 @@ class LayerRouting(Routing):
         super().__init__(num_experts, encoding_dim, hidden_dim, dropout, first)
         self._pass: Tensor | None = None
 
-    def add(self, name: str, rows: int) -> None:
+    def add(self, name: str, leaf: Routed) -> None:
         if not hasattr(self, "router"):
             self.router = Router(*self.router_size, self.num_experts, self.router_dropout)
 
@@ -171,8 +168,8 @@ class LayerRouting(Routing):
 class NeuronRouting(Routing):
     """Neuron-wise MoS: a softmax over the experts for every output neuron, a router for each leaf."""
 
-    def add(self, name: str, rows: int) -> None:
-        setattr(self, f"{name}_router", Router(*self.router_size, self.num_experts * rows, self.router_dropout))
+    def add(self, name: str, leaf: Routed) -> None:
+        setattr(self, f"{name}_router", Router(*self.router_size, self.num_experts * leaf.rows, self.router_dropout))
 
     def mix(self, name: str, rows: int) -> Tensor:
         return self.materialised(lambda: self._compute(name, rows), key=name)
@@ -187,7 +184,7 @@ class NeuronRouting(Routing):
 
 
 class GlobalRouting(LayerRouting):
-    """One mix for the whole network: k-shot NAS, by default restricted to the feed-forward weights.
+    """One mix for the whole network: k-shot NAS (Su et al. 2021), by default restricted to the feed-forward weights.
 
     The network's layers share one router (the first layer owns its parameters). It has no dropout: each layer
     evaluates it anew, and all must see the same mix.
@@ -198,13 +195,36 @@ class GlobalRouting(LayerRouting):
         # In a tuple, so that it is no submodule here and its router has one key in the state dict.
         self.first = (first,)
 
-    def add(self, name: str, rows: int) -> None:
+    def add(self, name: str, leaf: Routed) -> None:
         if self.first[0] is None:
-            super().add(name, rows)
+            super().add(name, leaf)
 
     @property
     def shared(self) -> Router:
         return (self.first[0] or self).router
+
+
+class GateRouting(Routing):
+    """Hard gates: a leaf uses one expert alone, that of the value of its gene; see :mod:`fairseq_mos.modules.gates`.
+
+    Experts are numbered as the gene's choices are, from large to small.
+    """
+
+    def __init__(self, num_experts, encoding_dim, hidden_dim, dropout, first=None):
+        super().__init__(num_experts, encoding_dim, hidden_dim, dropout, first)
+        self.gates: dict[str, Gene] = {}
+        self.genes: Mapping[str, int] = {}
+
+    def add(self, name: str, leaf: Routed) -> None:
+        self.gates[name] = leaf.gate
+
+    def activate(self, encoding: Tensor, genes: Mapping[str, int]) -> None:
+        super().activate(encoding, genes)
+        self.genes = genes
+
+    def mix(self, name: str, rows: int) -> int:
+        gene = self.gates[name]
+        return gene.choices.index(self.genes[gene.name])
 
 
 ROUTINGS: dict[str, type[Routing]] = {
@@ -212,4 +232,6 @@ ROUTINGS: dict[str, type[Routing]] = {
     "global": GlobalRouting,
     "layer": LayerRouting,
     "neuron": NeuronRouting,
+    "split": GateRouting,
+    "disentangled": GateRouting,
 }

@@ -22,9 +22,10 @@ from tests import toy
 
 TAGS = 7
 _FFN = Derived("ffn_dim", ("width", "ratio"), lambda width, ratio: int(width * ratio))
+_RATIO = Trait("ratio", fraction=True, part="ffn")
 SCHEMA = Schema(
     "tagger",
-    (Stack("tower", (Trait("width"), Trait("ratio", fraction=True)), (Trait("heads"),), (_FFN,)),),
+    (Stack("tower", (Trait("width"), _RATIO), (Trait("heads", part="self_attn"),), (_FFN,)),),
     rules=(Rule("tower.heads", "tower.width", lambda heads, width: ("!", "!") if width % heads else None),),
 )
 
@@ -39,7 +40,7 @@ class Tower(stack.Stack, FairseqEncoder):
         FairseqEncoder.__init__(self, dictionary)
         options = stack.StackOptions(dropout=0.1)
         widths = (sizes.width, sizes.width, sizes.ffn_dim)
-        leaves = leaves.stack()
+        leaves = leaves.stack("tower")
         layers = (EncoderLayer(leaves.layer(), *widths, heads, options) for heads in sizes.heads)
         self.build(leaves.embedding(len(dictionary), sizes.width, 1), sizes.width, layers, leaves, options)
 
@@ -143,6 +144,8 @@ class TaggerFamily(Family):
 
 
 def supernet(**options) -> TaggerSupernet:
+    if options.get("routing") == "split":
+        options.setdefault("split_gene", "tower.layers")
     torch.manual_seed(1)
     model = TaggerSupernet(SupernetConfig(router_hidden_dim=16, **options), space())
     toy.disturb(model, lambda name: "modulation" in name)

@@ -20,6 +20,7 @@ from fairseq_mos.cost.measured import count_flops, count_parameters
 from fairseq_mos.cost.memory import MemorySettings, estimate
 from fairseq_mos.errors import UserError
 from fairseq_mos.families import FAMILIES, family_of
+from fairseq_mos.modules.routing import ROUTINGS
 from tests.families import tagger
 from tests.families.translation import kit as translation
 
@@ -54,8 +55,8 @@ def test_files_digests_and_genes(kit, tmp_path):
 
 
 @pytest.mark.parametrize("scope", ["ffn", "all"])
-@pytest.mark.parametrize("routing", ["shared", "global", "layer", "neuron"])
-@pytest.mark.parametrize("modulation", ["none", "norms", "linears", "all"])
+@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("modulation", ["none", "all"])
 @torch.no_grad()
 def test_a_subnet_is_the_supernet_bit_for_bit(kit, routing, scope, modulation):
     model = kit.supernet(routing=routing, expert_scope=scope, modulation=modulation)
@@ -93,7 +94,15 @@ def test_latency_memory_and_data_sets(kit, tmp_path):
     assert large.training > small.training > small.decoding > 0
 
 
-@pytest.mark.parametrize("options", [{"routing": "neuron", "router_dropout": 0.3}, {"modulation": "all"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"routing": "neuron", "router_dropout": 0.3},
+        {"routing": "neuron", "modulation": "all"},
+        {"routing": "split", "expert_scope": "all"},
+        {"routing": "disentangled", "expert_scope": "all", "modulation": "all"},
+    ],
+)
 def test_training_goes_on_exactly(kit, options):
     def steps(model, optimizer, numbers) -> dict:
         for number in numbers:
