@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
 from fairseq.data import Dictionary
+from torch import nn
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.models.config import MosTransformerConfig
@@ -54,20 +56,28 @@ def space(qkv_dim: int | str = 16, **decoder) -> SearchSpace:
 
 
 def supernet(
-    routing: str = "neuron", space_: SearchSpace | None = None, task_=None, **options
+    routing: str = "neuron", space_: SearchSpace | None = None, task_=None, disturbed: bool = True, **options
 ) -> MosTransformer:
     """A small supernet without dropout, its biases and norms away from their trivial initial values."""
     values = {"dropout": 0.0, "router_dropout": 0.0, "share_all_embeddings": True, **options}
+    if routing == "split":
+        values.setdefault("split_gene", "decoder.layers")
     cfg = MosTransformerConfig(
         routing=routing, search_space_definition=(space_ or space()).to_json(), router_hidden_dim=16, **values
     )
     torch.manual_seed(1)
     model = MosTransformer.build_model(cfg, task_ or task())
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias") or "norm" in name:
-                parameter.add_(0.1 * torch.randn_like(parameter))
+    if disturbed:
+        disturb(model, lambda name: name.endswith("bias") or "norm" in name or "modulation" in name)
     return model
+
+
+@torch.no_grad()
+def disturb(model: nn.Module, which: Callable[[str], bool]) -> None:
+    """Moves the parameters of such names away from their trivial initial values."""
+    for name, parameter in model.named_parameters():
+        if which(name):
+            parameter.add_(0.1 * torch.randn_like(parameter))
 
 
 def batch(sentences: int = 4, source_length: int = 7, target_length: int = 6, seed: int = 0) -> dict:

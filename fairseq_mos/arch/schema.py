@@ -28,11 +28,13 @@ class Trait:
         levels: value -> the quantity that it stands for, from few to many, where values are no quantities
             themselves; encodings and predictors read the quantity.
         fraction: may be a fraction, such as the ratio of two widths.
+        part: the part of a layer (`ffn`, `self_attn`) whose inner size it is, for hard gates.
     """
 
     name: str
     levels: Mapping[int, int] | None = None
     fraction: bool = False
+    part: str = ""
 
     def quantity(self, value):
         """Returns what a value stands for."""

@@ -15,6 +15,7 @@ from fairseq_mos.download import file_digest
 from fairseq_mos.errors import UserError
 from fairseq_mos.metrics.testsets import TestSet, read_lines
 from fairseq_mos.models.bundle import Bundle
+from fairseq_mos.models.config import method
 from fairseq_mos.models.opening import Opened, open_model
 
 _NAME_BYTES = 255
@@ -32,7 +33,7 @@ class System:
         opened: its files, until the model is loaded.
         bundle: the loaded model.
         identity: digests of all that its translations depend on.
-        supernet: `routing` and `experts` of the supernet that it is a subnet of, as far as they are known.
+        supernet: routing and experts of the supernet that it is a subnet of, as far as they are known.
     """
 
     name: str
@@ -91,8 +92,7 @@ def named_systems(
         opened = open_model(path, data, trust)
         if opened.is_supernet:
             supernets += 1
-            model = opened.state["cfg"].model
-            about = {"routing": str(model.routing), "experts": model.num_experts}
+            about = method(opened.state["cfg"].model)
             if not architectures:
                 raise UserError(f"{path} is a supernet, which has many architectures: give --architecture")
             for architecture in architectures:

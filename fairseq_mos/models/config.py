@@ -12,8 +12,9 @@ from fairseq.utils import get_available_activation_fns
 from fairseq_mos.arch.encoding import ENCODINGS
 from fairseq_mos.errors import UserError
 from fairseq_mos.fields import ranged
+from fairseq_mos.modules.gates import SCOPES
 from fairseq_mos.modules.init import EXPERT_INITS
-from fairseq_mos.modules.leaves import SCOPES
+from fairseq_mos.modules.modulation import MODULATIONS
 from fairseq_mos.modules.routing import ROUTINGS
 from fairseq_mos.ranges import PROBABILITY, Range
 
@@ -83,10 +84,18 @@ class SupernetConfig(FairseqDataclass):
     routing: ChoiceEnum(list(ROUTINGS)) = _option(
         "neuron",
         "how experts are mixed: shared (one expert: plain weight sharing), global (one mix for the whole "
-        "network), layer (layer-wise MoS), neuron (neuron-wise MoS) (default: neuron)",
+        "network; k-shot NAS with --expert-scope all), layer (layer-wise MoS), neuron (neuron-wise MoS); or which one "
+        "is used: split (that of the value of --split-gene: few-shot NAS), disentangled (that of the layer's own "
+        "feed-forward width, in attention of its number of heads) (default: neuron)",
+    )
+    split_gene: Optional[str] = _option(
+        None, "with --routing split: the gene by whose value the experts are split, such as decoder.layers"
     )
     num_experts: int = ranged(
-        2, "experts of every feed-forward weight, mixed for each architecture (default: 2)", Range(int, 1, 1000)
+        2,
+        "experts of every feed-forward weight, mixed for each architecture; split and disentangled have one for each "
+        "choice in the search space instead (default: 2)",
+        Range(int, 1, 1000),
     )
     router_hidden_dim: int = ranged(128, "hidden width of the routers (default: 128)", Range(int, 1, 65_536))
     router_dropout: float = ranged(0.1, "dropout probability inside the routers (default: 0.1)", PROBABILITY)
@@ -102,6 +111,13 @@ class SupernetConfig(FairseqDataclass):
         "ffn",
         "weights that have experts: ffn (the feed-forward blocks, as in MoS), attention (all four projections of "
         "every attention) or all (default: ffn)",
+    )
+    modulation: ChoiceEnum(list(MODULATIONS)) = _option(
+        "none",
+        "leaves whose output channels the architecture scales and shifts: none, norms, linears or all (default: none)",
+    )
+    modulation_hidden_dim: int = ranged(
+        32, "hidden width of the networks that emit scales and shifts (default: 32)", Range(int, 1, 65_536)
     )
     search_space_definition: Optional[str] = _option(
         None, "filled in by training: the search space itself, so that checkpoints are self-contained"
@@ -128,6 +144,22 @@ class MosSubnetConfig(NetworkConfig):
     search_space_definition: Optional[str] = _option(
         None, "filled in by extraction: the search space that the architecture comes from"
     )
+
+
+def method(options: object) -> dict[str, str]:
+    """Returns how the architecture acts on a supernet's leaves, as signatures name it; further options if unusual.
+
+    Args:
+        options: those of :class:`SupernetConfig`, as attributes or a dictionary; a checkpoint's may lack some.
+    """
+
+    def get(name: str) -> str:
+        value = options.get(name) if isinstance(options, dict) else getattr(options, name, None)
+        return "" if value is None else str(value)
+
+    about = {"routing": get("routing"), "experts": "1" if get("routing") == "shared" else get("num_experts")}
+    further = {name: get(name) for name in ("expert_scope", "split_gene", "modulation")}
+    return about | {name: value for name, value in further.items() if value not in ("", "ffn", "none")}
 
 
 def refuse_unsupported(cfg: NetworkConfig, architecture, source: str) -> None:

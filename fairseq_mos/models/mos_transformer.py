@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fairseq.models import register_model, register_model_architecture
-from torch import Tensor
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.errors import UserError
@@ -46,14 +45,14 @@ class MosTransformer(Supernet, TranslationModel):
         space = SearchSpace.load(source)
         largest = space.largest()
         refuse_unsupported(cfg, largest, f"search space {space.name!r}")
-        embed_in_config(cfg, "model", search_space_definition=space.to_json())
         leaves = elastic_leaves(cfg, space)
+        embed_in_config(cfg, "model", search_space_definition=space.to_json(), num_experts=cfg.num_experts)
         stacks = build_stacks(cfg, task.source_dictionary, task.target_dictionary, largest, leaves)
         model = cls(cfg, *stacks, space)
         return model.for_task(task)
 
-    def resize(self, architecture: Architecture, encoding: Tensor) -> None:
-        super().resize(architecture, encoding)
+    def resize(self, architecture: Architecture) -> None:
+        super().resize(architecture)
         if not self.cfg.no_dropout_scaling:
             # With the active width over the super width; attention dropout stays (HAT).
             for stack, sizes, choices in zip((self.encoder, self.decoder), architecture.stacks, self.space.choices):

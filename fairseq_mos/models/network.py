@@ -32,17 +32,12 @@ class TranslationModel(Block, FairseqEncoderDecoderModel):
         self.decoder.attention_in_training = bool(getattr(getattr(task, "cfg", None), "load_alignments", False))
         return self
 
-    def resize(self, architecture: Architecture, encoding: Tensor) -> None:
-        """Sets the active sizes of elastic stacks, and what their routers are fed with.
-
-        Args:
-            architecture: fits into their super sizes.
-            encoding: what the routers are fed with, (length of the encoding).
-        """
+    def resize(self, architecture: Architecture) -> None:
+        """Sets the active sizes of elastic stacks; the architecture fits into their super sizes."""
         encoder, decoder = architecture.encoder, architecture.decoder
         states = [memory_states(value) for value in decoder.arbitrary_attention]
-        self.encoder.activate(encoding, encoder, max(states))
-        self.decoder.activate(encoding, decoder, encoder.embed_dim, states)
+        self.encoder.activate(encoder, max(states))
+        self.decoder.activate(decoder, encoder.embed_dim, states)
         if self.encoder.embed_tokens is self.decoder.embed_tokens:
             self.encoder.embed_tokens.activate(max(encoder.embed_dim, decoder.embed_dim))
 

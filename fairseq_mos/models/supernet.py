@@ -11,15 +11,21 @@ from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.encoding import encode, encoding_dim
 from fairseq_mos.errors import UserError
 from fairseq_mos.modules.block import collapse
+from fairseq_mos.modules.gates import gates_of
 from fairseq_mos.modules.leaves import ElasticLeaves
+from fairseq_mos.modules.routing import Routing
 
 
 def elastic_leaves(cfg, space: SearchSpace) -> ElasticLeaves:
     """Returns what makes the leaves of a supernet by the options of :class:`fairseq_mos.models.config.SupernetConfig`.
 
     Raises:
-        UserError: an unknown routing or scope.
+        UserError: an unknown routing, scope or modulation, or a gene that cannot be split by.
     """
+    gates, experts = gates_of(space, str(cfg.routing), cfg.split_gene, str(cfg.expert_scope))
+    if gates is not None:
+        # Signatures and reports read it there.
+        cfg.num_experts = experts
     return ElasticLeaves(
         str(cfg.routing),
         cfg.num_experts,
@@ -28,6 +34,9 @@ def elastic_leaves(cfg, space: SearchSpace) -> ElasticLeaves:
         cfg.router_dropout,
         str(cfg.expert_init),
         str(cfg.expert_scope),
+        str(cfg.modulation),
+        cfg.modulation_hidden_dim,
+        gates,
     )
 
 
@@ -35,8 +44,8 @@ class Supernet:
     """Mixed into models with elastic leaves: one architecture is active at a time, the largest after building.
 
     A family's model comes after it among the base classes, and has a configuration `cfg`,
-    `resize(architecture, encoding)`, which hands its stacks their sizes and its routers the encoding (a vector), and
-    `dense_model(architecture)`, the same model with dense leaves.
+    `resize(architecture)`, which hands its stacks their sizes, and `dense_model(architecture)`, the same model with
+    dense leaves.
 
     Attributes:
         space: the search space.
@@ -74,7 +83,12 @@ class Supernet:
                 f"{encoding_dim(self.space, kind)} ({kind} encoding)"
             )
         device = next(self.parameters()).device
-        self.resize(architecture, torch.as_tensor(encoding, dtype=torch.float32, device=device))
+        vector = torch.as_tensor(encoding, dtype=torch.float32, device=device)
+        genes = dict(zip((gene.name for gene in self.space.genes), self.space.to_genes(architecture)))
+        self.resize(architecture)
+        for part in self.modules():
+            if isinstance(part, Routing):
+                part.activate(vector, genes)
         self.architecture = architecture
 
     def extract(self, architecture: Architecture | None = None) -> nn.Module:

@@ -44,10 +44,10 @@ class Attention(Block, nn.Module):
         name: str = "self_attn",
     ):
         super().__init__()
-        self.q_proj = leaves.linear(embed_dim, qkv_dim, fan_out=3 * qkv_dim, part="attention")
-        self.k_proj = leaves.linear(memory_dim, qkv_dim, fan_out=3 * qkv_dim, part="attention")
-        self.v_proj = leaves.linear(memory_dim, qkv_dim, fan_out=3 * qkv_dim, part="attention")
-        self.out_proj = leaves.linear(qkv_dim, embed_dim, part="attention")
+        self.q_proj = leaves.linear(embed_dim, qkv_dim, fan_out=3 * qkv_dim, part=name)
+        self.k_proj = leaves.linear(memory_dim, qkv_dim, fan_out=3 * qkv_dim, part=name)
+        self.v_proj = leaves.linear(memory_dim, qkv_dim, fan_out=3 * qkv_dim, part=name)
+        self.out_proj = leaves.linear(qkv_dim, embed_dim, part=name)
         leaves.route(**{f"{name}_{leaf}": module for leaf, module in self.named_children()})
         self.num_heads = num_heads
         self.dropout_module = FairseqDropout(dropout, module_name="MultiheadAttention")

@@ -43,6 +43,7 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         share_output: bool = True,
     ):
         FairseqIncrementalDecoder.__init__(self, dictionary)
+        leaves = leaves.stack("decoder")
         layers = (
             DecoderLayer(
                 leaves.layer(), sizes.embed_dim, memory_dim, sizes.qkv_dim, ffn_dim, heads, cross_heads, states, options
@@ -56,19 +57,20 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         if not share_output:
             self.output_projection = leaves.linear(sizes.embed_dim, len(dictionary), bias=False)
             nn.init.normal_(self.output_projection.weight, std=sizes.embed_dim**-0.5)
+            leaves.route(output_projection=self.output_projection)
         self.max_target_positions = options.max_positions
         # Set by models whose task trains with alignments; otherwise the fused attention is faster.
         self.attention_in_training = False
 
-    def activate(self, encoding: Tensor, sizes: Sizes, memory_dim: int, memory_states: Sequence[int]) -> None:
-        """Sets the active sizes, and what the routers are fed with."""
+    def activate(self, sizes: Sizes, memory_dim: int, memory_states: Sequence[int]) -> None:
+        """Sets the active sizes."""
         self.resize(sizes.embed_dim, sizes.layers)
         if self.output_projection is not None:
             self.output_projection.activate(sizes.embed_dim, len(self.dictionary))
         for layer, ffn_dim, heads, cross_heads, states in zip(
             self.layers, sizes.ffn_dims, sizes.self_attention_heads, sizes.cross_attention_heads, memory_states
         ):
-            layer.activate(encoding, sizes.embed_dim, sizes.qkv_dim, ffn_dim, heads, memory_dim, cross_heads, states)
+            layer.activate(sizes.embed_dim, sizes.qkv_dim, ffn_dim, heads, memory_dim, cross_heads, states)
 
     def forward(
         self,

@@ -19,6 +19,7 @@ from fairseq_mos.modules.block import Block
 from fairseq_mos.modules.experts import mix_experts
 
 if TYPE_CHECKING:
+    from fairseq_mos.arch.space import Gene
     from fairseq_mos.modules.routing import Effect, Routing
 
 
@@ -76,7 +77,48 @@ class Elastic(Block, nn.Module):
         return {**self.__dict__, "_kept": {}}
 
 
-class ElasticLinear(Elastic):
+class Routed(Elastic):
+    """A leaf on which a routing acts, if it has a place.
+
+    Attributes:
+        num_experts: m; with m = 1 its parameters have no expert dimension.
+        place: its layer's routing and its name there; in a tuple, so that the routing is no submodule here.
+        gate: the gene that chooses the expert, with hard gates.
+    """
+
+    num_experts = 1
+    place: tuple[Routing, str] | None = None
+    gate: Gene | None = None
+
+    def effect(self) -> Effect:
+        """Returns what the active architecture does to a leaf that has a :attr:`place`."""
+        routing, name = self.place
+        return routing.effect(name, self.rows, self.num_experts)
+
+    @property
+    def rows(self) -> int:
+        """Active output width."""
+        raise TypeError(f"{type(self).__name__} does not define rows")
+
+    def active(self) -> tuple[Tensor, Tensor | None]:
+        """Returns the active weight, (rows, columns) or (rows), and bias (rows)."""
+        if self.place is None:
+            return self.materialised(self._compute)
+        effect = self.effect()
+        return self.materialised(lambda: self._compute(*effect), *effect)
+
+    def _compute(self, mix: Tensor | int | None = None, scale: Tensor | None = None, shift: Tensor | None = None):
+        raise TypeError(f"{type(self).__name__} does not define _compute()")
+
+    def dense(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields the name and value of each tensor of the equal dense leaf."""
+        weight, bias = self.active()
+        yield "weight", weight
+        if bias is not None:
+            yield "bias", bias
+
+
+class ElasticLinear(Routed):
     """A linear layer of which the first `in_features` columns and `out_features` rows are active.
 
     Args:
@@ -104,8 +146,6 @@ class ElasticLinear(Elastic):
         self.size = self.super_size
         experts = () if num_experts == 1 else (num_experts,)
         self.num_experts = num_experts
-        # The layer's routing and the leaf's name there: in a tuple, so that it is no submodule here.
-        self.place: tuple[Routing, str] | None = None
         self.weight = nn.Parameter(torch.empty(*experts, out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(*experts, out_features)) if bias else None
         if experts:
@@ -118,32 +158,33 @@ class ElasticLinear(Elastic):
         self.size = (out_features, in_features)
         self.drop_kept()
 
-    def effect(self) -> Effect:
-        """Returns what the active architecture does to a leaf that has a :attr:`place`."""
-        routing, name = self.place
-        return routing.effect(name, self.size[0])
+    @property
+    def rows(self) -> int:
+        return self.size[0]
 
-    def active(self) -> tuple[Tensor, Tensor | None]:
-        """Returns the active weight (out, in) and bias (out)."""
-        if self.place is None:
-            return self.materialised(self._compute)
-        mix = self.effect().mix
-        return self.materialised(lambda: self._compute(mix), mix)
-
-    def _compute(self, mix: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def _compute(self, mix=None, scale=None, shift=None) -> tuple[Tensor, Tensor | None]:
         rows, columns = self.size
-        if mix is not None:
-            weight = mix_experts(self.weight, mix, rows, columns)
-            bias = None
-            if self.bias is not None:
-                bias = mix_experts(self.bias.unsqueeze(-1), mix, rows, 1).squeeze(-1)
-            return weight, bias
         weight, bias = self.weight, self.bias
-        if self.size != self.super_size:
+        if isinstance(mix, int):
+            weight, bias, mix = weight[mix], None if bias is None else bias[mix], None
+        factors = mix
+        if scale is not None:
+            # Of every row its factor, times the mix, which is one for all rows or each row's own.
+            factors = scale.unsqueeze(-1) if mix is None else mix * scale.unsqueeze(-1)
+            weight = weight if mix is not None else weight.unsqueeze(0)
+        if factors is not None:
+            weight = mix_experts(weight, factors, rows, columns)
+        elif self.size != self.super_size:
             weight = weight[:rows, :columns]
-            bias = None if bias is None else bias[:rows]
             if not torch.is_grad_enabled():
                 weight = weight.contiguous()
+        if bias is not None:
+            if mix is not None:
+                bias = mix_experts(bias.unsqueeze(-1), mix, rows, 1).squeeze(-1)
+            elif self.size != self.super_size:
+                bias = bias[:rows]
+            if shift is not None:
+                bias = bias + shift
         return weight, bias
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,18 +192,11 @@ class ElasticLinear(Elastic):
         weight, bias = self.active()
         return F.linear(x, weight, bias)
 
-    def dense(self) -> Iterator[tuple[str, Tensor]]:
-        """Yields the name and value of each tensor of the equal `nn.Linear`."""
-        weight, bias = self.active()
-        yield "weight", weight
-        if bias is not None:
-            yield "bias", bias
-
     def extra_repr(self) -> str:
         return f"size={self.size}, super_size={self.super_size}, num_experts={self.num_experts}"
 
 
-class ElasticLayerNorm(Elastic):
+class ElasticLayerNorm(Routed):
     """Layer norm over the active width: statistics and affine parameters of the first `width` channels."""
 
     def __init__(self, width: int, eps: float = 1e-5):
@@ -177,20 +211,18 @@ class ElasticLayerNorm(Elastic):
         self.width = width
         self.drop_kept()
 
-    def active(self) -> tuple[Tensor, Tensor]:
-        """Returns the active weight and bias, each (width)."""
-        return self.materialised(lambda: (self.weight[: self.width], self.bias[: self.width]))
+    @property
+    def rows(self) -> int:
+        return self.width
+
+    def _compute(self, mix=None, scale=None, shift=None) -> tuple[Tensor, Tensor]:
+        weight, bias = self.weight[: self.width], self.bias[: self.width]
+        return (weight, bias) if scale is None else (weight * scale, bias + shift)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises x (..., width)."""
         weight, bias = self.active()
         return F.layer_norm(x, (self.width,), weight, bias, self.eps)
-
-    def dense(self) -> Iterator[tuple[str, Tensor]]:
-        """Yields the name and value of each tensor of the equal `nn.LayerNorm`."""
-        weight, bias = self.active()
-        yield "weight", weight
-        yield "bias", bias
 
 
 class ElasticEmbedding(Elastic):

@@ -34,6 +34,7 @@ class Encoder(Stack, FairseqEncoder):
         options: StackOptions,
     ):
         FairseqEncoder.__init__(self, dictionary)
+        leaves = leaves.stack("encoder")
         layers = (
             EncoderLayer(leaves.layer(), sizes.embed_dim, sizes.qkv_dim, ffn_dim, heads, options)
             for ffn_dim, heads in zip(sizes.ffn_dims, sizes.self_attention_heads)
@@ -42,12 +43,12 @@ class Encoder(Stack, FairseqEncoder):
         self.max_source_positions = options.max_positions
         self.memory_states = memory_states
 
-    def activate(self, encoding: Tensor, sizes: Sizes, memory_states: int) -> None:
-        """Sets the active sizes, and what the routers are fed with."""
+    def activate(self, sizes: Sizes, memory_states: int) -> None:
+        """Sets the active sizes."""
         self.resize(sizes.embed_dim, sizes.layers)
         self.memory_states = memory_states
         for layer, ffn_dim, heads in zip(self.layers, sizes.ffn_dims, sizes.self_attention_heads):
-            layer.activate(encoding, sizes.embed_dim, sizes.qkv_dim, ffn_dim, heads)
+            layer.activate(sizes.embed_dim, sizes.qkv_dim, ffn_dim, heads)
 
     def forward(
         self,

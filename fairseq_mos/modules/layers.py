@@ -29,11 +29,10 @@ class _Layer(Block, nn.Module):
         self.normalize_before = options.normalize_before
         self.self_attn = Attention(leaves, embed_dim, embed_dim, qkv_dim, heads, options.attention_dropout)
         self.self_attn_layer_norm = leaves.layer_norm(embed_dim)
+        leaves.route(final_layer_norm=self.final_layer_norm, self_attn_layer_norm=self.self_attn_layer_norm)
 
-    def activate(self, encoding: Tensor, embed_dim: int, qkv_dim: int, ffn_dim: int, heads: int) -> None:
-        """Sets the active sizes, and what the router is fed with."""
-        if self.routing is not None:
-            self.routing.activate(encoding)
+    def activate(self, embed_dim: int, qkv_dim: int, ffn_dim: int, heads: int) -> None:
+        """Sets the active sizes."""
         self.ffn.activate(embed_dim, ffn_dim)
         self.final_layer_norm.activate(embed_dim)
         self.self_attn.activate(embed_dim, embed_dim, qkv_dim, heads)
@@ -112,12 +111,12 @@ class DecoderLayer(_Layer):
             leaves, embed_dim, memory_dim, qkv_dim, cross_heads, options.attention_dropout, True, "encoder_attn"
         )
         self.encoder_attn_layer_norm = leaves.layer_norm(embed_dim)
+        leaves.route(encoder_attn_layer_norm=self.encoder_attn_layer_norm)
         self.memory_dim = memory_dim
         self.memory_states = memory_states
 
     def activate(  # type: ignore[override]
         self,
-        encoding: Tensor,
         embed_dim: int,
         qkv_dim: int,
         ffn_dim: int,
@@ -126,8 +125,8 @@ class DecoderLayer(_Layer):
         cross_heads: int,
         memory_states: int,
     ) -> None:
-        """Sets the active sizes, and what the router is fed with."""
-        super().activate(encoding, embed_dim, qkv_dim, ffn_dim, self_heads)
+        """Sets the active sizes."""
+        super().activate(embed_dim, qkv_dim, ffn_dim, self_heads)
         self.encoder_attn.activate(embed_dim, memory_dim, qkv_dim, cross_heads)
         self.encoder_attn_layer_norm.activate(embed_dim)
         self.memory_dim = memory_dim

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Mapping
 
 from torch import nn
 
+from fairseq_mos.arch.space import Gene
 from fairseq_mos.errors import UserError
 from fairseq_mos.modules import init
-from fairseq_mos.modules.elastic import ElasticEmbedding, ElasticLayerNorm, ElasticLinear
+from fairseq_mos.modules.elastic import ElasticEmbedding, ElasticLayerNorm, ElasticLinear, Routed
+from fairseq_mos.modules.gates import SCOPES, Gates
+from fairseq_mos.modules.modulation import MODULATIONS, Modulation
 from fairseq_mos.modules.routing import ROUTINGS, Routing
-
-SCOPES = {"ffn": ("ffn",), "attention": ("attention",), "all": ("ffn", "attention")}
-"""`--expert-scope` -> the parts of a layer whose weights have experts."""
 
 
 class DenseEmbedding(nn.Embedding):
@@ -27,10 +29,18 @@ class DenseLeaves:
     """Makes plain `torch.nn` modules of one fixed size."""
 
     routing: Routing | None = None
-    """The routing of the layer that leaves are made for."""
+    """The routing of the layer, or of a stack's leaves that are in no layer, that leaves are made for."""
+
+    def stack(self, name: str) -> DenseLeaves:
+        """Returns what makes the leaves of one stack that are in no layer, and its layers' leaves.
+
+        Args:
+            name: of the stack in the schema.
+        """
+        return self
 
     def layer(self) -> DenseLeaves:
-        """Returns what makes the leaves of one layer."""
+        """Returns what makes the leaves of a stack's next layer."""
         return self
 
     def linear(
@@ -53,8 +63,8 @@ class DenseLeaves:
         init.embedding_(leaf.weight, padding_idx)
         return leaf
 
-    def route(self, **leaves: nn.Module) -> None:
-        """Connects leaves, under names that are unique in their layer, with the layer's routing."""
+    def route(self, **leaves: nn.Module | None) -> None:
+        """Connects leaves, under names that are unique in their layer, with the routing."""
 
 
 class ElasticLeaves(DenseLeaves):
@@ -62,13 +72,23 @@ class ElasticLeaves(DenseLeaves):
 
     Args:
         routing: a name of :data:`fairseq_mos.modules.routing.ROUTINGS`.
-        num_experts: m; ignored by `shared` routing.
+        num_experts: m; ignored by `shared` routing; with hard gates the most of all leaves.
         encoding_dim: length of the architecture encoding.
         router_hidden_dim: hidden width of the routers.
         router_dropout: dropout of the routers.
         expert_init: a name of :data:`fairseq_mos.modules.init.EXPERT_INITS`.
         expert_scope: a name of :data:`SCOPES`.
+        modulation: a name of :data:`fairseq_mos.modules.modulation.MODULATIONS`.
+        modulation_hidden_dim: hidden width of the modulation.
+        gates: of routings with hard gates, see :func:`fairseq_mos.modules.gates.gates_of`.
     """
+
+    name: str = ""
+    """Of the stack."""
+    experts: Mapping[str, int] = {}
+    """Of each part of a layer."""
+    gates: Mapping[str, Gene] = {}
+    """Likewise, with hard gates."""
 
     def __init__(
         self,
@@ -79,32 +99,59 @@ class ElasticLeaves(DenseLeaves):
         router_dropout: float = 0.1,
         expert_init: str = "centered",
         expert_scope: str = "ffn",
+        modulation: str = "none",
+        modulation_hidden_dim: int = 32,
+        gates: Gates | None = None,
     ):
         if routing not in ROUTINGS:
             raise UserError(f"--routing {routing!r} is unknown; allowed: {', '.join(ROUTINGS)}")
         if expert_scope not in SCOPES:
             raise UserError(f"--expert-scope {expert_scope!r} is unknown; allowed: {', '.join(SCOPES)}")
-        self.kind = ROUTINGS[routing] if num_experts > 1 else None
-        self.num_experts = num_experts if self.kind else 1
+        if modulation not in MODULATIONS:
+            raise UserError(f"--modulation {modulation!r} is unknown; allowed: {', '.join(MODULATIONS)}")
+        self.num_experts = 1 if routing == "shared" else num_experts
+        self.kind = ROUTINGS[routing]
         self.router = (encoding_dim, router_hidden_dim, router_dropout)
         self.expert_init = expert_init
         self.scope = SCOPES[expert_scope]
+        self.modulated = MODULATIONS[modulation]
+        self.modulation = (encoding_dim, modulation_hidden_dim)
+        self.all_gates = gates
         self.first: list[Routing] = []
+        self.layers = itertools.count()
+
+    def stack(self, name: str) -> ElasticLeaves:
+        own = self._routed()
+        own.name, own.layers = name, itertools.count()
+        return own
 
     def layer(self) -> ElasticLeaves:
-        if self.kind is None:
-            return self
-        own = copy.copy(self)
-        own.routing = self.kind(self.num_experts, *self.router, *self.first)
+        if self.num_experts == 1:
+            return self._routed()
+        own = self._routed(self.kind(self.num_experts, *self.router, *self.first))
         # The list is one for all copies.
         self.first[:] = self.first or [own.routing]
+        own.experts = dict.fromkeys(self.scope, self.num_experts)
+        if self.all_gates is not None:
+            own.gates = self.all_gates(self.name, next(self.layers))
+            own.experts = {part: len(own.gates[part].choices) for part in self.scope if part in own.gates}
+        return own
+
+    def _routed(self, routing: Routing | None = None) -> ElasticLeaves:
+        own = copy.copy(self)
+        own.routing = routing
+        if self.modulated:
+            own.routing = routing or Routing(1, *self.router)
+            own.routing.modulation = Modulation(*self.modulation)
         return own
 
     def linear(
         self, in_features: int, out_features: int, bias: bool = True, fan_out: int | None = None, part: str = ""
     ):
-        experts = self.num_experts if part in self.scope else 1
-        return ElasticLinear(in_features, out_features, bias, experts, self.expert_init, fan_out)
+        experts = self.experts.get(part, 1)
+        leaf = ElasticLinear(in_features, out_features, bias, experts, self.expert_init, fan_out)
+        leaf.gate = self.gates.get(part)
+        return leaf
 
     def layer_norm(self, width: int):
         return ElasticLayerNorm(width)
@@ -112,8 +159,13 @@ class ElasticLeaves(DenseLeaves):
     def embedding(self, num_embeddings: int, embedding_dim: int, padding_idx: int):
         return ElasticEmbedding(num_embeddings, embedding_dim, padding_idx)
 
-    def route(self, **leaves: ElasticLinear) -> None:
+    def route(self, **leaves: Routed | None) -> None:
         for name, leaf in leaves.items():
+            if leaf is None or self.routing is None:
+                continue
             if leaf.num_experts > 1:
-                self.routing.add(name, leaf.super_size[0])
+                self.routing.add(name, leaf)
+                leaf.place = (self.routing, name)
+            if isinstance(leaf, self.modulated):
+                self.routing.modulation.add(name, leaf)
                 leaf.place = (self.routing, name)

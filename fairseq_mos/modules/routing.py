@@ -6,13 +6,16 @@ Routing is a property of a layer, chosen by name from :data:`ROUTINGS`. Another 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairseq_mos.modules.elastic import Elastic
+from fairseq_mos.arch.space import Gene
+from fairseq_mos.modules.elastic import Elastic, Routed
+from fairseq_mos.modules.modulation import Modulation
 
 
 class Router(nn.Module):
@@ -47,10 +50,14 @@ class Effect(NamedTuple):
     """What an architecture does to a leaf.
 
     Attributes:
-        mix: of its experts: (m), or (active output width, m).
+        mix: of its experts: (m), or (active output width, m); a number: that expert alone; None without experts.
+        scale: factors of the weight's output channels, (active output width), or None.
+        shift: what is added to the bias, (active output width), or None.
     """
 
-    mix: Tensor
+    mix: Tensor | int | None = None
+    scale: Tensor | None = None
+    shift: Tensor | None = None
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -60,6 +67,8 @@ def _softmax(logits: Tensor) -> Tensor:
 
 class Routing(Elastic):
     """What the active architecture does to the leaves of one layer, which ask for it when they are used.
+
+    A subclass mixes experts; this one has none, and is there for its modulation.
 
     Args:
         num_experts: m.
@@ -77,27 +86,38 @@ class Routing(Elastic):
         self.encoding: Tensor = torch.zeros(encoding_dim)
         self.router_size = (encoding_dim, hidden_dim)
         self.router_dropout = dropout
+        self.modulation: Modulation | None = None
 
-    def add(self, name: str, rows: int) -> None:
-        """Makes ready for a leaf.
-
-        Args:
-            name: of the leaf, unique in its layer.
-            rows: its super output width.
-        """
+    def add(self, name: str, leaf: Routed) -> None:
+        """Makes ready for a leaf with experts, of super size; its name is unique in its layer."""
         raise TypeError(f"{type(self).__name__} does not define add()")
 
-    def activate(self, encoding: Tensor) -> None:
-        """Sets the encoding."""
+    def activate(self, encoding: Tensor, genes: Mapping[str, int]) -> None:
+        """Sets the encoding of the active architecture, and its genes (name -> value)."""
         self.encoding = encoding
         self.drop_kept()
+        if self.modulation is not None:
+            self.modulation.activate(encoding)
 
     def begin(self) -> None:
         """Begins a pass through the layer: leaves that are treated alike are so until the next one begins."""
 
-    def effect(self, name: str, rows: int) -> Effect:
-        """Returns what the architecture does to a leaf with `rows` active output channels."""
-        raise TypeError(f"{type(self).__name__} does not define effect()")
+    def mix(self, name: str, rows: int) -> Tensor | int:
+        """Returns the mix of a leaf that was added, with `rows` active output channels."""
+        raise TypeError(f"{type(self).__name__} does not define mix()")
+
+    def effect(self, name: str, rows: int, experts: int) -> Effect:
+        """Returns what the architecture does to a leaf.
+
+        Args:
+            name: of the leaf.
+            rows: its active output width.
+            experts: how many it has.
+        """
+        mix = self.mix(name, rows) if experts > 1 else None
+        if self.modulation is None or name not in self.modulation.outputs:
+            return Effect(mix)
+        return Effect(mix, *self.modulation.effect(name, rows))
 
     def dense(self):
         """Yields nothing: leaves become dense with their mix in them."""
@@ -109,9 +129,9 @@ class LayerRouting(Routing):
 
     def __init__(self, num_experts, encoding_dim, hidden_dim, dropout, first=None):
         super().__init__(num_experts, encoding_dim, hidden_dim, dropout, first)
-        self._pass: Effect | None = None
+        self._pass: Tensor | None = None
 
-    def add(self, name: str, rows: int) -> None:
+    def add(self, name: str, leaf: Routed) -> None:
         if not hasattr(self, "router"):
             self.router = Router(*self.router_size, self.num_experts, self.router_dropout)
 
@@ -123,7 +143,7 @@ class LayerRouting(Routing):
     def begin(self) -> None:
         self._pass = None
 
-    def effect(self, name: str, rows: int) -> Effect:
+    def mix(self, name: str, rows: int) -> Tensor:
         if not (self.training or torch.is_grad_enabled()):
             return self.materialised(self._compute)
         # With dropout a router says something else each time that it is asked.
@@ -134,8 +154,8 @@ class LayerRouting(Routing):
     def sources(self, key=None):
         return self.shared.tensors()
 
-    def _compute(self) -> Effect:
-        return Effect(_softmax(self.shared(self.encoding)))
+    def _compute(self) -> Tensor:
+        return _softmax(self.shared(self.encoding))
 
     def drop_kept(self) -> None:
         self._pass = None
@@ -148,23 +168,23 @@ class LayerRouting(Routing):
 class NeuronRouting(Routing):
     """Neuron-wise MoS: a softmax over the experts for every output neuron, a router for each leaf."""
 
-    def add(self, name: str, rows: int) -> None:
-        setattr(self, f"{name}_router", Router(*self.router_size, self.num_experts * rows, self.router_dropout))
+    def add(self, name: str, leaf: Routed) -> None:
+        setattr(self, f"{name}_router", Router(*self.router_size, self.num_experts * leaf.rows, self.router_dropout))
 
-    def effect(self, name: str, rows: int) -> Effect:
+    def mix(self, name: str, rows: int) -> Tensor:
         return self.materialised(lambda: self._compute(name, rows), key=name)
 
     def sources(self, key=None):
         return getattr(self, f"{key}_router").tensors()
 
-    def _compute(self, name: str, rows: int) -> Effect:
+    def _compute(self, name: str, rows: int) -> Tensor:
         # Rows come neuron by neuron, so a narrower layer uses the first of them (MoS, published code).
         logits = getattr(self, f"{name}_router")(self.encoding, rows * self.num_experts)
-        return Effect(_softmax(logits.view(rows, self.num_experts)))
+        return _softmax(logits.view(rows, self.num_experts))
 
 
 class GlobalRouting(LayerRouting):
-    """One mix for the whole network: k-shot NAS, by default restricted to the feed-forward weights.
+    """One mix for the whole network: k-shot NAS (Su et al. 2021), by default restricted to the feed-forward weights.
 
     The network's layers share one router (the first layer owns its parameters). It has no dropout: each layer
     evaluates it anew, and all must see the same mix.
@@ -175,18 +195,43 @@ class GlobalRouting(LayerRouting):
         # In a tuple, so that it is no submodule here and its router has one key in the state dict.
         self.first = (first,)
 
-    def add(self, name: str, rows: int) -> None:
+    def add(self, name: str, leaf: Routed) -> None:
         if self.first[0] is None:
-            super().add(name, rows)
+            super().add(name, leaf)
 
     @property
     def shared(self) -> Router:
         return (self.first[0] or self).router
 
 
-ROUTINGS: dict[str, type[Routing] | None] = {
-    "shared": None,
+class GateRouting(Routing):
+    """Hard gates: a leaf uses one expert alone, that of the value of its gene; see :mod:`fairseq_mos.modules.gates`.
+
+    Experts are numbered as the gene's choices are, from large to small.
+    """
+
+    def __init__(self, num_experts, encoding_dim, hidden_dim, dropout, first=None):
+        super().__init__(num_experts, encoding_dim, hidden_dim, dropout, first)
+        self.gates: dict[str, Gene] = {}
+        self.genes: Mapping[str, int] = {}
+
+    def add(self, name: str, leaf: Routed) -> None:
+        self.gates[name] = leaf.gate
+
+    def activate(self, encoding: Tensor, genes: Mapping[str, int]) -> None:
+        super().activate(encoding, genes)
+        self.genes = genes
+
+    def mix(self, name: str, rows: int) -> int:
+        gene = self.gates[name]
+        return gene.choices.index(self.genes[gene.name])
+
+
+ROUTINGS: dict[str, type[Routing]] = {
+    "shared": Routing,
     "global": GlobalRouting,
     "layer": LayerRouting,
     "neuron": NeuronRouting,
+    "split": GateRouting,
+    "disentangled": GateRouting,
 }

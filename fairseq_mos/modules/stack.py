@@ -51,15 +51,17 @@ class Stack(Block):
             embed_tokens: embedding table, at least as wide as the stack; the first columns are used.
             embed_dim: width of the stream.
             layers: the layers, made in order.
-            leaves: makes the leaves.
+            leaves: makes the leaves, see :meth:`DenseLeaves.stack`.
             options: see :class:`StackOptions`.
         """
+        self.routing = leaves.routing
         self.padding_idx = self.dictionary.pad()
         self.embed_tokens = embed_tokens
         self.embed_positions = SinusoidalPositions(self.padding_idx) if options.positions else None
         self.layernorm_embedding = leaves.layer_norm(embed_dim) if options.normalize_embedding else None
         self.layers = nn.ModuleList(layers)
         self.layer_norm = leaves.layer_norm(embed_dim) if options.normalize_before else None
+        leaves.route(layernorm_embedding=self.layernorm_embedding, layer_norm=self.layer_norm)
         self.dropout_module = FairseqDropout(options.dropout, module_name=f"Transformer{type(self).__name__}")
         self.checkpoint_activations = options.checkpoint_activations
         self.embed_dim = embed_dim

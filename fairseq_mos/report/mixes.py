@@ -37,7 +37,7 @@ def expert_mixes(supernet: nn.Module, architectures: Mapping[str, Architecture])
     leaves = [
         (name, leaf)
         for name, leaf in supernet.named_modules()
-        if isinstance(leaf, ElasticLinear) and leaf.place is not None
+        if isinstance(leaf, ElasticLinear) and leaf.num_experts > 1 and leaf.gate is None
     ]
     if not leaves:
         return None

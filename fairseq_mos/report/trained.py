@@ -8,6 +8,7 @@ from torch import nn
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
+from fairseq_mos.models.config import method
 from fairseq_mos.models.content import plain_config
 from fairseq_mos.models.opening import open_model
 from fairseq_mos.paths import is_folder
@@ -78,14 +79,12 @@ def _facts(state: dict, space: SearchSpace, run: RunFolder) -> dict[str, str]:
     history = state.get("optimizer_history")
     last = history[-1] if isinstance(history, list) and history else None
     updates = last.get("num_updates") if isinstance(last, dict) else None
-    routing = str(get("model", "routing", ""))
     facts = {
         "languages": f"{get('task', 'source_lang', '?')} to {get('task', 'target_lang', '?')}",
         "data": data.replace(str(run.path.resolve()), "RUN"),
         "dictionaries": " and ".join(f"{len(table):,}" for table in entries if table is not None) + " entries",
         "search space": str(space.name),
-        "routing": routing,
-        "experts": "" if routing == "shared" else str(get("model", "num_experts", "")),
+        **{name.replace("_", " "): value for name, value in method(config.get("model")).items()},
         "embeddings": shared,
         "architectures of an update": str(get("task", "arch_sampling", "")),
         "optimizer": str(get("optimizer", "_name", "")),

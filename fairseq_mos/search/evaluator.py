@@ -13,6 +13,7 @@ import torch
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.download import file_digest
 from fairseq_mos.families import family_of
+from fairseq_mos.models.config import method
 from fairseq_mos.search.racing import Sums, clearly_worse, estimate, means
 from fairseq_mos.version import __version__
 
@@ -75,10 +76,10 @@ class LossEvaluator:
 
         Contents count and places do not: a moved checkpoint or data set is the same one.
         """
-        cfg = self.model.cfg
+        about = method(self.model.cfg)
         return {
-            "routing": str(cfg.routing),
-            "experts": int(cfg.num_experts) if str(cfg.routing) != "shared" else 1,
+            **about,
+            "experts": int(about["experts"]),
             "supernet": f"sha256-{file_digest(self.path)[:16]}",
             "data": self.data_digest,
             "split": self.split,

@@ -26,9 +26,10 @@ from tests import toy
 
 TAGS = 7
 _FFN = Derived("ffn_dim", ("width", "ratio"), lambda width, ratio: int(width * ratio))
+_RATIO = Trait("ratio", fraction=True, part="ffn")
 SCHEMA = Schema(
     "tagger",
-    (Stack("tower", (Trait("width"), Trait("ratio", fraction=True)), (Trait("heads"),), (_FFN,)),),
+    (Stack("tower", (Trait("width"), _RATIO), (Trait("heads", part="self_attn"),), (_FFN,)),),
     rules=(Rule("tower.heads", "tower.width", lambda heads, width: ("!", "!") if width % heads else None),),
 )
 
@@ -43,13 +44,14 @@ class Tower(stack.Stack, FairseqEncoder):
         FairseqEncoder.__init__(self, dictionary)
         options = stack.StackOptions(dropout=0.1)
         widths = (sizes.width, sizes.width, sizes.ffn_dim)
+        leaves = leaves.stack("tower")
         layers = (EncoderLayer(leaves.layer(), *widths, heads, options) for heads in sizes.heads)
         self.build(leaves.embedding(len(dictionary), sizes.width, 1), sizes.width, layers, leaves, options)
 
-    def activate(self, encoding, sizes) -> None:
+    def activate(self, sizes) -> None:
         self.resize(sizes.width, sizes.layers)
         for layer, heads in zip(self.layers, sizes.heads):
-            layer.activate(encoding, sizes.width, sizes.width, sizes.ffn_dim, heads)
+            layer.activate(sizes.width, sizes.width, sizes.ffn_dim, heads)
 
     def forward(self, tokens):
         x = self.embed(tokens)[0].transpose(0, 1)
@@ -71,8 +73,8 @@ class Tagger(Block, BaseFairseqModel):
     def forward(self, tokens):
         return self.output(self.tower(tokens))
 
-    def resize(self, architecture, encoding) -> None:
-        self.tower.activate(encoding, architecture.tower)
+    def resize(self, architecture) -> None:
+        self.tower.activate(architecture.tower)
         self.output.activate(architecture.tower.width, TAGS)
 
 
@@ -172,8 +174,12 @@ class TaggerFamily(Family):
 
 
 def supernet(**options) -> TaggerSupernet:
+    if options.get("routing") == "split":
+        options.setdefault("split_gene", "tower.layers")
     torch.manual_seed(1)
-    return TaggerSupernet(SupernetConfig(router_hidden_dim=16, **options), space())
+    model = TaggerSupernet(SupernetConfig(router_hidden_dim=16, **options), space())
+    toy.disturb(model, lambda name: "modulation" in name)
+    return model
 
 
 KIT = SimpleNamespace(

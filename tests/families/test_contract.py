@@ -25,6 +25,7 @@ from fairseq_mos.families import FAMILIES, family_of
 from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.content import plain_config, with_defaults
 from fairseq_mos.models.opening import open_model
+from fairseq_mos.modules.routing import ROUTINGS
 from tests import toy
 from tests.families import tagger
 from tests.families.translation import kit as translation
@@ -60,14 +61,15 @@ def test_files_digests_and_genes(kit, tmp_path):
 
 
 @pytest.mark.parametrize("scope", ["ffn", "all"])
-@pytest.mark.parametrize("routing", ["shared", "global", "layer", "neuron"])
+@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("modulation", ["none", "all"])
 @torch.no_grad()
-def test_a_subnet_is_the_supernet_bit_for_bit(kit, routing, scope):
-    model = kit.supernet(routing=routing, expert_scope=scope)
+def test_a_subnet_is_the_supernet_bit_for_bit(kit, routing, scope, modulation):
+    model = kit.supernet(routing=routing, expert_scope=scope, modulation=modulation)
     for arch in _drawn(model.space, 2):
         subnet = model.extract(arch)
         assert torch.equal(kit.logits(model(**kit.inputs())), kit.logits(subnet(**kit.inputs())))
-        assert not any("router" in name or tensor.dim() == 3 for name, tensor in subnet.state_dict().items())
+        assert not any("routing" in name or tensor.dim() == 3 for name, tensor in subnet.state_dict().items())
 
 
 def test_costs_equal_what_is_counted(kit):
@@ -98,7 +100,16 @@ def test_latency_memory_and_data_sets(kit, tmp_path):
     assert large.training > small.training > small.decoding > 0
 
 
-def test_training_goes_on_exactly(kit):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"routing": "neuron", "router_dropout": 0.3},
+        {"routing": "neuron", "modulation": "all"},
+        {"routing": "split", "expert_scope": "all"},
+        {"routing": "disentangled", "expert_scope": "all", "modulation": "all"},
+    ],
+)
+def test_training_goes_on_exactly(kit, options):
     def steps(model, optimizer, numbers) -> dict:
         for number in numbers:
             torch.manual_seed(number)
@@ -110,12 +121,12 @@ def test_training_goes_on_exactly(kit):
             optimizer.step()
         return model.state_dict()
 
-    model = kit.supernet(routing="neuron", router_dropout=0.3)
+    model = kit.supernet(**options)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     steps(model, optimizer, range(2))
     stopped = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
     whole = steps(model, optimizer, range(2, 4))
-    again = kit.supernet(routing="neuron", router_dropout=0.3)
+    again = kit.supernet(**options)
     other = torch.optim.Adam(again.parameters(), lr=1e-3)
     again.load_state_dict(stopped[0])
     other.load_state_dict(stopped[1])

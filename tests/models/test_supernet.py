@@ -54,8 +54,9 @@ def test_extracted_subnet_is_bit_identical(routing, options):
 
 @pytest.mark.parametrize("routing", ROUTINGS)
 @pytest.mark.parametrize("qkv_dim", [16, "embed"])
-def test_under_grad_within_1e5(routing, qkv_dim):
-    model = toy.supernet(routing, toy.space(qkv_dim))
+@pytest.mark.parametrize("modulation", ["none", "all"])
+def test_under_grad_within_1e5(routing, qkv_dim, modulation):
+    model = toy.supernet(routing, toy.space(qkv_dim), modulation=modulation)
     sample = toy.batch()
     for architecture in _random_architectures(model.space, 3, seed=1):
         subnet = model.extract(architecture)
@@ -269,10 +270,11 @@ def test_eval_cache_follows_weights_modes_and_copies():
     assert logits(half).dtype == torch.float64
 
 
-def test_checkpointed_activations_give_the_same_gradients():
+@pytest.mark.parametrize("modulation", ["none", "all"])
+def test_checkpointed_activations_give_the_same_gradients(modulation):
     grads = []
     for checkpoint_activations in (False, True):
-        model = toy.supernet("neuron", checkpoint_activations=checkpoint_activations).train()
+        model = toy.supernet("neuron", checkpoint_activations=checkpoint_activations, modulation=modulation).train()
         model.activate(model.space.sample(random.Random(2)))
         model(**toy.batch()["net_input"])[0].square().mean().backward()
         grads.append([None if p.grad is None else p.grad.clone() for p in model.parameters()])

@@ -123,18 +123,26 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     assert done.stdout.splitlines()[-1] == "4 kills: 0 unequal"
 
 
-def test_two_ranks_equal_one_process_with_doubled_update_freq(trained, tmp_path):
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--routing", "split", "--split-gene", "decoder.layers", "--expert-scope", "all", "--modulation", "all"],
+    ],
+    ids=["neuron", "split"],
+)
+def test_two_ranks_equal_one_process_with_doubled_update_freq(trained, tmp_path, flags):
     folder, _ = trained
     shutil.copytree(folder / "bin", tmp_path / "bin")
     shutil.copy(folder / "space.yaml", tmp_path)
-    options = ["--max-update", "5", "--max-epoch", "9"]
+    options = [*flags, "--max-update", "5", "--max-epoch", "9"]
     commands.run_steps([[*TRAIN, *options, "--update-freq", "2", "--save-dir", "one"]], tmp_path)
     launcher = ["bash", str(commands.ROOT / "examples" / "launch_cpu.sh"), "2"]
     commands.run([*launcher, *TRAIN, *options, "--save-dir", "two"], tmp_path)
     one, two = tmp_path / "one/checkpoint_last.pt", tmp_path / "two/checkpoint_last.pt"
     assert difference(one, two) < 1e-6
     # Resuming on two ranks works as well and continues the same way.
-    longer = ["--max-update", "7", "--max-epoch", "9"]
+    longer = [*flags, "--max-update", "7", "--max-epoch", "9"]
     commands.run_steps([[*TRAIN, *longer, "--update-freq", "2", "--save-dir", "one"]], tmp_path)
     commands.run([*launcher, *TRAIN, *longer, "--save-dir", "two"], tmp_path)
     assert difference(one, two) < 1e-6

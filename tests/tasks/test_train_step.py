@@ -61,12 +61,21 @@ def test_unused_parameters_get_zero_gradients(task):
     assert grads["decoder.layers.0.ffn.fc1.weight"].abs().sum() > 0
 
 
-def test_micro_batches_are_added_like_ranks(task):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"routing": "shared", "modulation": "all"},
+        {"routing": "split", "expert_scope": "all"},
+        {"routing": "disentangled", "expert_scope": "all", "modulation": "all"},
+    ],
+)
+def test_micro_batches_are_added_like_ranks(task, options):
     """((a1 + a2 + a3) + (b1 + b2 + b3)), bit for bit, as an all-reduce of two ranks adds them."""
     first, second = toy.batch(seed=1), toy.batch(seed=2)
     grads = []
     for batches in ([first], [second], [first, second]):
-        model = toy.supernet()
+        model = toy.supernet(**options)
         for sample in batches:
             _train_step(task, model, sample)
         grads.append([parameter.grad for parameter in model.parameters()])

@@ -37,7 +37,7 @@ def _reach(attention: int, layers: int) -> tuple[str, str] | None:
 
 # Of the side that asks: in cross-attention the decoder's.
 _QKV = Derived("qkv_dim", ("embed_dim", "qkv_dim"), _width)
-_COMMON = (Trait("ffn_dims"), Trait("self_attention_heads"))
+_COMMON = (Trait("ffn_dims", part="ffn"), Trait("self_attention_heads", part="self_attn"))
 
 SCHEMA = Schema(
     "translation",
@@ -46,7 +46,11 @@ SCHEMA = Schema(
         Stack(
             "decoder",
             (Trait("embed_dim"),),
-            (*_COMMON, Trait("cross_attention_heads"), Trait("arbitrary_attention", levels=MEMORY_STATES)),
+            (
+                *_COMMON,
+                Trait("cross_attention_heads", part="encoder_attn"),
+                Trait("arbitrary_attention", levels=MEMORY_STATES),
+            ),
             (_QKV,),
         ),
     ),

@@ -1,0 +1,74 @@
+"""Channel modulation: the architecture scales and shifts the output channels of leaves that all architectures share.
+
+A small network per layer emits one number a channel, where experts would be whole matrices: feature-wise linear
+modulation (FiLM, Perez et al. 2018) of weights by the architecture instead of activations by the input, and a smooth
+form of the separate norms of slimmable networks (Yu et al. 2019). It ends in the dense weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairseq_mos.modules.elastic import Elastic, ElasticLayerNorm, ElasticLinear, Routed
+
+MODULATIONS: dict[str, tuple[type, ...]] = {
+    "none": (),
+    "norms": (ElasticLayerNorm,),
+    "linears": (ElasticLinear,),
+    "all": (ElasticLayerNorm, ElasticLinear),
+}
+"""`--modulation` -> the kinds of leaves that are modulated."""
+
+
+class Modulation(Elastic):
+    """Scales and shifts of the leaves of one layer, or of those of a stack that are in no layer.
+
+    For leaf weights W and b, `W' = diag(1 + g) W` and `b' = b + s`: the bias is shifted and not scaled, in norms too.
+    g and s come from a linear layer, ReLU and a linear layer of each leaf's own, over the architecture's encoding. The
+    last one is zero at first, so that training starts as if there were none. There is no dropout.
+
+    Args:
+        encoding_dim: length of the architecture encoding.
+        hidden_dim: hidden width, one hidden layer for all leaves.
+    """
+
+    def __init__(self, encoding_dim: int, hidden_dim: int):
+        super().__init__()
+        self.encoding: Tensor = torch.zeros(encoding_dim)
+        self.hidden = nn.Linear(encoding_dim, hidden_dim)
+        self.outputs = nn.ModuleDict()
+        # How many numbers a channel gets: leaf -> scale alone, or scale and shift.
+        self.numbers: dict[str, int] = {}
+
+    def add(self, name: str, leaf: Routed) -> None:
+        """Makes ready for a leaf of super size; its name is unique in its layer."""
+        self.numbers[name] = 1 if leaf.bias is None else 2
+        output = nn.Linear(self.hidden.out_features, leaf.rows * self.numbers[name])
+        nn.init.zeros_(output.weight)
+        nn.init.zeros_(output.bias)
+        self.outputs[name] = output
+
+    def activate(self, encoding: Tensor) -> None:
+        """Sets the encoding."""
+        self.encoding = encoding
+        self.drop_kept()
+
+    def effect(self, name: str, rows: int) -> tuple[Tensor, Tensor | None]:
+        """Returns the factors 1 + g (rows) and the shifts s (rows) of a leaf with `rows` active output channels."""
+        return self.materialised(lambda: self._compute(name, rows), key=name)
+
+    def sources(self, key=None):
+        output = self.outputs[key]
+        return self.hidden.weight, self.hidden.bias, output.weight, output.bias
+
+    def _compute(self, name: str, rows: int) -> tuple[Tensor, Tensor | None]:
+        weight, bias = self.outputs[name].weight, self.outputs[name].bias
+        hidden = F.relu(self.hidden(self.encoding.to(weight.dtype)))
+        # They come channel by channel, so a narrower leaf uses the first of them.
+        count = rows * self.numbers[name]
+        # Under autocast in half precision, where 1 + g would round g away.
+        emitted = F.linear(hidden, weight[:count], bias[:count]).to(weight.dtype)
+        scale, *shift = emitted.view(rows, -1).unbind(-1)
+        return 1 + scale, shift[0] if shift else None
