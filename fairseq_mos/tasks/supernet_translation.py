@@ -5,13 +5,13 @@ No postponed annotations here: fairseq reads the field types at run time.
 
 import logging
 import math
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Optional
 
 import torch
-from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
@@ -19,10 +19,11 @@ from omegaconf import II, DictConfig, open_dict
 
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
-from fairseq_mos.fields import check_fields, ranged
+from fairseq_mos.fields import check_fields
 from fairseq_mos.models.network import embed_in_config, root_config
-from fairseq_mos.ranges import Range
-from fairseq_mos.sampling.strategies import STRATEGIES, Sampled, architectures_of_update, representatives
+from fairseq_mos.modules.dropout import without_dropout
+from fairseq_mos.sampling.strategies import Sampled, architectures_of_update, representatives
+from fairseq_mos.tasks.options import SupernetTaskConfig
 
 logger = logging.getLogger(__name__)
 
@@ -37,27 +38,9 @@ _ROLE_LOSSES = {"loss": "sample_size", "nll_loss": "ntokens"}
 
 
 @dataclass
-class SupernetTranslationConfig(TranslationConfig):
+class SupernetTranslationConfig(SupernetTaskConfig, TranslationConfig):
     """Options of the task."""
 
-    arch_sampling: ChoiceEnum(list(STRATEGIES)) = field(
-        default="sandwich",
-        metadata={
-            "help": "which architectures an update trains: sandwich (largest, smallest and random ones) or "
-            "uniform (random ones alone)"
-        },
-    )
-    num_random_archs: int = ranged(1, "random architectures per update", Range(int, 0, 1000))
-    num_valid_archs: int = ranged(
-        2, "fixed random architectures validated beside the largest and the smallest", Range(int, 0, 1000)
-    )
-    architecture: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "pin one architecture for training, validation and generation: a YAML file, largest, "
-            "smallest or random:SEED (default: none; generation then uses the largest)"
-        },
-    )
     seed: int = II("common.seed")
 
 
@@ -75,6 +58,8 @@ class SupernetTranslation(TranslationTask):
         check_fields(cfg, SupernetTranslationConfig)
         if cfg.num_random_archs == 0 and cfg.arch_sampling == "uniform":
             raise UserError("--num-random-archs 0 leaves no architecture to train")
+        if cfg.student_dropout == "off" and cfg.arch_sampling != "sandwich":
+            raise UserError("--student-dropout off needs --arch-sampling sandwich")
         self.pinned = None
         self._sampled: tuple[int, list[Sampled]] | None = None
         self._roles: set[str] = set()
@@ -147,14 +132,22 @@ class SupernetTranslation(TranslationTask):
             model.activate(architecture)
             step_criterion = criterion
             if distil:
-                step_criterion = partial(criterion, teacher=teacher, keep_teacher=role == "largest")
-            step = super().train_step(sample, model, step_criterion, optimizer, update_num, ignore_grad)
+                weight = criterion.distillation_weight(update_num)
+                largest = role == "largest"
+                step_criterion = partial(criterion, teacher=teacher, keep_teacher=largest, weight=weight)
+            with self._dropout(role, model):
+                step = super().train_step(sample, model, step_criterion, optimizer, update_num, ignore_grad)
             if distil and role == "largest":
                 teacher = criterion.release_teacher()
             steps.append((role, *step))
         _complete_gradients(model, earlier)
         loss = sum(loss.detach() for _, loss, _, _ in steps)
         return loss, sum(size for _, _, size, _ in steps), self._merge([(role, log) for role, _, _, log in steps])
+
+    def _dropout(self, role: str, model) -> AbstractContextManager:
+        if self.cfg.student_dropout == "off" and role not in ("largest", "pinned"):
+            return without_dropout(model)
+        return nullcontext()
 
     def valid_step(self, sample, model, criterion):
         """Measures the representative architectures (or the pinned one); BLEU on the first of them alone."""
