@@ -22,8 +22,8 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.fields import check_fields
 from fairseq_mos.models.network import embed_in_config, root_config
 from fairseq_mos.modules.dropout import without_dropout
-from fairseq_mos.sampling.strategies import Sampled, architectures_of_update, representatives
-from fairseq_mos.tasks.options import SupernetTaskConfig
+from fairseq_mos.sampling.strategies import Sampled, Sampler
+from fairseq_mos.tasks import options
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _ROLE_LOSSES = {"loss": "sample_size", "nll_loss": "ntokens"}
 
 
 @dataclass
-class SupernetTranslationConfig(SupernetTaskConfig, TranslationConfig):
+class SupernetTranslationConfig(options.SupernetTaskConfig, TranslationConfig):
     """Options of the task."""
 
     seed: int = II("common.seed")
@@ -56,11 +56,9 @@ class SupernetTranslation(TranslationTask):
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
         check_fields(cfg, SupernetTranslationConfig)
-        if cfg.num_random_archs == 0 and cfg.arch_sampling == "uniform":
-            raise UserError("--num-random-archs 0 leaves no architecture to train")
-        if cfg.student_dropout == "off" and cfg.arch_sampling != "sandwich":
-            raise UserError("--student-dropout off needs --arch-sampling sandwich")
+        options.check(cfg)
         self.pinned = None
+        self._sampler: Optional[Sampler] = None
         self._sampled: tuple[int, list[Sampled]] | None = None
         self._roles: set[str] = set()
 
@@ -111,11 +109,13 @@ class SupernetTranslation(TranslationTask):
         if self.pinned is not None:
             return [Sampled("pinned", self.pinned)]
         if self._sampled is None or self._sampled[0] != update_num:
-            sampled = architectures_of_update(
-                space, str(self.cfg.arch_sampling), self.cfg.num_random_archs, self.cfg.seed, update_num
-            )
-            self._sampled = (update_num, sampled)
+            self._sampled = (update_num, self._sampler_of(space).of_update(update_num))
         return self._sampled[1]
+
+    def _sampler_of(self, space) -> Sampler:
+        if self._sampler is None:
+            self._sampler = options.sampler(self.cfg, space, self.cfg.seed)
+        return self._sampler
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """Runs forward and backward for each architecture of the update.
@@ -155,7 +155,7 @@ class SupernetTranslation(TranslationTask):
             return super().valid_step(sample, model, criterion)
         sampled = [Sampled("pinned", self.pinned)]
         if self.pinned is None:
-            sampled = representatives(model.space, self.cfg.num_valid_archs)
+            sampled = self._sampler_of(model.space).representatives(self.cfg.num_valid_archs)
         logs, bleu = [], {}
         for i, (role, architecture) in enumerate(sampled):
             model.activate(architecture)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import pytest
 import torch
 from fairseq.modules import FairseqDropout
 
 from fairseq_mos.criterions.supernet_label_smoothed_cross_entropy import SupernetLabelSmoothedCrossEntropy
-from fairseq_mos.errors import UserError
 from fairseq_mos.tasks.supernet_translation import SupernetTranslation, SupernetTranslationConfig
 from tests import toy
 
@@ -72,9 +70,3 @@ def test_warm_up_starts_without_and_ends_with_the_full_weight():
     assert same(grads(2, **warm), grads(2, inplace_distillation=0.2))
     assert same(grads(8, **warm), grads(8, inplace_distillation=0.8))
     assert not same(grads(8, **warm), grads(8))
-
-
-def test_students_need_the_sandwich_rule():
-    cfg = SupernetTranslationConfig(seed=3, arch_sampling="uniform", student_dropout="off")
-    with pytest.raises(UserError, match="--student-dropout off needs --arch-sampling sandwich"):
-        SupernetTranslation(cfg, toy.dictionary(), toy.dictionary())
