@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.arch.space import SearchSpace
 
 Genes = tuple[int, ...]
@@ -16,7 +15,7 @@ a child that grows deeper inherits it (HAT)."""
 def repaired(
     space: SearchSpace,
     genes: Genes,
-    violation: Callable[[Architecture], float],
+    violation: Callable[[Genes], float],
     rng: random.Random,
     steps: int,
 ) -> tuple[Genes, float]:
@@ -25,14 +24,14 @@ def repaired(
     Args:
         space: the search space.
         genes: where to start.
-        violation: 0 for an architecture within the limits, else how far it is outside.
+        violation: 0 for genes within the limits, else how far they are outside.
         rng: the only source of randomness.
         steps: how often to redraw at most.
 
     Returns:
         The genes and their violation, which is more than 0 if the steps were too few.
     """
-    left = violation(space.from_genes(genes))
+    left = violation(genes)
     for _ in range(steps):
         if left == 0:
             break
@@ -41,7 +40,7 @@ def repaired(
         for _ in range(rng.randint(1, 2)):
             place = rng.randrange(len(genes))
             changed[place] = rng.choice(space.genes[place].choices)
-        after = violation(space.from_genes(changed))
+        after = violation(tuple(changed))
         if after <= left:
             genes, left = tuple(changed), after
     return genes, left

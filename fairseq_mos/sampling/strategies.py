@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.repair import Genes
-from fairseq_mos.sampling.regions import CostBins, WholeSpace
+from fairseq_mos.sampling.regions import CostBins, Listed, WholeSpace, Window
 
 STRATEGIES = ("sandwich", "uniform")
 """The sandwich rule: the largest (first, so that it can teach the others), the smallest, random ones; or random ones
@@ -40,6 +40,9 @@ class Sampling:
         cost_bins: see :class:`CostBins`; 0: genes are drawn uniformly.
         chain: updates after which random architectures are drawn anew; in between they change by one gene an
             update (MAGIC-T). 0: drawn anew at each update.
+        window: see :class:`Window`: least and most FLOPs as fractions of those of the largest; or
+        listed: see :class:`Listed`: the only architectures.
+        narrow_from: the first update that draws from the window or the list instead of the whole space.
     """
 
     strategy: str = "sandwich"
@@ -47,6 +50,9 @@ class Sampling:
     extremes_every: int = 1
     cost_bins: int = 0
     chain: int = 0
+    window: tuple[float, float] | None = None
+    listed: tuple[Architecture, ...] = ()
+    narrow_from: int = 0
 
 
 class Sampler:
@@ -56,19 +62,29 @@ class Sampler:
         space: the search space.
         seed: seed of the run.
         options: how they are drawn.
+
+    Raises:
+        UserError: a window without architectures.
     """
 
     def __init__(self, space: SearchSpace, seed: int, options: Sampling):
         self.space, self.seed, self.options = space, seed, options
-        self._whole = WholeSpace(space)
-        self._binned = CostBins(space, options.cost_bins) if options.cost_bins else self._whole
+        self._early = CostBins(space, options.cost_bins) if options.cost_bins else WholeSpace(space)
+        self._late, self._validated = self._early, WholeSpace(space)
+        if options.window:
+            self._late = Window(space, *options.window, options.cost_bins or 1)
+            self._validated = Window(space, *options.window)
+        elif options.listed:
+            self._late = self._validated = Listed(space, options.listed)
         # The chains as they were last asked for: others are computed from where they began.
         self._links: tuple[int, list[Genes]] = (-1, [])
 
     def of_update(self, update: int) -> list[Sampled]:
         """Returns the architectures that update number `update` trains."""
-        region = self._binned
-        sampled = self._named([self.space.from_genes(genes) for genes in self._chains(region, update)])
+        late = update >= self.options.narrow_from
+        region = self._late if late else self._early
+        first = self.options.narrow_from if late else 0
+        sampled = self._named([self.space.from_genes(genes) for genes in self._chains(region, update, first)])
         if self.options.strategy == "sandwich" and update % self.options.extremes_every == 0:
             sampled = self._ends(region, self._rng(f"extremes of update {update}")) + sampled
         return sampled
@@ -76,11 +92,12 @@ class Sampler:
     def representatives(self, num_random: int) -> list[Sampled]:
         """Returns the architectures that validation measures: the largest, the smallest and fixed random ones.
 
-        The random ones depend on the space alone, so that the losses of different runs compare.
+        They are of the window or the list from the first update on, so that a run's checkpoints compare, and depend
+        on it and on the space alone, so that different runs do.
         """
         rng = random.Random("validation")
-        drawn = [self.space.from_genes(self._whole.draw(rng)) for _ in range(num_random)]
-        return self._ends(self._whole, random.Random("extremes of validation")) + self._named(drawn)
+        drawn = [self.space.from_genes(self._validated.draw(rng)) for _ in range(num_random)]
+        return self._ends(self._validated, random.Random("extremes of validation")) + self._named(drawn)
 
     @staticmethod
     def _named(architectures: list[Architecture]) -> list[Sampled]:
@@ -94,9 +111,9 @@ class Sampler:
         # A string seeds through SHA-512: near seeds and updates give unrelated draws, in every process.
         return random.Random(f"{purpose}, seed {self.seed}")
 
-    def _chains(self, region: WholeSpace, update: int) -> list[Genes]:
-        """Returns the random architectures of an update."""
-        start = update - update % self.options.chain if self.options.chain else update
+    def _chains(self, region: WholeSpace, update: int, first: int) -> list[Genes]:
+        """Returns the random architectures of an update; `first` is the first one of its region."""
+        start = max(first, update - update % self.options.chain) if self.options.chain else update
         last, links = self._links
         if not start <= last <= update:
             rng = self._rng(f"architectures of update {start}")

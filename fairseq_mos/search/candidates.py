@@ -180,8 +180,12 @@ class Problem:
             genes = make()
             if self.take(genes):
                 return genes
+
+        def violation(genes: Genes) -> float:
+            return self._violation(self.space.from_genes(genes))
+
         for _ in range(_REPAIRS):
-            genes, left = repaired(self.space, make(), self._violation, self.rng, _REPAIR_STEPS)
+            genes, left = repaired(self.space, make(), violation, self.rng, _REPAIR_STEPS)
             if left == 0 and self.take(genes):
                 self.repaired += 1
                 return genes

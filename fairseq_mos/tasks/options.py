@@ -3,15 +3,18 @@
 No postponed annotations here: fairseq reads the field types at run time.
 """
 
+import argparse
 from dataclasses import dataclass, field
 from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from fairseq_mos.arch import SearchSpace
+from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError
 from fairseq_mos.fields import ranged
-from fairseq_mos.ranges import Range
+from fairseq_mos.ranges import PROBABILITY, UPDATES, Range
+from fairseq_mos.sampling.regions import read_list
 from fairseq_mos.sampling.strategies import STRATEGIES, Sampler, Sampling
 
 _ARCHITECTURES = Range(int, 0, 1000)
@@ -57,6 +60,20 @@ class SupernetTaskConfig(FairseqDataclass):
         "and draw them anew at every so many updates; 0: at each (default: 0)",
         Range(int, 0, 10_000),
     )
+    arch_window: Optional[str] = _option(
+        None,
+        "train architectures of LOW:HIGH times the largest's FLOPs alone (fractions, such as 0.3:0.6); the largest and "
+        "the smallest are then drawn from its most and least expensive tenth; validation measures it too "
+        "(default: none)",
+    )
+    arch_list: Optional[str] = _option(
+        None,
+        "train these architectures alone: a text file with one a line (a YAML file's name, inline JSON, a shipped "
+        "name), or a folder of YAML files, such as a search's front; validation measures them too (default: none)",
+    )
+    arch_window_from: int = ranged(
+        0, "update from which on --arch-window or --arch-list holds; the whole space before it (default: 0)", UPDATES
+    )
     student_dropout: ChoiceEnum(["keep", "off"]) = _option(
         "keep",
         "dropout of all architectures of an update but the largest: keep, or off, as in BigNAS and AttentiveNAS; "
@@ -78,15 +95,39 @@ def check(cfg: SupernetTaskConfig) -> None:
     for flag, given in sandwich.items():
         if given and cfg.arch_sampling != "sandwich":
             raise UserError(f"{flag} needs --arch-sampling sandwich")
+    if cfg.arch_list and (cfg.arch_window or cfg.arch_chain):
+        raise UserError("--arch-list goes with neither --arch-window nor --arch-chain")
+    if cfg.arch_window_from and not (cfg.arch_list or cfg.arch_window):
+        raise UserError("--arch-window-from needs --arch-window or --arch-list")
+    _window(cfg.arch_window)
+
+
+def _window(text: Optional[str]) -> Optional[tuple[float, float]]:
+    if not text:
+        return None
+    try:
+        low, high = map(PROBABILITY, text.split(":"))
+    except (ValueError, argparse.ArgumentTypeError):
+        low = high = 0.0
+    if not low < high:
+        raise UserError(f"--arch-window is {show(text)}, allowed: LOW:HIGH, two fractions with 0 <= LOW < HIGH <= 1")
+    return low, high
 
 
 def sampler(cfg: SupernetTaskConfig, space: SearchSpace, seed: int) -> Sampler:
-    """Returns what draws the architectures of updates."""
+    """Returns what draws the architectures of updates.
+
+    Raises:
+        UserError: a window without architectures, or a list that cannot be read.
+    """
     options = Sampling(
         strategy=str(cfg.arch_sampling),
         num_random=cfg.num_random_archs,
         extremes_every=cfg.extremes_every,
         cost_bins=cfg.cost_bins,
         chain=cfg.arch_chain,
+        window=_window(cfg.arch_window),
+        listed=read_list(space, cfg.arch_list) if cfg.arch_list else (),
+        narrow_from=cfg.arch_window_from,
     )
     return Sampler(space, seed, options)

@@ -66,7 +66,7 @@ class SupernetTranslation(TranslationTask):
         """Builds the model and activates the pinned architecture, if there is one.
 
         Raises:
-            UserError: the model is no supernet, or the architecture is not in its space.
+            UserError: the model is no supernet, or an architecture is not in its space.
         """
         _check_distributed(root_config(cfg))
         model = super().build_model(cfg, from_checkpoint)
@@ -81,11 +81,14 @@ class SupernetTranslation(TranslationTask):
             # fairseq infers languages anew each time; the dictionaries of a checkpoint are found by them.
             languages = {"source_lang": self.cfg.source_lang, "target_lang": self.cfg.target_lang}
             embed_in_config(cfg, "task", **languages)
+        listed = self._sampler_of(model.space).options.listed
+        if listed and not from_checkpoint:
+            # The checkpoint should hold the architectures, not the name of a file that may move.
+            embed_in_config(cfg, "task", arch_list=f"[{','.join(arch.to_json() for arch in listed)}]")
         if self.cfg.architecture:
             self.pinned = resolve(model.space, self.cfg.architecture)
             model.activate(self.pinned)
             if not from_checkpoint:
-                # The checkpoint should hold the architecture, not the name of a file that may move.
                 embed_in_config(cfg, "task", architecture=self.pinned.to_json())
         return model
 
