@@ -74,6 +74,17 @@ class SupernetTaskConfig(FairseqDataclass):
     arch_window_from: int = ranged(
         0, "update from which on --arch-window or --arch-list holds; the whole space before it (default: 0)", UPDATES
     )
+    arch_gradient: ChoiceEnum(["mean", "sum"]) = _option(
+        "mean",
+        "how the gradients of an update's architectures are put together: mean (divided by the tokens of all of them) "
+        "or sum (by the tokens of one) (default: mean)",
+    )
+    loss_weight_by_cost: float = ranged(
+        0.0,
+        "weigh each architecture's loss with its FLOPs over the largest's to this power: above 0 large ones learn "
+        "faster, below 0 small ones (default: 0, all alike)",
+        Range(float, -2.0, 2.0),
+    )
     student_dropout: ChoiceEnum(["keep", "off"]) = _option(
         "keep",
         "dropout of all architectures of an update but the largest: keep, or off, as in BigNAS and AttentiveNAS; "

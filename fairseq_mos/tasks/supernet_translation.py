@@ -19,6 +19,7 @@ from omegaconf import II, DictConfig, open_dict
 
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
+from fairseq_mos.families import family_of
 from fairseq_mos.fields import check_fields
 from fairseq_mos.models.network import embed_in_config, root_config
 from fairseq_mos.modules.dropout import without_dropout
@@ -124,8 +125,8 @@ class SupernetTranslation(TranslationTask):
         """Runs forward and backward for each architecture of the update.
 
         Returns:
-            The summed loss, the sample size (of all architectures together) and the logging output: means
-            over the architectures, and every role's own loss.
+            The summed loss, the sample size (of all architectures together, or of one with `--arch-gradient sum`)
+            and the logging output: means over the architectures, and every role's own loss, without weights.
         """
         sampled = self.architectures(model.space, update_num)
         distil = self._distils(criterion) and len(sampled) > 1
@@ -138,6 +139,8 @@ class SupernetTranslation(TranslationTask):
                 weight = criterion.distillation_weight(update_num)
                 largest = role == "largest"
                 step_criterion = partial(criterion, teacher=teacher, keep_teacher=largest, weight=weight)
+            if self.cfg.loss_weight_by_cost and self.pinned is None:
+                step_criterion = _weighted(step_criterion, self._cost_weight(model.space, architecture))
             with self._dropout(role, model):
                 step = super().train_step(sample, model, step_criterion, optimizer, update_num, ignore_grad)
             if distil and role == "largest":
@@ -145,7 +148,13 @@ class SupernetTranslation(TranslationTask):
             steps.append((role, *step))
         _complete_gradients(model, earlier)
         loss = sum(loss.detach() for _, loss, _, _ in steps)
-        return loss, sum(size for _, _, size, _ in steps), self._merge([(role, log) for role, _, _, log in steps])
+        sizes = [size for _, _, size, _ in steps]
+        size = sizes[0] if self.cfg.arch_gradient == "sum" else sum(sizes)
+        return loss, size, self._merge([(role, log) for role, _, _, log in steps])
+
+    def _cost_weight(self, space, architecture) -> float:
+        flops = family_of(space).flops
+        return (flops(architecture) / flops(space.largest())) ** self.cfg.loss_weight_by_cost
 
     def _dropout(self, role: str, model) -> AbstractContextManager:
         if self.cfg.student_dropout == "off" and role not in ("largest", "pinned"):
@@ -189,6 +198,16 @@ class SupernetTranslation(TranslationTask):
             if any(name in log for log in logging_outputs):
                 total, count = (sum(log.get(key, 0) for log in logging_outputs) for key in (name, size))
                 metrics.log_scalar(name, total / count / math.log(2), count, priority=900, round=3)
+
+
+def _weighted(criterion, weight: float):
+    """Returns the criterion with its loss, but not what it logs, multiplied by `weight`."""
+
+    def call(model, sample):
+        loss, size, log = criterion(model, sample)
+        return loss * weight, size, log
+
+    return call
 
 
 def _is_number(value) -> bool:
