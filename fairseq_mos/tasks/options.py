@@ -13,6 +13,7 @@ from fairseq_mos.arch import SearchSpace
 from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError
 from fairseq_mos.fields import ranged
+from fairseq_mos.modules import router_warmup
 from fairseq_mos.ranges import PROBABILITY, UPDATES, Range
 from fairseq_mos.sampling.regions import read_list
 from fairseq_mos.sampling.strategies import STRATEGIES, Sampler, Sampling
@@ -85,6 +86,12 @@ class SupernetTaskConfig(FairseqDataclass):
         "faster, below 0 small ones (default: 0, all alike)",
         Range(float, -2.0, 2.0),
     )
+    router_warmup: int = ranged(
+        0,
+        "updates during which routers mix all experts alike and learn nothing; needs routers, and experts that differ "
+        "from the start (default: 0)",
+        UPDATES,
+    )
     student_dropout: ChoiceEnum(["keep", "off"]) = _option(
         "keep",
         "dropout of all architectures of an update but the largest: keep, or off, as in BigNAS and AttentiveNAS; "
@@ -123,6 +130,21 @@ def _window(text: Optional[str]) -> Optional[tuple[float, float]]:
     if not low < high:
         raise UserError(f"--arch-window is {show(text)}, allowed: LOW:HIGH, two fractions with 0 <= LOW < HIGH <= 1")
     return low, high
+
+
+def start_router_warmup(cfg: SupernetTaskConfig, model, expert_init: str) -> None:
+    """Makes the routers of a new model mix all experts alike, if that is asked for.
+
+    Raises:
+        UserError: there are no routers, or equal experts, which with equal mixes get equal gradients for ever.
+    """
+    if not cfg.router_warmup:
+        return
+    if not any(router_warmup.routers(model)):
+        raise UserError("--router-warmup needs routers, which --routing shared and --num-experts 1 have none of")
+    if expert_init == "copy":
+        raise UserError("--router-warmup needs experts that differ: not --expert-init copy")
+    router_warmup.begin_uniform(model)
 
 
 def sampler(cfg: SupernetTaskConfig, space: SearchSpace, seed: int) -> Sampler:

@@ -23,6 +23,7 @@ from fairseq_mos.families import family_of
 from fairseq_mos.fields import check_fields
 from fairseq_mos.models.network import embed_in_config, root_config
 from fairseq_mos.modules.dropout import without_dropout
+from fairseq_mos.modules.router_warmup import drop_gradients
 from fairseq_mos.sampling.strategies import Sampled, Sampler
 from fairseq_mos.tasks import options
 
@@ -82,6 +83,7 @@ class SupernetTranslation(TranslationTask):
             # fairseq infers languages anew each time; the dictionaries of a checkpoint are found by them.
             languages = {"source_lang": self.cfg.source_lang, "target_lang": self.cfg.target_lang}
             embed_in_config(cfg, "task", **languages)
+            options.start_router_warmup(self.cfg, model, str(model.cfg.expert_init))
         listed = self._sampler_of(model.space).options.listed
         if listed and not from_checkpoint:
             # The checkpoint should hold the architectures, not the name of a file that may move.
@@ -147,6 +149,8 @@ class SupernetTranslation(TranslationTask):
                 teacher = criterion.release_teacher()
             steps.append((role, *step))
         _complete_gradients(model, earlier)
+        if update_num < self.cfg.router_warmup:
+            drop_gradients(model)
         loss = sum(loss.detach() for _, loss, _, _ in steps)
         sizes = [size for _, _, size, _ in steps]
         size = sizes[0] if self.cfg.arch_gradient == "sum" else sum(sizes)
