@@ -9,8 +9,8 @@ from fairseq_mos.ranges import Range
 
 
 def ranged(default: float, text: str, allowed: Range) -> Any:
-    """Makes a field of a dataclass; `text` is its help."""
-    return dataclasses.field(default=default, metadata={"help": text, "range": allowed})
+    """Makes a field of a dataclass; its help is `text`, which says the default, and the range."""
+    return dataclasses.field(default=default, metadata={"help": f"{text} [{allowed}]", "range": allowed})
 
 
 def check_fields(config: Any, fields: type) -> None:

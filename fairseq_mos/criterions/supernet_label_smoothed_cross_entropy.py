@@ -14,7 +14,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from torch.nn import functional as F
 
 from fairseq_mos.fields import ranged
-from fairseq_mos.ranges import PROBABILITY
+from fairseq_mos.ranges import PROBABILITY, UPDATES
 
 
 @dataclass
@@ -23,9 +23,13 @@ class SupernetCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
     inplace_distillation: float = ranged(
         0.0,
-        "weight, from 0 to 1, of the largest architecture's predictions as soft targets for the other "
-        "architectures of the update; 0 is off, as in the paper; needs --arch-sampling sandwich",
+        "weight of the largest architecture's predictions as soft targets for the other architectures of the "
+        "update: 1 leaves them no labels (BigNAS, AttentiveNAS), 0 is off, as in MoS; needs --arch-sampling "
+        "sandwich (default: 0)",
         PROBABILITY,
+    )
+    distillation_warmup: int = ranged(
+        0, "updates during which the weight of --inplace-distillation grows linearly from 0 (default: 0)", UPDATES
     )
 
 
@@ -38,6 +42,7 @@ class SupernetLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         sentence_avg: normalise by sentences instead of tokens.
         label_smoothing: epsilon.
         inplace_distillation: weight of the soft targets (BigNAS, section 3.1).
+        distillation_warmup: updates until it has grown to that.
         ignore_prefix_size: ignore the first N tokens.
         report_accuracy: log accuracy.
     """
@@ -50,11 +55,19 @@ class SupernetLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         inplace_distillation=0.0,
         ignore_prefix_size=0,
         report_accuracy=False,
+        distillation_warmup=0,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         self.inplace_distillation = PROBABILITY.check("--inplace-distillation", inplace_distillation)
+        self.distillation_warmup = UPDATES.check("--distillation-warmup", distillation_warmup)
 
-    def forward(self, model, sample, reduce=True, teacher=None, keep_teacher=False):
+    def distillation_weight(self, update: int) -> float:
+        """Returns the weight of the soft targets at an update."""
+        if update >= self.distillation_warmup:
+            return self.inplace_distillation
+        return self.inplace_distillation * update / self.distillation_warmup
+
+    def forward(self, model, sample, reduce=True, teacher=None, keep_teacher=False, weight=None):
         """Computes the loss of the active architecture.
 
         Args:
@@ -64,6 +77,7 @@ class SupernetLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             teacher: log-probabilities (batch * target length, vocabulary) of the largest architecture on
                 this batch, to distil from.
             keep_teacher: keep this architecture's log-probabilities as `self.teacher`.
+            weight: of the soft targets (`inplace_distillation` by default).
 
         Returns:
             Loss (summed), sample size and logging output, as all of fairseq's criterions.
@@ -77,7 +91,7 @@ class SupernetLabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             else:
                 soft = F.kl_div(lprobs, teacher, reduction="none", log_target=True).sum(-1)
                 soft = soft.masked_fill(target.eq(self.padding_idx), 0.0)
-                weight = self.inplace_distillation
+                weight = self.inplace_distillation if weight is None else weight
                 loss = (1 - weight) * loss + weight * (soft.sum() if reduce else soft)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logging_output = {

@@ -9,10 +9,7 @@ from itertools import product
 from math import prod
 
 from fairseq_mos.arch import Architecture, SearchSpace
-
-Genes = tuple[int, ...]
-"""One value for each gene of the space. Unlike an architecture it keeps what inactive layers chose, so that
-a child that grows deeper inherits it (HAT)."""
+from fairseq_mos.arch.repair import Genes, repaired
 
 Candidate = tuple[str, Genes]
 """Where an architecture comes from (largest, smallest, given, random, mutation, crossover, listed), and its genes."""
@@ -183,27 +180,16 @@ class Problem:
             genes = make()
             if self.take(genes):
                 return genes
+
+        def violation(genes: Genes) -> float:
+            return self._violation(self.space.from_genes(genes))
+
         for _ in range(_REPAIRS):
-            genes = self._repair(make())
-            if genes is not None and self.take(genes):
+            genes, left = repaired(self.space, make(), violation, self.rng, _REPAIR_STEPS)
+            if left == 0 and self.take(genes):
                 self.repaired += 1
                 return genes
         return None
-
-    def _repair(self, genes: Genes) -> Genes | None:
-        violation = self._violation(self.space.from_genes(genes))
-        for _ in range(_REPAIR_STEPS):
-            if violation == 0:
-                return genes
-            changed = list(genes)
-            # In a narrow window, one gene alone often overshoots what another one has to give back.
-            for _ in range(self.rng.randint(1, 2)):
-                place = self.rng.randrange(len(genes))
-                changed[place] = self.rng.choice(self._choices[place])
-            after = self._violation(self.space.from_genes(changed))
-            if after <= violation:
-                genes, violation = tuple(changed), after
-        return genes if violation == 0 else None
 
     def list_next(self) -> Genes:
         """Goes once through the space, so that nothing within the limits is missed.

@@ -5,13 +5,13 @@ No postponed annotations here: fairseq reads the field types at run time.
 
 import logging
 import math
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Optional
 
 import torch
-from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
@@ -19,10 +19,13 @@ from omegaconf import II, DictConfig, open_dict
 
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.errors import UserError
-from fairseq_mos.fields import check_fields, ranged
+from fairseq_mos.families import family_of
+from fairseq_mos.fields import check_fields
 from fairseq_mos.models.network import embed_in_config, root_config
-from fairseq_mos.ranges import Range
-from fairseq_mos.sampling.strategies import STRATEGIES, Sampled, architectures_of_update, representatives
+from fairseq_mos.modules.dropout import without_dropout
+from fairseq_mos.modules.router_warmup import drop_gradients
+from fairseq_mos.sampling.strategies import Sampled, Sampler
+from fairseq_mos.tasks import options
 
 logger = logging.getLogger(__name__)
 
@@ -37,27 +40,9 @@ _ROLE_LOSSES = {"loss": "sample_size", "nll_loss": "ntokens"}
 
 
 @dataclass
-class SupernetTranslationConfig(TranslationConfig):
+class SupernetTranslationConfig(options.SupernetTaskConfig, TranslationConfig):
     """Options of the task."""
 
-    arch_sampling: ChoiceEnum(list(STRATEGIES)) = field(
-        default="sandwich",
-        metadata={
-            "help": "which architectures an update trains: sandwich (largest, smallest and random ones) or "
-            "uniform (random ones alone)"
-        },
-    )
-    num_random_archs: int = ranged(1, "random architectures per update", Range(int, 0, 1000))
-    num_valid_archs: int = ranged(
-        2, "fixed random architectures validated beside the largest and the smallest", Range(int, 0, 1000)
-    )
-    architecture: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "pin one architecture for training, validation and generation: a YAML file, largest, "
-            "smallest or random:SEED (default: none; generation then uses the largest)"
-        },
-    )
     seed: int = II("common.seed")
 
 
@@ -73,9 +58,9 @@ class SupernetTranslation(TranslationTask):
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
         check_fields(cfg, SupernetTranslationConfig)
-        if cfg.num_random_archs == 0 and cfg.arch_sampling == "uniform":
-            raise UserError("--num-random-archs 0 leaves no architecture to train")
+        options.check(cfg)
         self.pinned = None
+        self._sampler: Optional[Sampler] = None
         self._sampled: tuple[int, list[Sampled]] | None = None
         self._roles: set[str] = set()
 
@@ -83,7 +68,7 @@ class SupernetTranslation(TranslationTask):
         """Builds the model and activates the pinned architecture, if there is one.
 
         Raises:
-            UserError: the model is no supernet, or the architecture is not in its space.
+            UserError: the model is no supernet, or an architecture is not in its space.
         """
         _check_distributed(root_config(cfg))
         model = super().build_model(cfg, from_checkpoint)
@@ -98,11 +83,15 @@ class SupernetTranslation(TranslationTask):
             # fairseq infers languages anew each time; the dictionaries of a checkpoint are found by them.
             languages = {"source_lang": self.cfg.source_lang, "target_lang": self.cfg.target_lang}
             embed_in_config(cfg, "task", **languages)
+            options.start_router_warmup(self.cfg, model, str(model.cfg.expert_init))
+        listed = self._sampler_of(model.space).options.listed
+        if listed and not from_checkpoint:
+            # The checkpoint should hold the architectures, not the name of a file that may move.
+            embed_in_config(cfg, "task", arch_list=f"[{','.join(arch.to_json() for arch in listed)}]")
         if self.cfg.architecture:
             self.pinned = resolve(model.space, self.cfg.architecture)
             model.activate(self.pinned)
             if not from_checkpoint:
-                # The checkpoint should hold the architecture, not the name of a file that may move.
                 embed_in_config(cfg, "task", architecture=self.pinned.to_json())
         return model
 
@@ -126,18 +115,20 @@ class SupernetTranslation(TranslationTask):
         if self.pinned is not None:
             return [Sampled("pinned", self.pinned)]
         if self._sampled is None or self._sampled[0] != update_num:
-            sampled = architectures_of_update(
-                space, str(self.cfg.arch_sampling), self.cfg.num_random_archs, self.cfg.seed, update_num
-            )
-            self._sampled = (update_num, sampled)
+            self._sampled = (update_num, self._sampler_of(space).of_update(update_num))
         return self._sampled[1]
+
+    def _sampler_of(self, space) -> Sampler:
+        if self._sampler is None:
+            self._sampler = options.sampler(self.cfg, space, self.cfg.seed)
+        return self._sampler
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """Runs forward and backward for each architecture of the update.
 
         Returns:
-            The summed loss, the sample size (of all architectures together) and the logging output: means
-            over the architectures, and every role's own loss.
+            The summed loss, the sample size (of all architectures together, or of one with `--arch-gradient sum`)
+            and the logging output: means over the architectures, and every role's own loss, without weights.
         """
         sampled = self.architectures(model.space, update_num)
         distil = self._distils(criterion) and len(sampled) > 1
@@ -147,14 +138,32 @@ class SupernetTranslation(TranslationTask):
             model.activate(architecture)
             step_criterion = criterion
             if distil:
-                step_criterion = partial(criterion, teacher=teacher, keep_teacher=role == "largest")
-            step = super().train_step(sample, model, step_criterion, optimizer, update_num, ignore_grad)
+                weight = criterion.distillation_weight(update_num)
+                largest = role == "largest"
+                step_criterion = partial(criterion, teacher=teacher, keep_teacher=largest, weight=weight)
+            if self.cfg.loss_weight_by_cost and self.pinned is None:
+                step_criterion = _weighted(step_criterion, self._cost_weight(model.space, architecture))
+            with self._dropout(role, model):
+                step = super().train_step(sample, model, step_criterion, optimizer, update_num, ignore_grad)
             if distil and role == "largest":
                 teacher = criterion.release_teacher()
             steps.append((role, *step))
         _complete_gradients(model, earlier)
+        if update_num < self.cfg.router_warmup:
+            drop_gradients(model)
         loss = sum(loss.detach() for _, loss, _, _ in steps)
-        return loss, sum(size for _, _, size, _ in steps), self._merge([(role, log) for role, _, _, log in steps])
+        sizes = [size for _, _, size, _ in steps]
+        size = sizes[0] if self.cfg.arch_gradient == "sum" else sum(sizes)
+        return loss, size, self._merge([(role, log) for role, _, _, log in steps])
+
+    def _cost_weight(self, space, architecture) -> float:
+        flops = family_of(space).flops
+        return (flops(architecture) / flops(space.largest())) ** self.cfg.loss_weight_by_cost
+
+    def _dropout(self, role: str, model) -> AbstractContextManager:
+        if self.cfg.student_dropout == "off" and role not in ("largest", "pinned"):
+            return without_dropout(model)
+        return nullcontext()
 
     def valid_step(self, sample, model, criterion):
         """Measures the representative architectures (or the pinned one); BLEU on the first of them alone."""
@@ -162,7 +171,7 @@ class SupernetTranslation(TranslationTask):
             return super().valid_step(sample, model, criterion)
         sampled = [Sampled("pinned", self.pinned)]
         if self.pinned is None:
-            sampled = representatives(model.space, self.cfg.num_valid_archs)
+            sampled = self._sampler_of(model.space).representatives(self.cfg.num_valid_archs)
         logs, bleu = [], {}
         for i, (role, architecture) in enumerate(sampled):
             model.activate(architecture)
@@ -193,6 +202,16 @@ class SupernetTranslation(TranslationTask):
             if any(name in log for log in logging_outputs):
                 total, count = (sum(log.get(key, 0) for log in logging_outputs) for key in (name, size))
                 metrics.log_scalar(name, total / count / math.log(2), count, priority=900, round=3)
+
+
+def _weighted(criterion, weight: float):
+    """Returns the criterion with its loss, but not what it logs, multiplied by `weight`."""
+
+    def call(model, sample):
+        loss, size, log = criterion(model, sample)
+        return loss * weight, size, log
+
+    return call
 
 
 def _is_number(value) -> bool:

@@ -26,6 +26,7 @@ from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.content import plain_config, with_defaults
 from fairseq_mos.models.opening import open_model
 from fairseq_mos.modules.routing import ROUTINGS
+from fairseq_mos.sampling.strategies import Sampler, Sampling
 from tests import toy
 from tests.families import tagger
 from tests.families.translation import kit as translation
@@ -70,6 +71,16 @@ def test_a_subnet_is_the_supernet_bit_for_bit(kit, routing, scope, modulation):
         subnet = model.extract(arch)
         assert torch.equal(kit.logits(model(**kit.inputs())), kit.logits(subnet(**kit.inputs())))
         assert not any("routing" in name or tensor.dim() == 3 for name, tensor in subnet.state_dict().items())
+
+
+def test_what_updates_train_is_sampled(kit):
+    space = kit.supernet().space
+    options = {"cost_bins": 3, "chain": 4, "extremes_every": 2, "window": (0.4, 0.8), "narrow_from": 3}
+    sampler, most = Sampler(space, 1, Sampling(**options)), kit.family.flops(space.largest())
+    for update in range(8):
+        for _, arch in sampler.of_update(update):
+            space.validate(arch)
+            assert update < 3 or 0.4 <= kit.family.flops(arch) / most <= 0.8
 
 
 def test_costs_equal_what_is_counted(kit):

@@ -11,6 +11,7 @@ from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.logging import metrics
 
 from fairseq_mos.criterions.supernet_label_smoothed_cross_entropy import SupernetLabelSmoothedCrossEntropy
+from fairseq_mos.families.translation.family import FAMILY
 from fairseq_mos.tasks.supernet_translation import SupernetTranslation, SupernetTranslationConfig
 from tests import toy
 
@@ -49,6 +50,39 @@ def test_gradients_are_the_sum_over_the_architectures(task):
     torch.testing.assert_close(log["loss"], sum(losses.values()).detach() / 3)
     for role, value in losses.items():
         torch.testing.assert_close(log[f"{role}_loss"], value.detach())
+
+
+def _gradients(**options):
+    """Gradients of an update, as the trainer divides them, and what is logged."""
+    cfg = SupernetTranslationConfig(seed=3, **options)
+    task = SupernetTranslation(cfg, toy.dictionary(), toy.dictionary())
+    model = toy.supernet()
+    _, size, log = _train_step(task, model, toy.batch())
+    return [parameter.grad / size for parameter in model.parameters()], log
+
+
+def test_sum_divides_by_the_tokens_of_one_architecture():
+    (mean, log), (total, total_log) = _gradients(), _gradients(arch_gradient="sum")
+    assert log == total_log
+    for a, b in zip(mean, total):
+        torch.testing.assert_close(3 * a, b)
+
+
+@pytest.mark.parametrize("power", [0.5, -1.0])
+def test_losses_are_weighted_by_cost(power):
+    found, log = _gradients(loss_weight_by_cost=power)
+    task = SupernetTranslation(SupernetTranslationConfig(seed=3), toy.dictionary(), toy.dictionary())
+    model, flops = toy.supernet(), FAMILY.flops
+    criterion, total = SupernetLabelSmoothedCrossEntropy(task, False, 0.1), 0
+    for _, architecture in task.architectures(model.space, 0):
+        model.activate(architecture)
+        loss, size, _ = criterion(model, toy.batch())
+        ((flops(architecture) / flops(model.space.largest())) ** power * loss / (3 * size)).backward()
+        total += loss.detach() / 3
+    for gradient, parameter in zip(found, model.parameters()):
+        expected = torch.zeros_like(gradient) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(log["loss"], total)
 
 
 def test_unused_parameters_get_zero_gradients(task):
