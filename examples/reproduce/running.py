@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from reproduce.corpus import corpus_digest, prepare
 from reproduce.plan import draw, read_plan
 from reproduce.schedule import work_off
 from reproduce.units import Finished, Job, Training, command_line, jobs_of, missing
+
+_TOLD = re.compile(r'"wpb": "(?P<tokens>[\d.]+)".*"num_updates": "(?P<update>\d+)".*"wall": "(?P<wall>[\d.]+)"')
 
 CURVE = 20
 """Points of a loss curve that are kept, about."""
@@ -149,17 +152,23 @@ def told_by(log: Path) -> dict:
     scanned = scan_log(log, "supernet")
     if not scanned.train:
         raise PipelineError(f"{log} tells of no update", 1)
-    starts, tokens = 0, []
+    starts, tokens, wall = 0, {}, {}
     for line in log_lines(log):
         starts += line.startswith("$ ")
-        if '"wpb": "' in line:
-            tokens.append(float(line.split('"wpb": "')[1].split('"')[0]))
+        told = _TOLD.search(line)
+        if told:
+            update = int(told["update"])
+            tokens[update], wall[update] = float(told["tokens"]), float(told["wall"])
     seconds = scanned.seconds[max(scanned.seconds)]
+    first, last = min(wall, default=0), max(wall, default=0)
     return {
         "updates": scanned.updates,
         "train_seconds": seconds,
         "updates_per_second": scanned.updates / seconds if seconds else None,
-        "tokens_per_update": sum(tokens) / len(tokens) if tokens else None,
+        # With validation and saving, without what a kill has undone.
+        "wall_seconds": wall.get(last),
+        "wall_seconds_per_update": (wall[last] - wall[first]) / (last - first) if first < last else None,
+        "tokens_per_update": sum(tokens.values()) / len(tokens) if tokens else None,
         "starts": starts,
         "train_loss": thinned(scanned.train),
         "valid_loss": {role or "loss": thinned(curve) for role, curve in scanned.valid.items()},
@@ -203,7 +212,8 @@ def run_plan(args: argparse.Namespace) -> None:
     check_folder(args.results)
     space = SearchSpace.load(plan.space)
     drawn = draw(space, plan.architectures)
-    work = Work(args.work, 0)
+    # What trains nothing does not wait for what does.
+    work = Work(args.work / "dry-run" if args.dry_run or args.report else args.work, 0)
     data = prepare(plan.corpus, args.work, args.threads)
     jobs = jobs_of(plan, [one for _, one in drawn], corpus_digest(data))
     runner = Runner(Finished(args.results), data, work, args.threads)

@@ -158,7 +158,7 @@ def flags_of(plan: Plan, part: Trained, seed: int, supernet: bool) -> dict[str, 
         # One GPU a training: several run side by side.
         words = train_flags(plan.recipe, kind, "DATA", "SAVE", 1, user_dir="fairseq_mos")
         own = {"--arch": arch} if supernet else {}
-        own |= {"--max-update": updates, "--seed": seed, "--keep-interval-updates": 1}
+        own |= {"--max-update": updates, "--seed": seed, "--keep-interval-updates": 1, "--log-format": "json"}
         own |= dict(zip(("--source-lang", "--target-lang"), languages))
         words += [str(word) for item in own.items() for word in item]
     # Line by line through the same reader: what the plan says replaces what the recipe says.
