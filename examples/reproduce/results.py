@@ -138,8 +138,9 @@ def gap_rows(
 
 
 def plain(row: dict) -> dict:
-    """Returns a row without numpy's kinds of numbers."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    """Returns a row without numpy's kinds of numbers; what is not known is None."""
+    row = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    return {name: None if value != value else value for name, value in row.items()}
 
 
 def summary_rows(rows: list[dict]) -> list[dict]:
@@ -151,12 +152,12 @@ def summary_rows(rows: list[dict]) -> list[dict]:
             continue
         line = {"metric": metric, "method": method, "seeds": len(own), "architectures": own[0]["architectures"]}
         for name in ("gap", "absolute_gap", "worst_gap", "tau", "tau_strata", "tau_noise_tied", "spearman", "regret"):
-            values = [row[name] for row in own if name in row]
+            values = [row[name] for row in own if row.get(name) is not None]
             if values:
                 line[name] = float(np.mean(values))
                 line[f"{name}_spread"] = float(np.max(values) - np.min(values))
         line["winner_agreement"] = stats.agreement([row.get("chosen") for row in own])
-        found.append(line)
+        found.append(plain(line))
     return found
 
 
@@ -188,8 +189,7 @@ def write_results(
             for key in found.values:
                 if key[0] != SCRATCH:
                     row[f"{key[0]}_{metric}_{key[1]}"] = found.of(key, metric)[place]
-        known = {key: "" if value != value else value for key, value in plain(row).items()}
-        table.append(known | {"sizes": one.to_json()})
+        table.append(plain(row) | {"sizes": one.to_json()})
     failures = {job.training.name: finished.failures(job.digest) for job in jobs}
     done = {
         "units": len(jobs),
@@ -237,7 +237,7 @@ def page_text(name, plan, found, done, floors, summary, costs, pictures) -> str:
     }
     for metric in plan.metrics:
         own = [row for row in summary if row["metric"] == metric]
-        lines += [f"## {TITLES[metric]}", "", f"Noise floor (two from-scratch seeds): {shown(floors[metric])}.", ""]
+        lines += [f"## {TITLES[metric]}", "", f"Noise floor (two from-scratch seeds): {shown(plain(floors)[metric])}.", ""]
         grid = [list(columns.values())] + [[shown(row.get(column)) for column in columns] for row in own]
         lines += [*markdown_lines(grid), ""]
     if costs:
@@ -250,7 +250,7 @@ def page_text(name, plan, found, done, floors, summary, costs, pictures) -> str:
 
 def shown(value: object) -> str:
     """Returns a cell of a table; nothing for what is not known."""
-    if value is None or value != value:
+    if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
