@@ -237,7 +237,12 @@ def page_text(name, plan, found, done, floors, summary, costs, pictures) -> str:
     }
     for metric in plan.metrics:
         own = [row for row in summary if row["metric"] == metric]
-        lines += [f"## {TITLES[metric]}", "", f"Noise floor (two from-scratch seeds): {shown(plain(floors)[metric])}.", ""]
+        lines += [
+            f"## {TITLES[metric]}",
+            "",
+            f"Noise floor (two from-scratch seeds): {shown(plain(floors)[metric])}.",
+            "",
+        ]
         grid = [list(columns.values())] + [[shown(row.get(column)) for column in columns] for row in own]
         lines += [*markdown_lines(grid), ""]
     if costs:

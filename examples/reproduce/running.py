@@ -214,19 +214,22 @@ def run_plan(args: argparse.Namespace) -> None:
     drawn = draw(space, plan.architectures)
     # What trains nothing does not wait for what does.
     work = Work(args.work / "dry-run" if args.dry_run or args.report else args.work, 0)
-    data = prepare(plan.corpus, args.work, args.threads)
-    jobs = jobs_of(plan, [one for _, one in drawn], corpus_digest(data))
-    runner = Runner(Finished(args.results), data, work, args.threads)
-    todo = missing(jobs, runner.finished)
-    print(f"{len(jobs)} units: {len(jobs) - len(todo)} done, {len(todo)} missing", flush=True)
-    if args.dry_run:
-        from reproduce.estimate import estimate
+    try:
+        data = prepare(plan.corpus, args.work, args.threads)
+        jobs = jobs_of(plan, [one for _, one in drawn], corpus_digest(data))
+        runner = Runner(Finished(args.results), data, work, args.threads)
+        todo = missing(jobs, runner.finished)
+        print(f"{len(jobs)} units: {len(jobs) - len(todo)} done, {len(todo)} missing", flush=True)
+        if args.dry_run:
+            from reproduce.estimate import estimate
 
-        estimate(runner, jobs, todo, places(args.jobs))
-        return
-    begin, lost = time.monotonic(), []
-    if todo and not args.report:
-        lost = work_off(todo, places(args.jobs), runner.do, runner.failed)
+            estimate(runner, jobs, todo, places(args.jobs))
+            return
+        begin, lost = time.monotonic(), []
+        if todo and not args.report:
+            lost = work_off(todo, places(args.jobs), runner.do, runner.failed)
+    finally:
+        work.lock.close()
     from reproduce.results import write_results
 
     page = write_results(args.results / args.plan.stem, args.plan.stem, plan, drawn, jobs, runner.finished)

@@ -50,7 +50,7 @@ PLAN = {
 
 def written(folder: Path, name: str = "plan.yaml", **changes) -> Path:
     path = folder / name
-    path.write_text(yaml.safe_dump({**PLAN, **changes}))
+    path.write_text(yaml.safe_dump({**PLAN, **changes}, sort_keys=False))
     return path
 
 
@@ -67,7 +67,7 @@ def jobs(path: Path, corpus: str = "c"):
     [
         ({"method": {}}, "unknown field `method`"),
         ({"updates": 0}, "updates: expected `int` >= 1"),
-        ({"metrics": ["ter"]}, "metrics[...]: invalid enum value 'ter'"),
+        ({"metrics": ["ter"]}, "metrics[0]: invalid enum value"),
         ({"space": "tinny"}, "the shipped spaces are"),
         ({"scratch": {"seeds": [1, 1]}}, "scratch.seeds holds a seed twice"),
         ({"scratch": {"seeds": [1], "rate": 1}}, "scratch: object contains unknown field"),
@@ -288,7 +288,7 @@ def test_results_of_known_values(tmp_path, commands):
     summary = {(row["metric"], row["method"]): row for row in content["summary"]}
     assert summary["loss", "neuron"]["winner_agreement"] == 1
     costs = {row["method"]: row for row in content["costs"]}
-    assert costs["scratch"]["trainings"] == 6 and costs["scratch"]["train_minutes"] == 0.05
+    assert costs["scratch"]["trainings"] == 6 and costs["scratch"]["train_minutes"] == pytest.approx(0.05)
     mean = np.mean([family_of(TINY).flops(one) for _, one in draw(TINY, read_plan(path).architectures)])
     # Three passes of 4 updates with 100 of a sentence's 30 tokens.
     assert costs["scratch"]["training_teraflops"] == pytest.approx(3 * 4 * mean * 100 / 30 / 1e12)
