@@ -7,11 +7,25 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import attached
 from pipeline.config import ROOT, PipelineError
+
+
+class Usage(NamedTuple):
+    """What a command took.
+
+    Attributes:
+        seconds: from its start to its end.
+        peak_bytes: the most memory that was resident, of its largest process.
+    """
+
+    seconds: float
+    peak_bytes: int
 
 
 def printable(module: str, arguments: list[str]) -> str:
@@ -44,7 +58,8 @@ def run(
     on_line: Callable[[str], None] = lambda line: None,
     stdout: Path | None = None,
     held: Sequence[int] = (),
-) -> None:
+    variables: Mapping[str, str] | None = None,
+) -> Usage:
     """Runs `python -m MODULE ARGUMENTS` (or `python FILE.py ARGUMENTS`) in the repository's folder.
 
     The command ends with this process, however that ends.
@@ -57,20 +72,21 @@ def run(
         on_line: called with every printed line.
         stdout: also write what is printed to this file, anew; it appears when the command has succeeded.
         held: open files that stay open as long as the command runs, such as a lock.
+        variables: of its environment, over those of :func:`environment`.
 
     Raises:
         PipelineError: the command failed; the message ends with its last error line.
     """
     partial = stdout.with_name(f".{stdout.name}.tmp") if stdout else Path(os.devnull)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    last = ""
+    last, begin = "", time.monotonic()
     with open(log, "a", encoding="utf-8") as log_stream, open(partial, "w", encoding="utf-8") as copy:
         log_stream.write(f"$ {printable(module, arguments)}\n")
         log_stream.flush()
         process = subprocess.Popen(
             [sys.executable, attached.__file__, *([] if module.endswith(".py") else ["-m"]), module, *arguments],
             cwd=ROOT,
-            env=environment(threads),
+            env={**environment(threads), **(variables or {})},
             pass_fds=held,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -85,7 +101,9 @@ def run(
                 if line.strip():
                     last = line.strip() if "error: " in line or "error: " not in last else last
                 on_line(line.rstrip("\n"))
-            code = process.wait()
+            # Instead of wait(), which does not tell what this one process took.
+            _, status, usage = os.wait4(process.pid, 0)
+            code = process.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:
             process.send_signal(signal.SIGTERM)
             try:
@@ -100,3 +118,5 @@ def run(
         )
     if stdout:
         os.replace(partial, stdout)
+    # In KiB, but on macOS in bytes.
+    return Usage(time.monotonic() - begin, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))

@@ -4,7 +4,10 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 
 module=pipeline
-case ${1:-} in wmt* | iwslt*) module=corpora ;; esac
+case ${1:-} in
+    wmt* | iwslt*) module=corpora ;;
+    reproduce) module=reproduce ;;
+esac
 
 # Wrong flags should show, and --help should answer, before anything is installed.
 if python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then

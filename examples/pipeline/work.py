@@ -75,7 +75,7 @@ class Work:
         deadline = time.monotonic() + _PATIENCE
         while not self._locked():
             if time.monotonic() > deadline:
-                raise PipelineError(f"another run uses {folder}: wait, or give another --output")
+                raise PipelineError(f"another run uses {folder}: wait, or choose another folder")
             time.sleep(0.1)
 
     def _locked(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from fairseq import tasks, utils
 from omegaconf import open_dict
+from torch import nn
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.families.translation.batching import batches_by_length
@@ -62,10 +63,9 @@ class TranslationEvaluator(LossEvaluator):
         if max_tokens < 1:
             raise UserError(f"--max-tokens is {max_tokens}, allowed: 1 or more")
         opened = open_model(supernet) if isinstance(supernet, str) else supernet
-        _, path, state = opened.space, opened.path, opened.state
-        cfg = state["cfg"]
         folder = Path(data.split(":")[0])
-        model = load_model(state, path, _dictionaries(state, path, folder))
+        model = self.load(opened, folder)
+        path, cfg = opened.path, opened.state["cfg"]
         device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
         if precision != "fp32" and device.type == "cpu":
             raise UserError(f"--{precision} needs a GPU: on the CPU, half precision is slower and less exact")
@@ -87,6 +87,15 @@ class TranslationEvaluator(LossEvaluator):
         else:
             batches = self.make_batches(max_tokens)
         super().__init__(model, batches, loss, _digest(self._dataset), path, split, max_tokens, precision)
+
+    def load(self, opened: Opened, folder: Path) -> nn.Module:
+        """Returns the supernet, in eval mode, with the dictionaries of a data set.
+
+        Raises:
+            UserError: as the constructor.
+        """
+        opened.space  # noqa: B018 (raises for what is no supernet)
+        return load_model(opened.state, opened.path, _dictionaries(opened.state, opened.path, folder))
 
     def scorer(self, options: ScorerOptions) -> TranslationScorer:
         """Returns what measures `bleu` and `chrf`."""

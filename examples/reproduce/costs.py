@@ -1,0 +1,74 @@
+"""What trainings cost: FLOPs from counts and tokens, time and memory as measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fairseq_mos.arch import Architecture
+from fairseq_mos.families import family_of
+from fairseq_mos.sampling.strategies import architectures_of_update
+from reproduce.units import Finished, Job, Training
+
+BACKWARD = 3
+"""Forward and backward together cost about three forward passes."""
+
+
+def counts_of(architecture: Architecture) -> dict[str, int]:
+    """Returns `params` (without embeddings) and `flops` (a sentence of 30/30 tokens, without output layer)."""
+    counts = family_of(architecture).counts(architecture)
+    return {"params": counts["params_no_embed"], "flops": counts["flops"]}
+
+
+def training_flops(training: Training, tokens_per_update: float) -> float:
+    """Returns the FLOPs of a training: of its architectures' dense passes, without output layer, mixing and optimiser.
+
+    Args:
+        training: the training; of a supernet the architectures that each update drew are counted.
+        tokens_per_update: target tokens, of one architecture.
+    """
+    per_token = family_of(training.space).flops
+    if training.architecture:
+        total = training.updates * per_token(training.architecture)
+    else:
+        strategy = training.flags.get("--arch-sampling", ["sandwich"])[0]
+        number = int(training.flags.get("--num-random-archs", ["1"])[0])
+        total, known = 0, {}
+        for update in range(training.updates):
+            for _, one in architectures_of_update(training.space, strategy, number, training.seed, update):
+                if one not in known:
+                    known[one] = per_token(one)
+                total += known[one]
+    return BACKWARD * total * tokens_per_update / 30
+
+
+def costs_of(jobs: Sequence[Job], finished: Finished) -> list[dict]:
+    """Returns a row for each method: its finished trainings' means."""
+    rows = []
+    for method in dict.fromkeys(job.training.method for job in jobs):
+        found = [
+            (job.training, trained)
+            for job in jobs
+            if job.training.method == method and (trained := finished.read(job.training.digest)) is not None
+        ]
+        if not found:
+            continue
+
+        def mean(values: list[float]) -> float | None:
+            known = [value for value in values if value is not None]
+            return sum(known) / len(known) if known else None
+
+        flops = [training_flops(training, trained["tokens_per_update"] or 0) for training, trained in found]
+        rows.append(
+            {
+                "method": method,
+                "trainings": len(found),
+                "updates": found[0][0].updates,
+                "train_minutes": mean([trained["train_seconds"] / 60 for _, trained in found]),
+                "updates_per_second": mean([trained["updates_per_second"] for _, trained in found]),
+                "training_teraflops": mean(flops) / 1e12,
+                "peak_mib": max(trained["peak_bytes"] for _, trained in found) / 2**20,
+                "threads": found[0][1]["threads"],
+                "restarts": sum(trained["starts"] - 1 for _, trained in found),
+            }
+        )
+    return rows

@@ -1,0 +1,186 @@
+"""A plan: what is trained and measured, read from YAML and checked field by field."""
+
+from __future__ import annotations
+
+import random
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.documents import convert, read_yaml
+from fairseq_mos.errors import UserError
+from fairseq_mos.families import family_of
+
+Updates = Annotated[int, Meta(ge=1, le=10**9)]
+Seeds = Annotated[list[Annotated[int, Meta(ge=0, le=2**31 - 1)]], Meta(min_length=1)]
+POOL = 4000
+"""Random architectures whose quantiles of FLOPs bound the strata."""
+
+OWN = (
+    *("--seed", "--max-update", "--max-epoch", "--stop-time-hours", "--save-dir", "--restore-file", "--user-dir"),
+    *("--finetune-from-model", "--subnet", "--architecture", "--search-space", "--source-lang", "--target-lang"),
+    *("--task", "--arch", "--log-file", "--log-format", "--distributed-world-size"),
+)
+"""Flags that the runner sets itself, or that a unit's digest could not tell apart."""
+
+
+class Strict(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """A mapping of the plan."""
+
+
+class Corpus(Strict):
+    """The data.
+
+    Attributes:
+        kind: `quickstart` and `multi30k` are prepared as those examples do it; `folder` is what fairseq-preprocess
+            wrote, or the `data-bin` of a prepare.sh.
+        data: its folder; for `quickstart` raw text instead of the built-in corpus.
+        source: source language.
+        target: target language.
+        vocabulary: subwords; 0: as in the example.
+    """
+
+    kind: Literal["quickstart", "multi30k", "folder"]
+    data: str = ""
+    source: str = "en"
+    target: str = "de"
+    vocabulary: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class Draw(Strict):
+    """The architectures that are compared, drawn before anything is trained.
+
+    Attributes:
+        number: how many.
+        strata: intervals of FLOPs, equally likely in a uniform draw from the space; each gives as many.
+        seed: of the draw.
+    """
+
+    number: Annotated[int, Meta(ge=2, le=10_000)] = 15
+    strata: Annotated[int, Meta(ge=1, le=100)] = 5
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
+
+
+class Trained(Strict):
+    """A method, or training from scratch.
+
+    Attributes:
+        seeds: a training for each (from scratch: of every architecture).
+        flags: of fairseq-train, over the plan's own.
+        updates: instead of the plan's.
+    """
+
+    seeds: Seeds
+    flags: list[str] = []
+    updates: Updates | None = None
+
+
+class Plan(Strict):
+    """A plan.
+
+    Attributes:
+        corpus: the data.
+        recipe: whose hyper-parameters: those of an example with a run.sh, or published ones.
+        space: search space, a shipped one's name.
+        arch: named architecture of the supernet; by default the space's.
+        updates: of every training.
+        flags: of fairseq-train, for all trainings, over the recipe's.
+        architectures: how they are drawn.
+        scratch: training from scratch.
+        methods: name -> how a supernet is trained.
+        metrics: what is compared; `loss` is label-smoothed, as everywhere in this project, `nll_loss` is not.
+        beam: beam size for BLEU and chrF.
+    """
+
+    corpus: Corpus
+    space: str
+    updates: Updates
+    scratch: Trained
+    methods: dict[str, Trained]
+    metrics: Annotated[list[Literal["loss", "nll_loss", "bleu", "chrf"]], Meta(min_length=1)]
+    recipe: Literal["quickstart", "multi30k", "wmt14_en_de", "wmt14_en_fr", "wmt19_en_de", "iwslt14_de_en"] = (
+        "quickstart"
+    )
+    arch: str = ""
+    flags: list[str] = []
+    architectures: Draw = Draw()
+    beam: Annotated[int, Meta(ge=1, le=1000)] = 5
+
+
+def read_plan(path: Path) -> Plan:
+    """Reads a plan.
+
+    Raises:
+        UserError: names the file and the field.
+    """
+    plan = convert(read_yaml(path, "plan"), Plan, str(path))
+    SearchSpace.load(plan.space)
+    if plan.architectures.number < plan.architectures.strata:
+        raise UserError(
+            f"{path}: architectures.number is {plan.architectures.number}, allowed: architectures.strata or more, "
+            f"which is {plan.architectures.strata}"
+        )
+    parts = {"scratch": plan.scratch, **{f"methods.{name}": method for name, method in plan.methods.items()}}
+    for name, part in parts.items():
+        if len(set(part.seeds)) < len(part.seeds):
+            raise UserError(f"{path}: {name}.seeds holds a seed twice")
+        if not name.removeprefix("methods."):
+            raise UserError(f"{path}: methods holds one without a name")
+    for name, flags in {"flags": plan.flags, **{f"{n}.flags": part.flags for n, part in parts.items()}}.items():
+        for flag in parse_flags(flags, f"{path}: {name}"):
+            if flag in OWN:
+                raise UserError(f"{path}: {name} holds {flag}, which the runner sets itself")
+    return plan
+
+
+def parse_flags(flags: list[str], source: str = "flags") -> dict[str, list[str]]:
+    """Returns flags of a command line by name, each with its values; of one that is there twice the last counts.
+
+    Args:
+        flags: each a flag with its values, as typed in a shell.
+        source: what to call them in messages.
+
+    Raises:
+        UserError: a value without a flag, or an open quotation.
+    """
+    found: dict[str, list[str]] = {}
+    for text in flags:
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise UserError(f"{source} holds {text!r}: {error}") from None
+        if not words or not words[0].startswith("--"):
+            raise UserError(f"{source} holds {text!r}, expected a flag such as '--routing layer'")
+        for word in words:
+            if word.startswith("--"):
+                name, equals, value = word.partition("=")
+                found[name] = values = [value] if equals else []
+            else:
+                values.append(word)
+    return found
+
+
+def draw(space: SearchSpace, how: Draw) -> list[tuple[int, Architecture]]:
+    """Draws architectures from strata of FLOPs: the same for the same arguments, by increasing stratum.
+
+    Returns:
+        Number of the stratum, from 0, and architecture; all different.
+
+    Raises:
+        UserError: the space has too few architectures.
+    """
+    rng = random.Random(f"architectures, seed {how.seed}")
+    flops = family_of(space).flops
+    pool = sorted({space.sample(rng) for _ in range(POOL)}, key=lambda one: (flops(one), one.digest()))
+    if len(pool) < how.number:
+        raise UserError(f"architectures.number is {how.number}, allowed: {len(pool)} at most in space {space.name}")
+    found = []
+    for stratum in range(how.strata):
+        part = pool[stratum * len(pool) // how.strata : (stratum + 1) * len(pool) // how.strata]
+        number = (stratum + 1) * how.number // how.strata - stratum * how.number // how.strata
+        chosen = rng.sample(part, number)
+        found += [(stratum, one) for one in sorted(chosen, key=flops)]
+    return found

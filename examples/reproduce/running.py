@@ -1,0 +1,244 @@
+"""Runs a plan: the jobs that are missing, then tables and pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+from pipeline import commands
+from pipeline.config import ROOT, PipelineError
+from pipeline.work import Work, duration
+
+from fairseq_mos.arch import SearchSpace
+from fairseq_mos.documents import read_json
+from fairseq_mos.files import atomic_write, check_folder
+from fairseq_mos.paths import is_file
+from fairseq_mos.report.logs import log_lines, scan_log
+from fairseq_mos.tables import write_json
+from fairseq_mos.version import __version__
+from reproduce.corpus import corpus_digest, prepare
+from reproduce.plan import draw, read_plan
+from reproduce.schedule import work_off
+from reproduce.units import Finished, Job, Training, command_line, jobs_of, missing
+
+_TOLD = re.compile(r'"wpb": "(?P<tokens>[\d.]+)".*"num_updates": "(?P<update>\d+)".*"wall": "(?P<wall>[\d.]+)"')
+
+CURVE = 20
+"""Points of a loss curve that are kept, about."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What all jobs of a run share.
+
+    Attributes:
+        finished: the finished units.
+        data: binarised data.
+        work: the work folder; its lock is held by every command.
+        threads: CPU threads of a command.
+    """
+
+    finished: Finished
+    data: Path
+    work: Work
+    threads: int
+
+    def folder(self, training: Training) -> Path:
+        """Returns where a training's checkpoints and log lie."""
+        return self.work.folder / "trainings" / training.digest
+
+    def do(self, job: Job, place: dict[str, str]) -> None:
+        """Trains, unless the finished checkpoint is here, and measures.
+
+        Args:
+            job: what to do.
+            place: variables of the environment that say where.
+
+        Raises:
+            PipelineError: a command failed.
+        """
+        training = job.training
+        folder = self.folder(training)
+        checkpoint = folder / "checkpoints" / "checkpoint_last.pt"
+        if self.finished.read(training.digest) is None or not is_file(checkpoint):
+            print(f"training: {training.name}", flush=True)
+            self.train(training, place)
+        print(f"measuring: {training.name}", flush=True)
+        self.measure(job, checkpoint, place)
+        print(f"done: {training.name}", flush=True)
+
+    def train(self, training: Training, place: dict[str, str]) -> None:
+        """Runs fairseq-train, which goes on where a killed one stopped, and keeps what its log tells.
+
+        Raises:
+            PipelineError: it failed.
+        """
+        folder = self.folder(training)
+        subnet, save_dir, log = folder / "subnet.yaml", folder / "checkpoints", folder / "train.log"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "unit.json", {"name": training.name, **training.spec})
+        if training.architecture:
+            training.architecture.save(subnet)
+        peak = self.command("fairseq_cli.train", command_line(training, self.data, save_dir, subnet), log, place)
+        self.finished.write(training, {**told_by(log), "peak_bytes": peak, **self.about()})
+        # fairseq's best checkpoint and the last interval's are copies; the last one is what is measured.
+        for file in save_dir.glob("checkpoint_*.pt"):
+            if file.name != "checkpoint_last.pt":
+                file.unlink()
+
+    def measure(self, job: Job, checkpoint: Path, place: dict[str, str]) -> None:
+        """Measures a trained model in a process of its own.
+
+        Raises:
+            PipelineError: it failed.
+        """
+        folder = self.folder(job.training)
+        request, output = folder / "request.json", folder / "measured.json"
+        with atomic_write(request) as stream:
+            json.dump(
+                {
+                    "checkpoint": str(checkpoint),
+                    "data": str(self.data),
+                    "space": job.training.space.to_dict(),
+                    "architectures": [one.to_dict() for one in job.architectures],
+                    "scratch": job.training.architecture is not None,
+                    "scores": job.scores,
+                    "beam": job.beam,
+                },
+                stream,
+            )
+        begin = time.monotonic()
+        script = str(Path(__file__).with_name("measure.py"))
+        peak = self.command(script, [str(request), str(output)], folder / "measure.log", place)
+        costs = {"seconds": round(time.monotonic() - begin, 1), "peak_bytes": peak}
+        self.finished.write(job, {**read_json(output, "measurement"), **costs, **self.about()})
+
+    def command(self, module: str, arguments: list[str], log: Path, place: dict[str, str]) -> int:
+        """Runs a command and returns its peak memory in bytes."""
+        held = [self.work.lock.fileno()]
+        return commands.run(module, arguments, log, self.threads, held=held, variables=place).peak_bytes
+
+    def failed(self, job: Job, error: PipelineError) -> None:
+        """Counts a failed attempt and says it."""
+        # What is kept in git names no place of this machine.
+        message = str(error).split("; log: ")[0].replace(str(self.work.folder), "WORK").replace(str(ROOT), "ROOT")
+        self.finished.write_failure(job, error.code, message)
+        print(f"failed: {job.training.name}: {error}", file=sys.stderr, flush=True)
+
+    def about(self) -> dict:
+        """Returns the circumstances that explain timings and rounding."""
+        git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        versions = {"torch": metadata.version("torch"), "fairseq_mos": __version__, "commit": git.stdout.strip()}
+        return {"threads": self.threads, "machine": platform.machine(), "python": platform.python_version(), **versions}
+
+
+def told_by(log: Path) -> dict:
+    """Returns what a training's log tells: speed, tokens of an update, loss curves, how often it was started.
+
+    Raises:
+        PipelineError: nothing.
+    """
+    scanned = scan_log(log, "supernet")
+    if not scanned.train:
+        raise PipelineError(f"{log} tells of no update", 1)
+    starts, tokens, wall = 0, {}, {}
+    for line in log_lines(log):
+        starts += line.startswith("$ ")
+        told = _TOLD.search(line)
+        if told:
+            update = int(told["update"])
+            tokens[update], wall[update] = float(told["tokens"]), float(told["wall"])
+    seconds = scanned.seconds[max(scanned.seconds)]
+    first, last = min(wall, default=0), max(wall, default=0)
+    return {
+        "updates": scanned.updates,
+        "train_seconds": seconds,
+        "updates_per_second": scanned.updates / seconds if seconds else None,
+        # With validation and saving, without what a kill has undone.
+        "wall_seconds": wall.get(last),
+        "wall_seconds_per_update": (wall[last] - wall[first]) / (last - first) if first < last else None,
+        "tokens_per_update": sum(tokens.values()) / len(tokens) if tokens else None,
+        "starts": starts,
+        "train_loss": thinned(scanned.train),
+        "valid_loss": {role or "loss": thinned(curve) for role, curve in scanned.valid.items()},
+    }
+
+
+def thinned(curve: dict[int, float]) -> list[list[float]]:
+    """Returns some points of a curve, the last one among them."""
+    points = [[update, value] for update, value in sorted(curve.items())]
+    return points[:: -max(1, len(points) // CURVE)][::-1]
+
+
+def places(jobs: int | None) -> list[dict[str, str]]:
+    """Returns where jobs run side by side: a GPU each, as far as there are some.
+
+    Args:
+        jobs: how many; None: one a GPU.
+    """
+    code = "import torch; print(torch.cuda.device_count())"
+    count = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout or 0)
+    if not count:
+        return [{} for _ in range(jobs or 1)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = visible if len(visible) == count and visible != [""] else list(map(str, range(count)))
+    return [{"CUDA_VISIBLE_DEVICES": names[number % count]} for number in range(jobs or count)]
+
+
+def run_plan(args: argparse.Namespace) -> None:
+    """Runs a plan, or estimates it.
+
+    Args:
+        args: the flags of :mod:`reproduce.arguments`.
+
+    Raises:
+        UserError: a plan or data that cannot be used.
+        PipelineError: a job failed; the others are done, and the tables written.
+    """
+    plan = read_plan(args.plan)
+    if args.data:
+        plan = msgspec.structs.replace(plan, corpus=msgspec.structs.replace(plan.corpus, data=str(args.data)))
+    check_folder(args.results)
+    space = SearchSpace.load(plan.space)
+    drawn = draw(space, plan.architectures)
+    # What trains nothing does not wait for what does.
+    work = Work(args.work / "dry-run" if args.dry_run or args.report else args.work, 0)
+    try:
+        data = prepare(plan.corpus, args.work, args.threads)
+        jobs = jobs_of(plan, [one for _, one in drawn], corpus_digest(data))
+        runner = Runner(Finished(args.results), data, work, args.threads)
+        todo = missing(jobs, runner.finished)
+        print(f"{len(jobs)} units: {len(jobs) - len(todo)} done, {len(todo)} missing", flush=True)
+        if args.dry_run:
+            from reproduce.estimate import estimate
+
+            estimate(runner, jobs, todo, places(args.jobs))
+            return
+        begin, lost = time.monotonic(), []
+        if todo and not args.report:
+            lost = work_off(todo, places(args.jobs), runner.do, runner.failed)
+    finally:
+        work.lock.close()
+    from reproduce.results import write_results
+
+    page = write_results(args.results / args.plan.stem, args.plan.stem, plan, drawn, jobs, runner.finished)
+    print(f"results: {page}; elapsed: {duration(time.monotonic() - begin)}", flush=True)
+    if lost:
+        names = ", ".join(job.training.name for job in lost)
+        raise PipelineError(f"{len(lost)} of {len(jobs)} units failed: {names}; logs: {args.work}/trainings", 1)
+
+
+def removed(path: Path) -> None:
+    """Removes a folder, if there is one."""
+    shutil.rmtree(path, ignore_errors=True)

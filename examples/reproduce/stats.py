@@ -1,0 +1,109 @@
+"""Statistics of a comparison: rank correlation with ties by noise, bootstrap intervals, noise floor, regret.
+
+All of it works on values of the same architectures in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+import numpy as np
+
+RESAMPLES = 2000
+LEVEL = 0.95
+"""Of the intervals."""
+
+
+def kendall(x: Sequence[float], y: Sequence[float], strata: Sequence[int] | None = None, floor: float = 0.0) -> float:
+    """Returns Kendall's tau-b over pairs.
+
+    Args:
+        x: one value an architecture.
+        y: the other.
+        strata: count only pairs within one; None: all pairs.
+        floor: a difference smaller than this, of either value, is a tie.
+
+    Returns:
+        -1 to 1; NaN where x or y has ties alone. Without strata and floor it is scipy's `kendalltau`.
+    """
+    return _tau(*_signs(x, y, strata, floor))
+
+
+def _signs(x, y, strata, floor) -> tuple[np.ndarray, np.ndarray]:
+    found = []
+    for values in (x, y):
+        differences = np.subtract.outer(np.asarray(values, float), np.asarray(values, float))
+        found.append(np.where(np.abs(differences) < floor, 0.0, np.sign(differences)))
+    if strata is not None:
+        same = np.equal.outer(np.asarray(strata), np.asarray(strata))
+        found = [signs * same for signs in found]
+    return found[0], found[1]
+
+
+def _tau(one: np.ndarray, other: np.ndarray) -> float:
+    # Each pair stands twice, in numerator and denominator.
+    scale = np.sqrt((one**2).sum() * (other**2).sum())
+    return float((one * other).sum() / scale) if scale else float("nan")
+
+
+def spearman(x: Sequence[float], y: Sequence[float]) -> float:
+    """Returns Spearman's rank correlation; NaN where one has ties alone."""
+    from scipy.stats import rankdata
+
+    one, other = (rankdata(values) - (len(values) + 1) / 2 for values in (x, y))
+    scale = np.sqrt((one**2).sum() * (other**2).sum())
+    return float((one * other).sum() / scale) if scale else float("nan")
+
+
+def interval(number: int, statistic: Callable[[np.ndarray], float], seed: int = 1) -> tuple[float, float]:
+    """Returns the percentile bootstrap interval of a statistic, by resampling architectures.
+
+    Args:
+        number: architectures.
+        statistic: of the architectures with these places, which may stand several times; NaN does not count.
+        seed: of the resampling.
+
+    Returns:
+        Its ends; NaN for fewer than 3 architectures.
+    """
+    if number < 3:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    values = np.array([statistic(rng.integers(0, number, number)) for _ in range(RESAMPLES)])
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def kendall_interval(
+    x: Sequence[float], y: Sequence[float], strata: Sequence[int] | None = None, floor: float = 0.0
+) -> tuple[float, float]:
+    """Returns the bootstrap interval of :func:`kendall`."""
+    one, other = _signs(x, y, strata, floor)
+    return interval(len(one), lambda at: _tau(one[np.ix_(at, at)], other[np.ix_(at, at)]))
+
+
+def noise_floor(seeds: Sequence[Sequence[float]]) -> float:
+    """Returns the mean absolute difference of two seeds over architectures, all pairs of seeds alike.
+
+    Args:
+        seeds: of each seed the values of the architectures; NaN where one is missing.
+    """
+    differences = [np.abs(np.subtract(one, other)) for one, other in combinations(np.asarray(seeds, float), 2)]
+    known = np.concatenate(differences) if differences else np.array([])
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def regret(chosen_by: Sequence[float], truth: Sequence[float]) -> float:
+    """Returns how much worse the truth of the best by one value is than the best truth; lower is better in both."""
+    return float(truth[int(np.argmin(chosen_by))] - np.min(truth))
+
+
+def agreement(winners: Sequence[object]) -> float:
+    """Returns the share of pairs of seeds with the same winner; NaN for fewer than two."""
+    pairs = list(combinations(winners, 2))
+    return sum(one == other for one, other in pairs) / len(pairs) if pairs else float("nan")

@@ -1,0 +1,233 @@
+"""Units of work: what determines each, and the folder of those that are finished."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from corpora.recipes import RECIPES
+from corpora.training import train_flags
+from pipeline.config import CONFIGS
+from pipeline.training import train_arguments
+
+from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.arch.reading import compact_json
+from fairseq_mos.documents import read_json
+from fairseq_mos.paths import is_file
+from fairseq_mos.tables import write_json
+from reproduce.plan import Plan, Trained, parse_flags
+
+REVISION = 1
+"""Raised when code changes what the same flags train or what is measured: earlier results then do not count."""
+
+NEUTRAL = {
+    *("--user-dir", "--save-dir", "--subnet", "--log-format", "--log-interval", "--num-workers"),
+    *("--save-interval-updates", "--keep-interval-updates", "--no-epoch-checkpoints"),
+    *("--save-interval", "--validate-interval"),
+}
+"""Flags that do not change what is learned: where files lie, when they are saved, how progress is told."""
+
+
+def digest_of(spec: object) -> str:
+    """Returns 16 hexadecimal digits for plain data."""
+    return hashlib.sha256(compact_json(spec).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: of a supernet, or of a subnet from scratch.
+
+    Attributes:
+        method: name in the plan; `scratch` from scratch.
+        seed: of everything random.
+        updates: how many.
+        flags: of fairseq-train, by name; those that depend on the place are added when it runs.
+        corpus: digest of the data.
+        space: search space.
+        architecture: what is trained from scratch; None: a supernet.
+    """
+
+    method: str
+    seed: int
+    updates: int
+    flags: dict[str, list[str]]
+    corpus: str
+    space: SearchSpace
+    architecture: Architecture | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        which = f" {self.architecture.digest()}" if self.architecture else ""
+        return f"{self.method}{which}, seed {self.seed}, {self.updates:,} updates"
+
+    @property
+    def spec(self) -> dict:
+        """What determines its outcome."""
+        flags = {name: values for name, values in self.flags.items() if name not in NEUTRAL}
+        shape = {"space": self.space.digest()}
+        if self.architecture:
+            shape = {"architecture": self.architecture.digest()}
+        return {"kind": "training", "revision": REVISION, "corpus": self.corpus, "flags": flags, **shape}
+
+    @property
+    def digest(self) -> str:
+        """Of :attr:`spec`."""
+        return digest_of(self.spec)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training and the measurement of its architectures.
+
+    Attributes:
+        training: the training.
+        architectures: those that are measured.
+        scores: whether BLEU and chrF are measured, too.
+        beam: for these.
+    """
+
+    training: Training
+    architectures: tuple[Architecture, ...]
+    scores: bool
+    beam: int
+
+    @property
+    def spec(self) -> dict:
+        """What determines the measured values."""
+        how = {"valid": "valid", "test": "test", "beam": self.beam} if self.scores else {"valid": "valid"}
+        wanted = [one.digest() for one in self.architectures]
+        return {"kind": "measurement", "revision": REVISION, "of": self.training.digest, "on": wanted, **how}
+
+    @property
+    def digest(self) -> str:
+        """Of :attr:`spec`."""
+        return digest_of(self.spec)
+
+
+def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> list[Job]:
+    """Returns all jobs of a plan, most informative first.
+
+    From scratch first, and first seeds before second ones: a table has a row for everything early.
+
+    Args:
+        plan: the plan.
+        architectures: drawn for it.
+        corpus: digest of the data.
+    """
+    space = SearchSpace.load(plan.space)
+    scores = not {"bleu", "chrf"}.isdisjoint(plan.metrics)
+    found = []
+
+    def add(name: str, part: Trained, seed: int, subnet: Architecture | None = None) -> None:
+        flags = flags_of(plan, part, seed, subnet is None)
+        updates = part.updates or plan.updates
+        training = Training(name, seed, updates, flags, corpus, space, subnet)
+        found.append(Job(training, (subnet,) if subnet else tuple(architectures), scores, plan.beam))
+
+    for seed in plan.scratch.seeds:
+        for architecture in architectures:
+            add("scratch", plan.scratch, seed, architecture)
+    for place in range(max((len(method.seeds) for method in plan.methods.values()), default=0)):
+        for name, method in plan.methods.items():
+            for seed in method.seeds[place : place + 1]:
+                add(name, method, seed)
+    return found
+
+
+def flags_of(plan: Plan, part: Trained, seed: int, supernet: bool) -> dict[str, list[str]]:
+    """Returns the flags of a training: the recipe's, the plan's over them, and the method's over these.
+
+    Args:
+        plan: the plan.
+        part: the method, or training from scratch.
+        seed: of the training.
+        supernet: whether a supernet is trained.
+    """
+    updates = part.updates or plan.updates
+    languages = (plan.corpus.source, plan.corpus.target)
+    arch = plan.arch or f"mos_transformer_{plan.space}"
+    kind = "supernet" if supernet else "scratch"
+    if plan.recipe in CONFIGS:
+        config = replace(CONFIGS[plan.recipe], space=arch.removeprefix("mos_transformer_"), average=1)
+        words = train_arguments(config, Path("DATA"), Path("SAVE"), languages, updates, seed, kind, Path("SUBNET"))
+    else:
+        assert plan.recipe in RECIPES
+        # One GPU a training: several run side by side.
+        words = train_flags(plan.recipe, kind, "DATA", "SAVE", 1, user_dir="fairseq_mos")
+        own = {"--arch": arch} if supernet else {}
+        own |= {"--max-update": updates, "--seed": seed, "--keep-interval-updates": 1, "--log-format": "json"}
+        own |= dict(zip(("--source-lang", "--target-lang"), languages))
+        words += [str(word) for item in own.items() for word in item]
+    # Line by line through the same reader: what the plan says replaces what the recipe says.
+    found: dict[str, list[str]] = {}
+    for word in words[1:]:
+        if word.startswith("--"):
+            found[word] = values = []
+        else:
+            values.append(word)
+    for flags in (plan.flags, part.flags):
+        found.update(parse_flags(flags))
+    if found.get("--routing") == ["shared"]:
+        found["--num-experts"] = ["1"]
+    return found
+
+
+def command_line(training: Training, data: Path, save_dir: Path, subnet: Path) -> list[str]:
+    """Returns the arguments of fairseq-train.
+
+    Args:
+        training: what is trained.
+        data: binarised data.
+        save_dir: folder for checkpoints.
+        subnet: file of the architecture, for training from scratch.
+    """
+    flags = training.flags | {"--save-dir": [str(save_dir)]}
+    if training.architecture:
+        flags["--subnet"] = [str(subnet)]
+    return [str(data), *(word for name, values in flags.items() for word in (name, *values))]
+
+
+class Finished:
+    """The units that are finished, a small file each, meant to be kept in git; and what failed.
+
+    Args:
+        folder: the results folder.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def _file(self, digest: str, kind: str = "units") -> Path:
+        return self.folder / kind / f"{digest}.json"
+
+    def read(self, digest: str) -> dict | None:
+        """Returns a finished unit's result; None where it is not finished.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        file = self._file(digest)
+        return read_json(file, "finished unit")["result"] if is_file(file) else None
+
+    def write(self, unit: Training | Job, result: dict) -> None:
+        """Keeps a result, in one step."""
+        name = unit.name if isinstance(unit, Training) else f"measurement of {unit.training.name}"
+        write_json(self._file(unit.digest), {"name": name, "unit": unit.spec, "result": result})
+
+    def failures(self, digest: str) -> list[dict]:
+        """Returns the failed attempts of a unit."""
+        file = self._file(digest, "failures")
+        return read_json(file, "failures")["failures"] if is_file(file) else []
+
+    def write_failure(self, job: Job, code: int, message: str) -> None:
+        """Counts a failed attempt of a job."""
+        failures = [*self.failures(job.digest), {"exit_code": code, "message": message}]
+        write_json(self._file(job.digest, "failures"), {"name": job.training.name, "failures": failures})
+
+
+def missing(jobs: Iterable[Job], finished: Finished) -> list[Job]:
+    """Returns the jobs without a measurement."""
+    return [job for job in jobs if finished.read(job.digest) is None]
