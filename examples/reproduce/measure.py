@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fairseq_mos.families.translation.options import ScorerOptions
 from torch import nn
 
 from fairseq_mos.arch import Architecture, SearchSpace
@@ -18,6 +17,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
 from fairseq_mos.families.translation.evaluator import TranslationEvaluator
 from fairseq_mos.models.opening import Opened, open_model
+from fairseq_mos.search.scoring import ScorerOptions
 from fairseq_mos.tables import write_json
 
 MAX_TOKENS = 4096
