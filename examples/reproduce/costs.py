@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.families import family_of
-from fairseq_mos.sampling.strategies import architectures_of_update
+from fairseq_mos.tasks.options import SupernetTaskConfig, sampler
 from reproduce.units import Finished, Job, Training
 
 BACKWARD = 3
@@ -30,11 +31,13 @@ def training_flops(training: Training, tokens_per_update: float) -> float:
     if training.architecture:
         total = training.updates * per_token(training.architecture)
     else:
-        strategy = training.flags.get("--arch-sampling", ["sandwich"])[0]
-        number = int(training.flags.get("--num-random-archs", ["1"])[0])
+        given = {field: training.flags.get("--" + field.name.replace("_", "-")) for field in fields(SupernetTaskConfig)}
+        numbers = {int: int, float: float}
+        values = {f.name: numbers.get(type(f.default), str)(words[0]) for f, words in given.items() if words}
+        drawn = sampler(SupernetTaskConfig(**values), training.space, training.seed)
         total, known = 0, {}
         for update in range(training.updates):
-            for _, one in architectures_of_update(training.space, strategy, number, training.seed, update):
+            for _, one in drawn.of_update(update):
                 if one not in known:
                     known[one] = per_token(one)
                 total += known[one]
