@@ -14,7 +14,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.families.translation.batching import batches_by_length
 from fairseq_mos.families.translation.losses import batch_loss
 from fairseq_mos.families.translation.scorer import TranslationScorer
-from fairseq_mos.families.translation.texts import find_dictionaries, load_dictionary
+from fairseq_mos.families.translation.texts import TranslationTexts, load_dictionary
 from fairseq_mos.models.content import check_criterion
 from fairseq_mos.models.loading import explained, load_model
 from fairseq_mos.models.opening import Opened, open_model
@@ -150,7 +150,7 @@ def _dictionaries(state: dict, path: str, folder: Path) -> tuple[Path, Path]:
                 f"{task.source_lang}-{task.target_lang}, as for {path}"
             )
     try:
-        trained_with = find_dictionaries(state, path)
+        trained_with = TranslationTexts.find(state, path)
     except UserError:
         return files  # their sizes are compared when the model is built
     for file, other in zip(files, trained_with):

@@ -25,50 +25,36 @@ class TranslationTexts(Texts):
 
     @classmethod
     def find(cls, state, path, data=None):
-        return find_dictionaries(state, path, data)
+        task = state["cfg"].task
+        trained_in = (task.get("data") or "").split(":")[0]
+        folders = [Path(data)] if data else [Path(path).parent, Path(trained_in)]
+        languages = (task.get("source_lang"), task.get("target_lang"))
+        pairs = task.get("lang_pairs")
+        pairs = pairs.split(",") if isinstance(pairs, str) else pairs
+        if None in languages and pairs and len(pairs) == 1 and str(pairs[0]).count("-") == 1:
+            languages = tuple(str(pairs[0]).split("-"))
+        for folder in folders:
+            if None in languages and is_folder(folder):
+                languages = data_utils.infer_language_pair(str(folder))
+            files = [folder / f"dict.{language}.txt" for language in languages]
+            if all(is_file(file) for file in files):
+                return files[0], files[1]
+        looked = " or ".join(map(str, folders))
+        if None in languages:
+            raise UserError(
+                f"{path} does not say its languages, and {looked} is no folder that fairseq-preprocess wrote, which "
+                "would: give it with --data"
+            )
+        raise UserError(
+            f"dict.{languages[0]}.txt and dict.{languages[1]}.txt of {path} are not in {looked}: give their folder "
+            "(--data, data= in Python)"
+        )
 
     @property
     def languages(self) -> tuple[str, str]:
         """Codes of the source and of the target language."""
         values = self.to_dict()
         return tuple(values[name] for name in self.REQUIRED)
-
-
-def find_dictionaries(state: dict, path: str, data: str | None = None) -> tuple[Path, Path]:
-    """Finds the source and target dictionaries of a checkpoint.
-
-    Args:
-        state: the loaded checkpoint.
-        path: its file.
-        data: folder to look in; by default beside the checkpoint, then where it was trained.
-
-    Raises:
-        UserError: they are in none of these folders.
-    """
-    task = state["cfg"].task
-    trained_in = (task.get("data") or "").split(":")[0]
-    folders = [Path(data)] if data else [Path(path).parent, Path(trained_in)]
-    languages = (task.get("source_lang"), task.get("target_lang"))
-    pairs = task.get("lang_pairs")
-    pairs = pairs.split(",") if isinstance(pairs, str) else pairs
-    if None in languages and pairs and len(pairs) == 1 and str(pairs[0]).count("-") == 1:
-        languages = tuple(str(pairs[0]).split("-"))
-    for folder in folders:
-        if None in languages and is_folder(folder):
-            languages = data_utils.infer_language_pair(str(folder))
-        files = [folder / f"dict.{language}.txt" for language in languages]
-        if all(is_file(file) for file in files):
-            return files[0], files[1]
-    looked = " or ".join(map(str, folders))
-    if None in languages:
-        raise UserError(
-            f"{path} does not say its languages, and {looked} is no folder that fairseq-preprocess wrote, which would: "
-            "give it with --data"
-        )
-    raise UserError(
-        f"dict.{languages[0]}.txt and dict.{languages[1]}.txt of {path} are not in {looked}: give their folder "
-        "(--data, data= in Python)"
-    )
 
 
 def load_dictionary(
