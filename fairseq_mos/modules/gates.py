@@ -28,10 +28,12 @@ Gates = Callable[[str, int], Mapping[str, Gene]]
 def _split(space: SearchSpace, split_gene: str | None) -> Gates:
     """One gene for the whole network: few-shot NAS (Zhao et al. 2021), which trains a supernet for each value."""
     genes = {gene.name: gene for gene in space.genes if len(gene.choices) > 1}
-    if split_gene not in genes:
+    # As text: a checkpoint's may be anything.
+    gene = genes.get(str(split_gene))
+    if gene is None:
         given = "is missing" if split_gene is None else f"is {show(split_gene)}"
         raise UserError(f"--split-gene {given}, allowed in search space {space.name!r}: {listed(genes)}")
-    gates = dict.fromkeys(SCOPES["all"], genes[split_gene])
+    gates = dict.fromkeys(SCOPES["all"], gene)
     return lambda stack, layer: gates
 
 

@@ -159,8 +159,8 @@ def test_what_cannot_be_split_by_is_refused():
     genes = "encoder.embed_dim, encoder.ffn_dims\\[0\\]"
     with pytest.raises(UserError, match=f"--split-gene is missing, allowed in search space 'toy': {genes}, "):
         toy.supernet("split", split_gene=None)
-    # One choice only; a size that is no gene.
-    for name in ("encoder.layers", "decoder.ffn_dims", "x"):
+    # One choice only; a size that is no gene; what only a checkpoint may say.
+    for name in ("encoder.layers", "decoder.ffn_dims", "x", {}):
         with pytest.raises(UserError, match=f"--split-gene is {name!r}, allowed in search space 'toy': {genes}, "):
             toy.supernet("split", split_gene=name)
     with pytest.raises(UserError, match="--split-gene 'decoder.layers' is for --routing split, not layer"):

@@ -124,6 +124,27 @@ def test_which_leaves_are_modulated_and_what_that_costs(modulation):
     assert found == hidden + 6 * numbers
 
 
+def test_gradients_are_those_of_the_subnet_s_weights():
+    """dL/dg is the row's gradient times the row, and dL/ds the bias's gradient."""
+    model = toy.supernet("shared", modulation="all")
+    subnet = model.extract(model.space.smallest()).train()
+    for network in (model.train(), subnet):
+        _logits(network).square().sum().backward()
+    layer, dense = model.decoder.layers[0], subnet.decoder.layers[0]
+    pairs = {
+        "fc1": (layer.ffn.fc1, dense.ffn.fc1),
+        "encoder_attn_out_proj": (layer.encoder_attn.out_proj, dense.encoder_attn.out_proj),
+        "final_layer_norm": (layer.final_layer_norm, dense.final_layer_norm),
+    }
+    for name, (leaf, own) in pairs.items():
+        rows = own.weight.shape[0]
+        prefix = tuple(slice(size) for size in own.weight.shape)
+        scale, shift = layer.routing.modulation.outputs[name].bias.grad.view(-1, 2)[:rows].unbind(-1)
+        wanted = (own.weight.grad * leaf.weight[prefix]).reshape(rows, -1).sum(-1)
+        torch.testing.assert_close(scale, wanted, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(shift, own.bias.grad, rtol=1e-3, atol=1e-4)
+
+
 def test_a_narrower_architecture_trains_its_own_channels_alone():
     model = toy.supernet("shared", modulation="all").train()
     model.activate(model.space.smallest())
@@ -138,7 +159,10 @@ def test_a_narrower_architecture_trains_its_own_channels_alone():
 def test_kept_tensors_follow_the_modulation():
     model = toy.supernet("layer", modulation="all").eval()
     with torch.no_grad():
+        _logits(model)
+        model.activate(model.space.smallest())
         before = _logits(model)
+        assert torch.equal(model.extract()(**toy.batch()["net_input"])[0], before)
         model.encoder.layers[1].routing.modulation.outputs["self_attn_layer_norm"].bias += 0.1
         after = _logits(model)
         assert not torch.equal(before, after)
