@@ -65,6 +65,7 @@ def apply() -> list[str]:
         arguments.repair_bf16,
         arguments.repair_cpu_defaults,
         arguments.repair_validate_task,
+        arguments.repair_help,
         arguments.repair_parser_errors,
         arguments.repair_lists,
         numbers.repair_number_ranges,

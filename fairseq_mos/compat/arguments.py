@@ -161,3 +161,36 @@ def repair_lists() -> bool:
         return eval_str_list
 
     return replace(utils, "eval_str_list", "lists", make)
+
+
+_HELP = ("-h", "--help")
+
+
+def repair_help() -> bool:
+    """Lets `--help` list the flags of the task, the model and the criterion that the command line names.
+
+    `parse_args_and_arch` (`options.py`) parses twice, and adds these flags in between; but argparse prints its help and
+    ends in the first pass.
+    """
+    from fairseq import options
+
+    def make(original: Callable) -> Callable:
+        def parse_args_and_arch(
+            parser: argparse.ArgumentParser, input_args: list[str] | None = None, *args: Any, **kwargs: Any
+        ) -> Any:
+            words = _given(input_args)
+            if any(word in _HELP for word in words):
+                parse = parser.parse_known_args
+
+                def without_help(*_: Any) -> Any:
+                    del parser.parse_known_args  # type: ignore[method-assign]
+                    found = parse([word for word in words if word not in _HELP])
+                    # Training without a model ends before the second pass.
+                    return parse(words) if getattr(found[0], "arch", "") is None else found
+
+                parser.parse_known_args = without_help  # type: ignore[method-assign]
+            return original(parser, input_args, *args, **kwargs)
+
+        return parse_args_and_arch
+
+    return replace(options, "parse_args_and_arch", "help", make)

@@ -138,6 +138,9 @@ class MosSubnetConfig(NetworkConfig):
     """Options of a dense subnet."""
 
     subnet: Optional[str] = _option(None, "architecture of the subnet: a YAML file")
+    trainable: ChoiceEnum(["all", "norms-biases"]) = _option(
+        "all", "what training changes: all, or norms-biases: layer norms and biases alone (default: all)"
+    )
     architecture_definition: Optional[str] = _option(
         None, "filled in by extraction and training: the architecture itself"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fairseq.models import register_model
+from torch import nn
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
@@ -44,6 +45,8 @@ class MosSubnet(TranslationModel):
         refuse_unsupported(cfg, architecture, cfg.subnet or "the checkpoint's architecture")
         embed_in_config(cfg, "model", architecture_definition=architecture.to_json())
         model = cls.from_dictionaries(cfg, task.source_dictionary, task.target_dictionary, architecture)
+        if cfg.trainable == "norms-biases":
+            _freeze_weights(model)
         return model.for_task(task)
 
     @classmethod
@@ -51,3 +54,10 @@ class MosSubnet(TranslationModel):
         """Builds a subnet from the options in `cfg`, dictionaries and an architecture."""
         stacks = build_stacks(cfg, source_dictionary, target_dictionary, architecture, DenseLeaves())
         return cls(*stacks, architecture)
+
+
+def _freeze_weights(model: nn.Module) -> None:
+    """Leaves layer norms and biases alone trainable: few numbers suffice where weights were learnt for many subnets."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            parameter.requires_grad_(isinstance(module, nn.LayerNorm) or name == "bias")

@@ -39,3 +39,20 @@ def test_the_command_says_it_in_one_line(command, bench, tmp_path):
     done = run([sys.executable, "-m", f"fairseq_cli.{command}", *words, *plugin], tmp_path, check=False)
     assert done.returncode == 2
     assert done.stderr == "fairseq-mos: error: argument --seed: invalid int value: 'abc' (see --help)\n"
+
+
+def test_help_lists_what_the_named_task_model_and_criterion_add(capsys):
+    flags = ["--task", "supernet_translation", "--arch", "mos_transformer_tiny", "--help"]
+    flags += ["--criterion", "supernet_label_smoothed_cross_entropy"]
+    with pytest.raises(SystemExit) as ended:
+        options.parse_args_and_arch(options.get_training_parser(), flags)
+    text = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert "--num-random-archs NUM_RANDOM_ARCHS random architectures per update (default: 1) [0 to 1,000]" in text
+    assert "--num-experts" in text and "--distillation-warmup" in text
+
+
+def test_help_without_a_required_flag(capsys):
+    with pytest.raises(SystemExit):
+        options.parse_args_and_arch(options.get_training_parser(), ["--help"])
+    assert "--max-update" in capsys.readouterr().out
