@@ -14,10 +14,12 @@ from fairseq_mos.arch import Architecture
 from fairseq_mos.modules.attention import Attention
 from fairseq_mos.modules.elastic import ElasticEmbedding, ElasticLayerNorm
 from fairseq_mos.modules.feed_forward import FeedForward
+from fairseq_mos.modules.modulation import Modulation
 from fairseq_mos.modules.routing import Router
 
 KINDS: dict[type[nn.Module], str] = {
     Router: "router",
+    Modulation: "router",
     Attention: "attention",
     FeedForward: "feed-forward",
     ElasticLayerNorm: "norm",

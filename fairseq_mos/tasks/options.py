@@ -141,7 +141,7 @@ def start_router_warmup(cfg: SupernetTaskConfig, model, expert_init: str) -> Non
     if not cfg.router_warmup:
         return
     if not any(router_warmup.routers(model)):
-        raise UserError("--router-warmup needs routers, which --routing shared and --num-experts 1 have none of")
+        raise UserError("--router-warmup needs routers: --routing global, layer or neuron, and 2 experts or more")
     if expert_init == "copy":
         raise UserError("--router-warmup needs experts that differ: not --expert-init copy")
     router_warmup.begin_uniform(model)
