@@ -212,6 +212,7 @@ def write_results(
 
 def page_text(name, plan, found, done, floors, summary, costs, pictures) -> str:
     """Returns the page, Markdown."""
+    floors = plain(floors)
     lines = [
         f"# {name}", "",
         f"{done['done']} of {done['units']} units are in, {done['failed_attempts']} attempts failed. "
@@ -240,7 +241,7 @@ def page_text(name, plan, found, done, floors, summary, costs, pictures) -> str:
         lines += [
             f"## {TITLES[metric]}",
             "",
-            f"Noise floor (two from-scratch seeds): {shown(plain(floors)[metric])}.",
+            f"Noise floor (two from-scratch seeds): {shown(floors[metric])}.",
             "",
         ]
         grid = [list(columns.values())] + [[shown(row.get(column)) for column in columns] for row in own]

@@ -321,7 +321,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_as_if_it_had_not_been(tmp_path
     corpus.mkdir()
     for split, lines in (("train", 60), ("valid", 6), ("test", 4)):
         for language in ("en", "de"):
-            words = [" ".join("red blue tree bird".split()[: 1 + (i % 4)]) for i in range(lines)]
+            words = [" ".join(["red", "blue", "tree", "bird"][: 1 + (i % 4)]) for i in range(lines)]
             (corpus / f"{split}.{language}").write_text("".join(f"{line}\n" for line in words))
     changes = {
         "corpus": {"kind": "quickstart", "data": str(corpus), "vocabulary": 30},
