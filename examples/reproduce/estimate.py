@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from fairseq_mos.documents import read_json
 from fairseq_mos.paths import is_file
 from fairseq_mos.tables import text_lines, write_json
 from reproduce.costs import training_flops
-from reproduce.running import Runner, removed, told_by
+from reproduce.running import Runner, told_by
 from reproduce.units import Job, Training, command_line
 
 SAMPLE = 12
@@ -84,7 +85,7 @@ def timed(runner: Runner, training: Training, place: dict[str, str]) -> float:
     folder = runner.work.folder / "samples" / training.digest
     kept = folder.with_suffix(".json")
     if not is_file(kept) or read_json(kept, "timed sample")["seconds"] is None:
-        removed(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         flags = training.flags | {"--max-update": [str(SAMPLE)], "--log-interval": ["1"], "--no-save": []}
         flags |= {"--disable-validation": [], "--log-format": ["json"]}

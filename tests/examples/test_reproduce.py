@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -187,6 +188,23 @@ def test_what_is_no_failure_of_a_job_ends_everything():
         work_off([1], [0], lambda job, place: 1 / 0, print)
 
 
+@pytest.mark.parametrize(
+    ("found", "visible", "jobs", "expected"),
+    [
+        ("0", None, None, [None]),
+        ("0", None, 3, [None] * 3),
+        ("2", None, None, ["0", "1"]),
+        ("2", "5,7", 3, ["5", "7", "5"]),
+    ],
+)
+def test_a_gpu_each_as_far_as_there_are_some(monkeypatch, found, visible, jobs, expected):
+    monkeypatch.setattr(running.subprocess, "run", lambda *_, **__: argparse.Namespace(stdout=f"{found}\n"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [place.get("CUDA_VISIBLE_DEVICES") for place in running.places(jobs)] == expected
+
+
 class Commands:
     """Stands in for fairseq-train and the measurement; counts what is started."""
 
@@ -257,6 +275,17 @@ def test_a_finished_training_is_not_repeated_for_another_measurement(tmp_path, c
     run(written(tmp_path, metrics=["loss"]), tmp_path)
     assert commands.started == ["measure"] * 9
     assert [path.name for path in (tmp_path / "work").rglob("*.pt")] == ["checkpoint_last.pt"] * 9
+
+
+def test_a_checkpoint_of_a_killed_training_is_not_measured(tmp_path, commands):
+    """Of a training whose result came from another machine, without its measurement."""
+    path = written(tmp_path)
+    run(path, tmp_path)
+    for file in (tmp_path / "work").glob("trainings/*/finished"):
+        file.unlink()
+    del commands.started[:]
+    run(written(tmp_path, metrics=["loss"]), tmp_path)
+    assert commands.started == ["train", "measure"] * 9
 
 
 def test_failures_are_counted_and_the_rest_goes_on(tmp_path, commands):
@@ -339,6 +368,12 @@ def test_killed_it_goes_on_with_what_was_trained(tmp_path):
     def start() -> subprocess.Popen:
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
+    # One of the two from scratch was done elsewhere.
+    drawn = [one for _, one in draw(TINY, read_plan(plan).architectures)]
+    data = running.prepare(read_plan(plan).corpus, tmp_path / "work", 1)
+    done = jobs_of(read_plan(plan), drawn, running.corpus_digest(data))[0]
+    row = {"architecture": drawn[0].digest(), "loss": 9.0, "bleu": 0.0}
+    Finished(tmp_path / "results").write(done, {"rows": [row]})
     killed = start()
     while not list((tmp_path / "work").glob("trainings/*/checkpoints/checkpoint_last.pt")):
         assert killed.poll() is None, killed.communicate()[0]
