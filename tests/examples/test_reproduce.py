@@ -22,6 +22,7 @@ from fairseq import options
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 from pipeline.config import PipelineError  # noqa: E402
+from reproduce import plan as plans  # noqa: E402
 from reproduce import running  # noqa: E402
 from reproduce.arguments import parse  # noqa: E402
 from reproduce.plan import Draw, draw, parse_flags, read_plan  # noqa: E402
@@ -47,6 +48,11 @@ PLAN = {
     },
     "metrics": ["loss", "bleu"],
 }
+
+
+@pytest.fixture(autouse=True)
+def small_pool(monkeypatch):
+    monkeypatch.setattr(plans, "POOL", 200)
 
 
 def written(folder: Path, name: str = "plan.yaml", **changes) -> Path:
@@ -344,7 +350,7 @@ def test_tables_of_what_is_there_so_far(tmp_path):
 # --- the real commands ---------------------------------------------------------------------------------
 
 
-def test_killed_it_goes_on_with_what_was_trained(tmp_path):
+def test_killed_it_goes_on_with_what_was_trained(tmp_path, monkeypatch):
     """fairseq's real training, the runner killed in the middle; then both kinds of model are measured."""
     corpus = tmp_path / "corpus"
     corpus.mkdir()
@@ -369,6 +375,7 @@ def test_killed_it_goes_on_with_what_was_trained(tmp_path):
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     # One of the two from scratch was done elsewhere.
+    monkeypatch.undo()
     drawn = [one for _, one in draw(TINY, read_plan(plan).architectures)]
     data = running.prepare(read_plan(plan).corpus, tmp_path / "work", 1)
     done = jobs_of(read_plan(plan), drawn, running.corpus_digest(data))[0]
