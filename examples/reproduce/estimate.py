@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
 from fairseq_mos.documents import read_json
 from fairseq_mos.paths import is_file
 from fairseq_mos.tables import text_lines, write_json
-from reproduce.running import Runner, removed, told_by
+from reproduce.costs import training_flops
+from reproduce.running import Runner, told_by
 from reproduce.units import Job, Training, command_line
 
-SAMPLE = 20
+SAMPLE = 12
 """Updates that are timed."""
 
 
@@ -49,19 +51,29 @@ def seconds_per_update(
 ) -> tuple[float, str]:
     """Returns the seconds of an update (of results: with validation and saving), and what tells them.
 
+    Without a result of the method, those of others tell, or a sample: time goes with the FLOPs of the dense passes.
+
     Args:
         runner: of the plan.
         jobs: all jobs.
         training: one of the method.
         place: where to time, if need be.
     """
-    alike = [one for one in jobs if bool(one.training.architecture) == bool(training.architecture)]
-    for some in ([one for one in alike if one.training.method == training.method], alike):
-        found = [runner.finished.read(job.training.digest) for job in some]
-        seconds = [one["wall_seconds_per_update"] for one in found if one and one["wall_seconds_per_update"]]
-        if seconds:
-            return sum(seconds) / len(seconds), f"{len(seconds)} results"
-    return timed(runner, training, place), f"{SAMPLE} updates"
+    alike = [one.training for one in jobs if bool(one.training.architecture) == bool(training.architecture)]
+    for some in ([one for one in alike if one.method == training.method], alike):
+        found = [(one, runner.finished.read(one.digest)) for one in some]
+        times = [(one, result["wall_seconds_per_update"]) for one, result in found if result]
+        rates = [seconds / update_flops(one) for one, seconds in times if seconds]
+        if rates:
+            return sum(rates) / len(rates) * update_flops(training), f"{len(rates)} results"
+    seconds = timed(runner, alike[0], place)
+    return seconds * update_flops(training) / update_flops(alike[0]), f"{SAMPLE} updates"
+
+
+def update_flops(training: Training) -> float:
+    """Returns the FLOPs of an update for each target token, a mean over some updates."""
+    few = min(training.updates, 300)
+    return training_flops(replace(training, updates=few), 1.0) / few
 
 
 def timed(runner: Runner, training: Training, place: dict[str, str]) -> float:
@@ -73,7 +85,7 @@ def timed(runner: Runner, training: Training, place: dict[str, str]) -> float:
     folder = runner.work.folder / "samples" / training.digest
     kept = folder.with_suffix(".json")
     if not is_file(kept) or read_json(kept, "timed sample")["seconds"] is None:
-        removed(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         flags = training.flags | {"--max-update": [str(SAMPLE)], "--log-interval": ["1"], "--no-save": []}
         flags |= {"--disable-validation": [], "--log-format": ["json"]}

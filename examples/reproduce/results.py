@@ -90,7 +90,7 @@ def ranks(scores: np.ndarray, truth: np.ndarray, strata: np.ndarray, floor: floa
         return {}
     low, high = stats.kendall_interval(scores, truth)
     tied = stats.kendall(scores, truth, floor=0.0 if np.isnan(floor) else floor)
-    ends = stats.interval(len(truth), lambda at: stats.spearman(scores[at], truth[at]))
+    ends = stats.spearman_interval(scores, truth)
     within = stats.kendall_interval(scores, truth, strata)
     return {
         "tau": stats.kendall(scores, truth), "tau_low": low, "tau_high": high,
@@ -121,7 +121,7 @@ def gap_rows(
             if both.any():
                 gaps = (values - truth)[both]
                 worst = int(np.argmax(sign * gaps))
-                low, high = stats.interval(len(gaps), lambda at, gaps=gaps: float(np.abs(gaps[at]).mean()))
+                low, high = stats.interval(len(gaps), lambda at, gaps=gaps: np.abs(gaps[at]).mean(-1))
                 row |= {"gap": gaps.mean(), "absolute_gap": np.abs(gaps).mean(), "absolute_low": low}
                 row |= {"absolute_high": high, "worst_gap": gaps[worst]}
                 row |= {"worst_architecture": np.array(found.names)[both][worst], "noise_floor": floor}
@@ -212,6 +212,7 @@ def write_results(
 
 def page_text(name, plan, found, done, floors, summary, costs, pictures) -> str:
     """Returns the page, Markdown."""
+    floors = plain(floors)
     lines = [
         f"# {name}", "",
         f"{done['done']} of {done['units']} units are in, {done['failed_attempts']} attempts failed. "
@@ -240,7 +241,7 @@ def page_text(name, plan, found, done, floors, summary, costs, pictures) -> str:
         lines += [
             f"## {TITLES[metric]}",
             "",
-            f"Noise floor (two from-scratch seeds): {shown(plain(floors)[metric])}.",
+            f"Noise floor (two from-scratch seeds): {shown(floors[metric])}.",
             "",
         ]
         grid = [list(columns.values())] + [[shown(row.get(column)) for column in columns] for row in own]

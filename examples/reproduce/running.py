@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +32,9 @@ from reproduce.schedule import work_off
 from reproduce.units import Finished, Job, Training, command_line, jobs_of, missing
 
 _TOLD = re.compile(r'"wpb": "(?P<tokens>[\d.]+)".*"num_updates": "(?P<update>\d+)".*"wall": "(?P<wall>[\d.]+)"')
+
+FINISHED = "finished"
+"""A file beside the checkpoints of a finished training."""
 
 CURVE = 20
 """Points of a loss curve that are kept, about."""
@@ -71,7 +73,8 @@ class Runner:
         training = job.training
         folder = self.folder(training)
         checkpoint = folder / "checkpoints" / "checkpoint_last.pt"
-        if self.finished.read(training.digest) is None or not is_file(checkpoint):
+        # Not its result: that may come from another machine, and the checkpoint here from a training that was killed.
+        if not is_file(folder / FINISHED) or not is_file(checkpoint):
             print(f"training: {training.name}", flush=True)
             self.train(training, place)
         print(f"measuring: {training.name}", flush=True)
@@ -96,6 +99,7 @@ class Runner:
         for file in save_dir.glob("checkpoint_*.pt"):
             if file.name != "checkpoint_last.pt":
                 file.unlink()
+        (folder / FINISHED).touch()
 
     def measure(self, job: Job, checkpoint: Path, place: dict[str, str]) -> None:
         """Measures a trained model in a process of its own.
@@ -132,7 +136,9 @@ class Runner:
     def failed(self, job: Job, error: PipelineError) -> None:
         """Counts a failed attempt and says it."""
         # What is kept in git names no place of this machine.
-        message = str(error).split("; log: ")[0].replace(str(self.work.folder), "WORK").replace(str(ROOT), "ROOT")
+        message = str(error).split("; log: ")[0]
+        for name, folder in (("WORK", self.work.folder), ("DATA", self.data), ("ROOT", ROOT)):
+            message = message.replace(str(folder), name)
         self.finished.write_failure(job, error.code, message)
         print(f"failed: {job.training.name}: {error}", file=sys.stderr, flush=True)
 
@@ -237,8 +243,3 @@ def run_plan(args: argparse.Namespace) -> None:
     if lost:
         names = ", ".join(job.training.name for job in lost)
         raise PipelineError(f"{len(lost)} of {len(jobs)} units failed: {names}; logs: {args.work}/trainings", 1)
-
-
-def removed(path: Path) -> None:
-    """Removes a folder, if there is one."""
-    shutil.rmtree(path, ignore_errors=True)

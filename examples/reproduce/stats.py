@@ -27,7 +27,7 @@ def kendall(x: Sequence[float], y: Sequence[float], strata: Sequence[int] | None
     Returns:
         -1 to 1; NaN where x or y has ties alone. Without strata and floor it is scipy's `kendalltau`.
     """
-    return _tau(*_signs(x, y, strata, floor))
+    return float(_tau(*_signs(x, y, strata, floor)))
 
 
 def _signs(x, y, strata, floor) -> tuple[np.ndarray, np.ndarray]:
@@ -41,27 +41,41 @@ def _signs(x, y, strata, floor) -> tuple[np.ndarray, np.ndarray]:
     return found[0], found[1]
 
 
-def _tau(one: np.ndarray, other: np.ndarray) -> float:
+def _tau(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns tau-b of matrices of signs, whose last two axes are the architectures."""
     # Each pair stands twice, in numerator and denominator.
-    scale = np.sqrt((one**2).sum() * (other**2).sum())
-    return float((one * other).sum() / scale) if scale else float("nan")
+    return _ratio((one * other).sum((-2, -1)), (one**2).sum((-2, -1)) * (other**2).sum((-2, -1)))
+
+
+def _ratio(products: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    return np.where(squares > 0, products / np.sqrt(np.maximum(squares, 1e-300)), np.nan)
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
     """Returns Spearman's rank correlation; NaN where one has ties alone."""
+    return float(_spearman(np.asarray(x, float), np.asarray(y, float)))
+
+
+def spearman_interval(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """Returns the bootstrap interval of :func:`spearman`."""
+    one, other = np.asarray(x, float), np.asarray(y, float)
+    return interval(len(one), lambda at: _spearman(one[at], other[at]))
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
-    one, other = (rankdata(values) - (len(values) + 1) / 2 for values in (x, y))
-    scale = np.sqrt((one**2).sum() * (other**2).sum())
-    return float((one * other).sum() / scale) if scale else float("nan")
+    one, other = (rankdata(values, axis=-1) - (values.shape[-1] + 1) / 2 for values in (x, y))
+    return _ratio((one * other).sum(-1), (one**2).sum(-1) * (other**2).sum(-1))
 
 
-def interval(number: int, statistic: Callable[[np.ndarray], float], seed: int = 1) -> tuple[float, float]:
+def interval(number: int, statistic: Callable[[np.ndarray], np.ndarray], seed: int = 1) -> tuple[float, float]:
     """Returns the percentile bootstrap interval of a statistic, by resampling architectures.
 
     Args:
         number: architectures.
-        statistic: of the architectures with these places, which may stand several times; NaN does not count.
+        statistic: takes places of architectures, a row for each resampling, in which one may stand several times, and
+            returns a value for each row; NaN does not count.
         seed: of the resampling.
 
     Returns:
@@ -70,7 +84,7 @@ def interval(number: int, statistic: Callable[[np.ndarray], float], seed: int = 
     if number < 3:
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
-    values = np.array([statistic(rng.integers(0, number, number)) for _ in range(RESAMPLES)])
+    values = statistic(rng.integers(0, number, (RESAMPLES, number)))
     values = values[~np.isnan(values)]
     if not len(values):
         return float("nan"), float("nan")
@@ -83,7 +97,12 @@ def kendall_interval(
 ) -> tuple[float, float]:
     """Returns the bootstrap interval of :func:`kendall`."""
     one, other = _signs(x, y, strata, floor)
-    return interval(len(one), lambda at: _tau(one[np.ix_(at, at)], other[np.ix_(at, at)]))
+
+    def resampled(at: np.ndarray) -> np.ndarray:
+        pairs = at[:, :, None], at[:, None, :]
+        return _tau(one[pairs], other[pairs])
+
+    return interval(len(one), resampled)
 
 
 def noise_floor(seeds: Sequence[Sequence[float]]) -> float:

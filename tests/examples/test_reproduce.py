@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from fairseq import options
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 from pipeline.config import PipelineError  # noqa: E402
+from reproduce import plan as plans  # noqa: E402
 from reproduce import running  # noqa: E402
 from reproduce.arguments import parse  # noqa: E402
 from reproduce.plan import Draw, draw, parse_flags, read_plan  # noqa: E402
@@ -46,6 +48,11 @@ PLAN = {
     },
     "metrics": ["loss", "bleu"],
 }
+
+
+@pytest.fixture(autouse=True)
+def small_pool(monkeypatch):
+    monkeypatch.setattr(plans, "POOL", 200)
 
 
 def written(folder: Path, name: str = "plan.yaml", **changes) -> Path:
@@ -187,6 +194,23 @@ def test_what_is_no_failure_of_a_job_ends_everything():
         work_off([1], [0], lambda job, place: 1 / 0, print)
 
 
+@pytest.mark.parametrize(
+    ("found", "visible", "jobs", "expected"),
+    [
+        ("0", None, None, [None]),
+        ("0", None, 3, [None] * 3),
+        ("2", None, None, ["0", "1"]),
+        ("2", "5,7", 3, ["5", "7", "5"]),
+    ],
+)
+def test_a_gpu_each_as_far_as_there_are_some(monkeypatch, found, visible, jobs, expected):
+    monkeypatch.setattr(running.subprocess, "run", lambda *_, **__: argparse.Namespace(stdout=f"{found}\n"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [place.get("CUDA_VISIBLE_DEVICES") for place in running.places(jobs)] == expected
+
+
 class Commands:
     """Stands in for fairseq-train and the measurement; counts what is started."""
 
@@ -259,6 +283,17 @@ def test_a_finished_training_is_not_repeated_for_another_measurement(tmp_path, c
     assert [path.name for path in (tmp_path / "work").rglob("*.pt")] == ["checkpoint_last.pt"] * 9
 
 
+def test_a_checkpoint_of_a_killed_training_is_not_measured(tmp_path, commands):
+    """Of a training whose result came from another machine, without its measurement."""
+    path = written(tmp_path)
+    run(path, tmp_path)
+    for file in (tmp_path / "work").glob("trainings/*/finished"):
+        file.unlink()
+    del commands.started[:]
+    run(written(tmp_path, metrics=["loss"]), tmp_path)
+    assert commands.started == ["train", "measure"] * 9
+
+
 def test_failures_are_counted_and_the_rest_goes_on(tmp_path, commands):
     commands.broken = "measure"
     with pytest.raises(PipelineError, match="9 of 9 units failed") as error:
@@ -315,48 +350,59 @@ def test_tables_of_what_is_there_so_far(tmp_path):
 # --- the real commands ---------------------------------------------------------------------------------
 
 
-def test_killed_at_any_moment_it_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
-    """fairseq's real training, the runner killed in the middle; then both kinds of model measured."""
+def test_killed_it_goes_on_with_what_was_trained(tmp_path, monkeypatch):
+    """fairseq's real training, the runner killed in the middle."""
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for split, lines in (("train", 60), ("valid", 6), ("test", 4)):
         for language in ("en", "de"):
             words = [" ".join(["red", "blue", "tree", "bird"][: 1 + (i % 4)]) for i in range(lines)]
             (corpus / f"{split}.{language}").write_text("".join(f"{line}\n" for line in words))
-    changes = {
-        "corpus": {"kind": "quickstart", "data": str(corpus), "vocabulary": 30},
-        "updates": 60,
-        "flags": ["--disable-validation", "--max-tokens 64", "--save-interval-updates 1"],
-        "scratch": {"seeds": [1]},
-        "methods": {"neuron": {"seeds": [1], "flags": ["--routing neuron"]}},
-        "architectures": {"number": 2, "strata": 2},
-    }
-    plan = written(tmp_path, **changes)
+    plan = written(
+        tmp_path,
+        corpus={"kind": "quickstart", "data": str(corpus), "vocabulary": 30},
+        updates=20,
+        flags=["--disable-validation", "--max-tokens 64", "--save-interval-updates 1"],
+        scratch={"seeds": [1]},
+        methods={"neuron": {"seeds": [1], "flags": ["--routing neuron"]}},
+        architectures={"number": 2, "strata": 2},
+    )
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'examples'}{os.pathsep}{ROOT}"}
+    flags = ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work"), "--jobs", "1"]
+    command = [sys.executable, "-m", "reproduce", "reproduce", str(plan), *flags]
 
-    def start(name: str) -> subprocess.Popen:
-        flags = ["--results", tmp_path / name, "--work", tmp_path / f"work-{name}", "--jobs", "1"]
-        command = [sys.executable, "-m", "reproduce", "reproduce", plan, *flags]
+    def start() -> subprocess.Popen:
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def training_started() -> bool:
-        return any((tmp_path / "work-killed" / "trainings").glob("*/checkpoints/checkpoint_last.pt"))
-
-    killed = start("killed")
-    deadline = time.monotonic() + 120
-    while not training_started():
-        assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()[0]
-        time.sleep(0.05)
+    # What is trained from scratch was done elsewhere.
+    monkeypatch.undo()
+    data = running.prepare(read_plan(plan).corpus, tmp_path / "work", 1)
+    for job in jobs(plan, running.corpus_digest(data)):
+        if job.training.architecture:
+            row = {"architecture": job.training.architecture.digest(), "loss": 9.0, "bleu": 0.0}
+            Finished(tmp_path / "results").write(job, {"rows": [row]})
+    killed = start()
+    while not list((tmp_path / "work").glob("trainings/*/checkpoints/checkpoint_last.pt")):
+        assert killed.poll() is None, killed.communicate()[0]
+        time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    for name in ("killed", "whole"):
-        ended = start(name)
-        output = ended.communicate(timeout=300)[0]
-        assert ended.returncode == 0, output
-    tables = [(tmp_path / name / "plan" / "gaps.csv").read_text() for name in ("killed", "whole")]
-    assert tables[0] == tables[1]
-    starts = [json.loads(path.read_text())["result"].get("starts", 1) for path in (tmp_path / "killed/units").iterdir()]
-    assert sorted(starts) == [1] * 5 + [2]
+    killed.communicate()
+    ended = start()
+    output = ended.communicate()[0]
+    assert ended.returncode == 0, output
+    log = (tmp_path / "work" / "trainings" / jobs_in(tmp_path)[0] / "train.log").read_text()
+    assert "Loaded checkpoint" in log
+    content = json.loads((tmp_path / "results" / "plan" / "results.json").read_text())
+    assert (content["done"], content["units"], content["failed_attempts"]) == (3, 3, 0)
+    (row,) = [row for row in content["gaps"] if row["metric"] == "bleu" and row["method"] == "neuron"]
+    assert row["architectures"] == 2
+    assert {row["method"]: row["restarts"] for row in content["costs"]} == {"neuron": 1}
+
+
+def jobs_in(tmp_path: Path) -> list[str]:
+    """Returns the digests of the trainings that were started twice."""
+    logs = (tmp_path / "work" / "trainings").glob("*/train.log")
+    return [log.parent.name for log in logs if log.read_text().count("$ fairseq-train") == 2]
 
 
 def test_plan_fields_are_documented():

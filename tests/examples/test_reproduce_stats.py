@@ -60,12 +60,21 @@ def test_regret_and_agreement():
 
 def test_bootstrap_interval_of_a_mean_has_its_standard_error():
     values = np.random.default_rng(0).normal(size=400)
-    low, high = stats.interval(400, lambda at: values[at].mean())
+    low, high = stats.interval(400, lambda at: values[at].mean(-1))
     error = values.std() / 20
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.3 * error)
-    assert all(map(math.isnan, stats.interval(2, lambda at: 1.0)))
+    assert all(map(math.isnan, stats.interval(2, lambda at: at.mean(-1))))
 
 
 def test_interval_of_a_perfect_ranking_is_one_point():
-    assert stats.kendall_interval(range(10), range(10)) == (1.0, 1.0)
+    assert stats.kendall_interval(range(10), range(10)) == pytest.approx((1.0, 1.0))
+    assert stats.spearman_interval(range(10), range(10)) == pytest.approx((1.0, 1.0))
+
+
+def test_a_resampling_is_computed_as_its_architectures_alone(monkeypatch):
+    monkeypatch.setattr(stats, "RESAMPLES", 1)
+    x, y = np.random.default_rng(0).normal(size=(2, 8))
+    at = np.random.default_rng(1).integers(0, 8, (1, 8))[0]
+    assert stats.kendall_interval(x, y)[0] == pytest.approx(stats.kendall(x[at], y[at]))
+    assert stats.spearman_interval(x, y)[0] == pytest.approx(stats.spearman(x[at], y[at]))
