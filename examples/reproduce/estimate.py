@@ -11,13 +11,16 @@ from fairseq_mos.paths import is_file
 from fairseq_mos.tables import text_lines, write_json
 from reproduce.costs import training_flops
 from reproduce.running import Runner, told_by
-from reproduce.units import Job, Training, command_line
+from reproduce.units import Job, Retrained, Training, command_line
 
 SAMPLE = 12
 """Updates that are timed."""
 
 
-def estimate(runner: Runner, jobs: Sequence[Job], todo: Sequence[Job], places: Sequence[dict[str, str]]) -> None:
+Unit = Job | Retrained
+
+
+def estimate(runner: Runner, jobs: Sequence[Unit], todo: Sequence[Unit], places: Sequence[dict[str, str]]) -> None:
     """Prints a line for each method, and the hours until everything is done.
 
     Args:
@@ -47,7 +50,7 @@ def estimate(runner: Runner, jobs: Sequence[Job], todo: Sequence[Job], places: S
 
 
 def seconds_per_update(
-    runner: Runner, jobs: Sequence[Job], training: Training, place: dict[str, str]
+    runner: Runner, jobs: Sequence[Unit], training: Training, place: dict[str, str]
 ) -> tuple[float, str]:
     """Returns the seconds of an update (of results: with validation and saving), and what tells them.
 
@@ -99,8 +102,11 @@ def timed(runner: Runner, training: Training, place: dict[str, str]) -> float:
     return read_json(kept, "timed sample")["seconds"]
 
 
-def measuring_seconds(runner: Runner, own: Sequence[Job], jobs: Sequence[Job]) -> float:
+def measuring_seconds(runner: Runner, own: Sequence[Unit], jobs: Sequence[Unit]) -> float:
     """Returns the seconds that a measurement takes by the results that there are: 10 an architecture without any."""
+    own, jobs = ([job for job in some if isinstance(job, Job)] for some in (own, jobs))
+    if not own:
+        return 0.0
     for some in (own, jobs):
         found = [(len(job.architectures), runner.finished.read(job.digest)) for job in some]
         rates = [one["seconds"] / count for count, one in found if one]

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.documents import convert, read_yaml
@@ -78,6 +78,24 @@ class Trained(Strict):
     updates: Updates | None = None
 
 
+class Retraining(Strict):
+    """Training on from inherited weights; without variants there is none.
+
+    Attributes:
+        updates: of each.
+        seeds: those of the supernets whose subnets are retrained, with the same seed.
+        validate_every: updates between two points of the curve.
+        variants: name -> flags of fairseq-train, over the plan's own.
+        architectures: how many of the drawn ones, evenly over the strata.
+    """
+
+    updates: Updates = 200
+    seeds: Seeds = field(default_factory=lambda: [1])
+    validate_every: Updates = 20
+    variants: dict[str, list[str]] = {}
+    architectures: Annotated[int, Meta(ge=1, le=10_000)] = 5
+
+
 class Plan(Strict):
     """A plan.
 
@@ -93,6 +111,7 @@ class Plan(Strict):
         methods: name -> how a supernet is trained.
         metrics: what is compared; `loss` is label-smoothed, as everywhere in this project, `nll_loss` is not.
         beam: beam size for BLEU and chrF.
+        retraining: how subnets are trained on from the weights that they inherit.
     """
 
     corpus: Corpus
@@ -108,6 +127,7 @@ class Plan(Strict):
     flags: list[str] = []
     architectures: Draw = Draw()
     beam: Annotated[int, Meta(ge=1, le=1000)] = 5
+    retraining: Retraining = Retraining()
 
 
 def read_plan(path: Path) -> Plan:
@@ -124,12 +144,22 @@ def read_plan(path: Path) -> Plan:
             f"which is {plan.architectures.strata}"
         )
     parts = {"scratch": plan.scratch, **{f"methods.{name}": method for name, method in plan.methods.items()}}
-    for name, part in parts.items():
+    again = plan.retraining
+    if again.variants and again.architectures > plan.architectures.number:
+        raise UserError(
+            f"{path}: retraining.architectures is {again.architectures}, allowed: architectures.number at most, "
+            f"which is {plan.architectures.number}"
+        )
+    if again.variants and not {"loss", "nll_loss"}.intersection(plan.metrics):
+        raise UserError(f"{path}: retraining is told by losses: metrics needs loss or nll_loss")
+    for name, part in {**parts, "retraining": again}.items():
         if len(set(part.seeds)) < len(part.seeds):
             raise UserError(f"{path}: {name}.seeds holds a seed twice")
         if not name.removeprefix("methods."):
             raise UserError(f"{path}: methods holds one without a name")
-    for name, flags in {"flags": plan.flags, **{f"{n}.flags": part.flags for n, part in parts.items()}}.items():
+    all_flags = {"flags": plan.flags, **{f"{name}.flags": part.flags for name, part in parts.items()}}
+    all_flags |= {f"retraining.variants.{name}": flags for name, flags in again.variants.items()}
+    for name, flags in all_flags.items():
         for flag in parse_flags(flags, f"{path}: {name}"):
             if flag in OWN:
                 raise UserError(f"{path}: {name} holds {flag}, which the runner sets itself")

@@ -15,7 +15,8 @@ from reproduce import stats
 from reproduce.costs import costs_of, counts_of
 from reproduce.figures import draw_figures
 from reproduce.plan import Plan
-from reproduce.units import Finished, Job
+from reproduce.retraining import COLUMNS, retraining_rows
+from reproduce.units import Finished, Job, Retrained
 
 SCRATCH = "scratch"
 LOWER = ("loss", "nll_loss")
@@ -162,9 +163,15 @@ def summary_rows(rows: list[dict]) -> list[dict]:
 
 
 def write_results(
-    folder: Path, name: str, plan: Plan, drawn: Sequence[tuple[int, Architecture]], jobs: list[Job], finished: Finished
+    folder: Path,
+    name: str,
+    plan: Plan,
+    drawn: Sequence[tuple[int, Architecture]],
+    jobs: list[Job],
+    finished: Finished,
+    retrained: Sequence[Retrained] = (),
 ) -> Path:
-    """Writes gaps.csv, summary.csv, architectures.csv, costs.csv, results.json, pictures and results.md.
+    """Writes gaps.csv, summary.csv, architectures.csv, costs.csv, results.json, retraining.csv, pictures and a page.
 
     Args:
         folder: where.
@@ -173,6 +180,7 @@ def write_results(
         drawn: stratum and architecture of each that is compared.
         jobs: of the plan.
         finished: the finished units.
+        retrained: the plan's retrainings; without any, no table of them.
 
     Returns:
         The page.
@@ -190,10 +198,11 @@ def write_results(
                 if key[0] != SCRATCH:
                     row[f"{key[0]}_{metric}_{key[1]}"] = found.of(key, metric)[place]
         table.append(plain(row) | {"sizes": one.to_json()})
-    failures = {job.training.name: finished.failures(job.digest) for job in jobs}
+    units = [*jobs, *retrained]
+    failures = {job.training.name: finished.failures(job.digest) for job in units}
     done = {
-        "units": len(jobs),
-        "done": sum(finished.read(job.digest) is not None for job in jobs),
+        "units": len(units),
+        "done": sum(finished.read(job.digest) is not None for job in units),
         "failed_attempts": sum(map(len, failures.values())),
     }
     floors = {metric: found.floor(metric) for metric in plan.metrics}
@@ -202,15 +211,21 @@ def write_results(
     write_csv(folder / "architectures.csv", table)
     write_csv(folder / "costs.csv", costs)
     content = {"plan": name, **done, "noise_floor": floors, "summary": summary, "gaps": rows, "costs": costs}
+    again = []
+    if retrained:
+        losses = [metric for metric in plan.metrics if metric in LOWER]
+        again = [plain(row) for row in retraining_rows(found, losses, jobs, retrained, finished)]
+        write_csv(folder / "retraining.csv", again)
+        content["retraining"] = again
     write_json(folder / "results.json", content | {"failures": {k: v for k, v in failures.items() if v}})
     pictures = draw_figures(folder, plan, found, counts)
     page = folder / "results.md"
     with atomic_write(page) as stream:
-        stream.write(page_text(name, plan, found, done, floors, summary, costs, pictures))
+        stream.write(page_text(name, plan, found, done, floors, summary, costs, again, pictures))
     return page
 
 
-def page_text(name, plan, found, done, floors, summary, costs, pictures) -> str:
+def page_text(name, plan, found, done, floors, summary, costs, again, pictures) -> str:
     """Returns the page, Markdown."""
     floors = plain(floors)
     lines = [
@@ -250,6 +265,10 @@ def page_text(name, plan, found, done, floors, summary, costs, pictures) -> str:
         lines += ["## Costs", ""]
         names = dict.fromkeys(column for row in costs for column in row)
         lines += [*markdown_lines([list(names)] + [[shown(row.get(column)) for column in names] for row in costs]), ""]
+    if again:
+        lines += [f"## Retraining, {plan.retraining.updates:,} updates", ""]
+        grid = [list(COLUMNS.values())] + [[shown(row.get(column)) for column in COLUMNS] for row in again]
+        lines += [*markdown_lines(grid), ""]
     lines += [f"![{picture.stem}]({picture.name})\n" for picture in pictures]
     return "\n".join(lines)
 

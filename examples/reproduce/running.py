@@ -7,10 +7,13 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -29,9 +32,11 @@ from fairseq_mos.version import __version__
 from reproduce.corpus import corpus_digest, prepare
 from reproduce.plan import draw, read_plan
 from reproduce.schedule import work_off
-from reproduce.units import Finished, Job, Training, command_line, jobs_of, missing
+from reproduce.units import Finished, Job, Retrained, Training, command_line, jobs_of, missing, retrained_of, weights_of
 
 _TOLD = re.compile(r'"wpb": "(?P<tokens>[\d.]+)".*"num_updates": "(?P<update>\d+)".*"wall": "(?P<wall>[\d.]+)"')
+
+_VALIDATED = re.compile(r"\| valid \| (\{.*\})\s*$")
 
 FINISHED = "finished"
 """A file beside the checkpoints of a finished training."""
@@ -49,19 +54,21 @@ class Runner:
         data: binarised data.
         work: the work folder; its lock is held by every command.
         threads: CPU threads of a command.
+        busy: by digest, held while a training runs: several retrainings wait for one supernet.
     """
 
     finished: Finished
     data: Path
     work: Work
     threads: int
+    busy: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 
     def folder(self, training: Training) -> Path:
         """Returns where a training's checkpoints and log lie."""
         return self.work.folder / "trainings" / training.digest
 
-    def do(self, job: Job, place: dict[str, str]) -> None:
-        """Trains, unless the finished checkpoint is here, and measures.
+    def do(self, job: Job | Retrained, place: dict[str, str]) -> None:
+        """Trains, unless the finished checkpoint is here, and measures; or retrains.
 
         Args:
             job: what to do.
@@ -71,15 +78,48 @@ class Runner:
             PipelineError: a command failed.
         """
         training = job.training
+        if isinstance(job, Retrained):
+            self.retrain(job, place)
+        else:
+            checkpoint = self.trained(training, place)
+            print(f"measuring: {training.name}", flush=True)
+            self.measure(job, checkpoint, place)
+        print(f"done: {training.name}", flush=True)
+
+    def trained(self, training: Training, place: dict[str, str]) -> Path:
+        """Returns the last checkpoint of a training, which runs unless that is here.
+
+        Raises:
+            PipelineError: it failed.
+        """
         folder = self.folder(training)
         checkpoint = folder / "checkpoints" / "checkpoint_last.pt"
-        # Not its result: that may come from another machine, and the checkpoint here from a training that was killed.
-        if not is_file(folder / FINISHED) or not is_file(checkpoint):
-            print(f"training: {training.name}", flush=True)
-            self.train(training, place)
-        print(f"measuring: {training.name}", flush=True)
-        self.measure(job, checkpoint, place)
-        print(f"done: {training.name}", flush=True)
+        with self.busy[training.digest]:
+            # Not its result: that may come from another machine, and the checkpoint here from a training that was
+            # killed.
+            if not is_file(folder / FINISHED) or not is_file(checkpoint):
+                print(f"training: {training.name}", flush=True)
+                self.train(training, place)
+        return checkpoint
+
+    def retrain(self, unit: Retrained, place: dict[str, str]) -> None:
+        """Extracts a subnet and trains it on; keeps its curve, and no checkpoint.
+
+        Raises:
+            PipelineError: a command failed.
+        """
+        folder = self.folder(unit)
+        subnet, weights = folder / "subnet.yaml", weights_of(folder)
+        if not is_file(weights):
+            supernet = self.trained(unit.source, place)
+            weights.parent.mkdir(parents=True, exist_ok=True)
+            unit.architecture.save(subnet)
+            words = ["extract", "--path", str(supernet), "--data", str(self.data), "--architecture", str(subnet)]
+            self.command("fairseq_mos.cli", [*words, "--output", str(weights)], folder / "extract.log", place)
+        print(f"training: {unit.name}", flush=True)
+        self.train(unit, place)
+        for done in (weights.parent, folder / "checkpoints"):
+            shutil.rmtree(done)
 
     def train(self, training: Training, place: dict[str, str]) -> None:
         """Runs fairseq-train, which goes on where a killed one stopped, and keeps what its log tells.
@@ -94,7 +134,8 @@ class Runner:
         if training.architecture:
             training.architecture.save(subnet)
         peak = self.command("fairseq_cli.train", command_line(training, self.data, save_dir, subnet), log, place)
-        self.finished.write(training, {**told_by(log), "peak_bytes": peak, **self.about()})
+        told = told_by(log) | ({"curve": curve_of(log)} if isinstance(training, Retrained) else {})
+        self.finished.write(training, {**told, "peak_bytes": peak, **self.about()})
         # fairseq's best checkpoint and the last interval's are copies; the last one is what is measured.
         for file in save_dir.glob("checkpoint_*.pt"):
             if file.name != "checkpoint_last.pt":
@@ -133,7 +174,7 @@ class Runner:
         held = [self.work.lock.fileno()]
         return commands.run(module, arguments, log, self.threads, held=held, variables=place).peak_bytes
 
-    def failed(self, job: Job, error: PipelineError) -> None:
+    def failed(self, job: Job | Retrained, error: PipelineError) -> None:
         """Counts a failed attempt and says it."""
         # What is kept in git names no place of this machine.
         message = str(error).split("; log: ")[0]
@@ -181,6 +222,21 @@ def told_by(log: Path) -> dict:
     }
 
 
+def curve_of(log: Path) -> list[list[float]]:
+    """Returns the validations that a log tells of: update, `loss` and `nll_loss` of each; of one twice the last counts.
+
+    Raises:
+        PipelineError: none.
+    """
+    found = {}
+    for match in filter(None, map(_VALIDATED.search, log_lines(log))):
+        values = json.loads(match[1])
+        found[int(values["valid_num_updates"])] = [float(values["valid_loss"]), float(values["valid_nll_loss"])]
+    if not found:
+        raise PipelineError(f"{log} tells of no validation", 1)
+    return [[update, *losses] for update, losses in sorted(found.items())]
+
+
 def thinned(curve: dict[int, float]) -> list[list[float]]:
     """Returns some points of a curve, the last one among them."""
     points = [[update, value] for update, value in sorted(curve.items())]
@@ -222,24 +278,32 @@ def run_plan(args: argparse.Namespace) -> None:
     work = Work(args.work / "dry-run" if args.dry_run or args.report else args.work, 0)
     try:
         data = prepare(plan.corpus, args.work, args.threads)
-        jobs = jobs_of(plan, [one for _, one in drawn], corpus_digest(data))
+        architectures = [one for _, one in drawn]
+        jobs = jobs_of(plan, architectures, corpus_digest(data))
+        retrained = retrained_of(plan, architectures, jobs)
+        units = [*jobs, *retrained]
         runner = Runner(Finished(args.results), data, work, args.threads)
-        todo = missing(jobs, runner.finished)
-        print(f"{len(jobs)} units: {len(jobs) - len(todo)} done, {len(todo)} missing", flush=True)
+        todo = missing(units, runner.finished)
+        print(f"{len(units)} units: {len(units) - len(todo)} done, {len(todo)} missing", flush=True)
         if args.dry_run:
             from reproduce.estimate import estimate
 
-            estimate(runner, jobs, todo, places(args.jobs))
+            estimate(runner, units, todo, places(args.jobs))
             return
         begin, lost = time.monotonic(), []
         if todo and not args.report:
-            lost = work_off(todo, places(args.jobs), runner.do, runner.failed)
+            where = places(args.jobs)
+            lost = work_off(missing(jobs, runner.finished), where, runner.do, runner.failed)
+            # A supernet that cannot be trained is not tried again for each of its subnets.
+            sources = {job.training.digest for job in lost}
+            rest = [one for one in missing(retrained, runner.finished) if one.source.digest not in sources]
+            lost += work_off(rest, where, runner.do, runner.failed)
     finally:
         work.lock.close()
     from reproduce.results import write_results
 
-    page = write_results(args.results / args.plan.stem, args.plan.stem, plan, drawn, jobs, runner.finished)
+    page = write_results(args.results / args.plan.stem, args.plan.stem, plan, drawn, jobs, runner.finished, retrained)
     print(f"results: {page}; elapsed: {duration(time.monotonic() - begin)}", flush=True)
     if lost:
         names = ", ".join(job.training.name for job in lost)
-        raise PipelineError(f"{len(lost)} of {len(jobs)} units failed: {names}; logs: {args.work}/trainings", 1)
+        raise PipelineError(f"{len(lost)} of {len(units)} units failed: {names}; logs: {args.work}/trainings", 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from corpora.recipes import RECIPES
@@ -15,6 +15,7 @@ from pipeline.training import train_arguments
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.reading import compact_json
 from fairseq_mos.documents import read_json
+from fairseq_mos.models.config import NetworkConfig
 from fairseq_mos.paths import is_file
 from fairseq_mos.tables import write_json
 from reproduce.plan import Plan, Trained, parse_flags
@@ -28,6 +29,10 @@ NEUTRAL = {
     *("--save-interval", "--validate-interval"),
 }
 """Flags that do not change what is learned: where files lie, when they are saved, how progress is told."""
+
+
+NETWORK = {"--" + field.name.replace("_", "-") for field in fields(NetworkConfig) if not field.name.endswith("dropout")}
+"""Flags that say which function the weights are of: a supernet's hold for its subnets, too."""
 
 
 def digest_of(spec: object) -> str:
@@ -78,6 +83,32 @@ class Training:
         return digest_of(self.spec)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Retrained(Training):
+    """A training that starts from what a subnet inherits; its measurement is its own valid loss.
+
+    Attributes:
+        source: training of the supernet.
+        variant: name in the plan.
+    """
+
+    source: Training
+    variant: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.source.method}: {super().name}"
+
+    @property
+    def spec(self) -> dict:
+        return {**super().spec, "kind": "retraining", "of": self.source.digest}
+
+    @property
+    def training(self) -> Training:
+        """Itself: what is trained, as of a :class:`Job`."""
+        return self
+
+
 @dataclass(frozen=True)
 class Job:
     """A training and the measurement of its architectures.
@@ -122,7 +153,7 @@ def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> l
     found = []
 
     def add(name: str, part: Trained, seed: int, subnet: Architecture | None = None) -> None:
-        flags = flags_of(plan, part, seed, subnet is None)
+        flags = flags_of(plan, part, seed, "scratch" if subnet else "supernet")
         updates = part.updates or plan.updates
         training = Training(name, seed, updates, flags, corpus, space, subnet)
         found.append(Job(training, (subnet,) if subnet else tuple(architectures), scores, plan.beam))
@@ -137,27 +168,63 @@ def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> l
     return found
 
 
-def flags_of(plan: Plan, part: Trained, seed: int, supernet: bool) -> dict[str, list[str]]:
+def retrained_of(plan: Plan, architectures: Sequence[Architecture], jobs: Sequence[Job]) -> list[Retrained]:
+    """Returns all retrainings of a plan, one of each method and variant before another architecture's.
+
+    Args:
+        plan: the plan.
+        architectures: drawn for it, by stratum.
+        jobs: see :func:`jobs_of`.
+    """
+    how, found = plan.retraining, []
+    total = len(architectures)
+    # The middles of equal parts of the drawn ones, which are sorted by stratum.
+    chosen = [architectures[(2 * i + 1) * total // (2 * how.architectures)] for i in range(how.architectures)]
+    supernets = [job.training for job in jobs if not job.training.architecture]
+    for seed in how.seeds if how.variants else ():
+        for architecture in chosen:
+            for variant, given in how.variants.items():
+                part = Trained(seeds=[seed], flags=given, updates=how.updates)
+                flags = flags_of(plan, part, seed, "retrained")
+                flags.pop("--disable-validation", None)
+                flags["--validate-interval-updates"] = flags["--save-interval-updates"] = [str(how.validate_every)]
+                for source in supernets:
+                    if source.seed == seed:
+                        own = {name: values for name, values in source.flags.items() if name in NETWORK}
+                        found.append(
+                            Retrained(
+                                f"retraining, {variant}", seed, how.updates, own | flags, source.corpus,
+                                source.space, architecture, source=source, variant=variant,
+                            )
+                        )  # fmt: skip
+    return found
+
+
+def flags_of(plan: Plan, part: Trained, seed: int, kind: str) -> dict[str, list[str]]:
     """Returns the flags of a training: the recipe's, the plan's over them, and the method's over these.
 
     Args:
         plan: the plan.
         part: the method, or training from scratch.
         seed: of the training.
-        supernet: whether a supernet is trained.
+        kind: `supernet`, `scratch` or `retrained`.
     """
     updates = part.updates or plan.updates
     languages = (plan.corpus.source, plan.corpus.target)
     arch = plan.arch or f"mos_transformer_{plan.space}"
-    kind = "supernet" if supernet else "scratch"
     if plan.recipe in CONFIGS:
         config = replace(CONFIGS[plan.recipe], space=arch.removeprefix("mos_transformer_"), average=1)
-        words = train_arguments(config, Path("DATA"), Path("SAVE"), languages, updates, seed, kind, Path("SUBNET"))
+        places = {"subnet": Path("SUBNET"), "weights": Path("WEIGHTS")}
+        words = train_arguments(config, Path("DATA"), Path("SAVE"), languages, updates, seed, kind, **places)
     else:
         assert plan.recipe in RECIPES
         # One GPU a training: several run side by side.
-        words = train_flags(plan.recipe, kind, "DATA", "SAVE", 1, user_dir="fairseq_mos")
-        own = {"--arch": arch} if supernet else {}
+        stage = {"retrained": "retrain"}.get(kind, kind)
+        words = train_flags(plan.recipe, stage, "DATA", "SAVE", 1, user_dir="fairseq_mos", weights="WEIGHTS")
+        own = {"--arch": arch} if kind == "supernet" else {}
+        if kind == "retrained":
+            # Its warm-up is for the recipe's many updates.
+            own["--warmup-updates"] = min(int(words[words.index("--warmup-updates") + 1]), max(1, updates // 2))
         own |= {"--max-update": updates, "--seed": seed, "--keep-interval-updates": 1, "--log-format": "json"}
         own |= dict(zip(("--source-lang", "--target-lang"), languages))
         words += [str(word) for item in own.items() for word in item]
@@ -182,12 +249,19 @@ def command_line(training: Training, data: Path, save_dir: Path, subnet: Path) -
         training: what is trained.
         data: binarised data.
         save_dir: folder for checkpoints.
-        subnet: file of the architecture, for training from scratch.
+        subnet: file of the architecture, of a subnet; inherited weights are beside it, see :func:`weights_of`.
     """
     flags = training.flags | {"--save-dir": [str(save_dir)]}
     if training.architecture:
         flags["--subnet"] = [str(subnet)]
+    if isinstance(training, Retrained):
+        flags["--finetune-from-model"] = [str(weights_of(subnet.parent))]
     return [str(data), *(word for name, values in flags.items() for word in (name, *values))]
+
+
+def weights_of(folder: Path) -> Path:
+    """Returns where the weights lie that a retraining in a folder starts from."""
+    return folder / "inherited" / "model.pt"
 
 
 class Finished:
@@ -222,12 +296,12 @@ class Finished:
         file = self._file(digest, "failures")
         return read_json(file, "failures")["failures"] if is_file(file) else []
 
-    def write_failure(self, job: Job, code: int, message: str) -> None:
+    def write_failure(self, job: Job | Retrained, code: int, message: str) -> None:
         """Counts a failed attempt of a job."""
         failures = [*self.failures(job.digest), {"exit_code": code, "message": message}]
         write_json(self._file(job.digest, "failures"), {"name": job.training.name, "failures": failures})
 
 
-def missing(jobs: Iterable[Job], finished: Finished) -> list[Job]:
-    """Returns the jobs without a measurement."""
+def missing(jobs: Iterable[Job | Retrained], finished: Finished) -> list[Job | Retrained]:
+    """Returns the jobs without a measurement, and the retrainings without a curve."""
     return [job for job in jobs if finished.read(job.digest) is None]
