@@ -1,16 +1,24 @@
-"""What inherited weights are worth when they are trained on: updates that are saved, and when a supernet pays off."""
+"""Retraining: what is trained on, what that saves of training from scratch, and when a supernet pays off."""
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from pipeline.config import PipelineError
 
 from fairseq_mos.arch import Architecture
+from fairseq_mos.report.logs import log_lines
 from reproduce import stats
 from reproduce.costs import training_flops
-from reproduce.units import Finished, Job, Retrained, Training
+from reproduce.plan import Plan, Trained
+from reproduce.units import NETWORK, Finished, Job, Retrained, Training, flags_of
+
+_VALIDATED = re.compile(r"\| valid \| (\{.*\})\s*$")
 
 COLUMNS = {
     "metric": "metric", "method": "method", "seed": "seed", "variant": "variant", "architectures": "archs",
@@ -20,6 +28,53 @@ COLUMNS = {
     "break_even_until": "break-even, same loss",
 }  # fmt: skip
 """Of the page's table, with their titles."""
+
+
+def retrained_of(plan: Plan, architectures: Sequence[Architecture], jobs: Sequence[Job]) -> list[Retrained]:
+    """Returns all retrainings of a plan, one of each method and variant before another architecture's.
+
+    Args:
+        plan: the plan.
+        architectures: drawn for it, by stratum.
+        jobs: see :func:`jobs_of`.
+    """
+    how, found = plan.retraining, []
+    total = len(architectures)
+    # The middles of equal parts of the drawn ones, which are sorted by stratum.
+    chosen = [architectures[(2 * i + 1) * total // (2 * how.architectures)] for i in range(how.architectures)]
+    supernets = [job.training for job in jobs if not job.training.architecture]
+    for seed in how.seeds if how.variants else ():
+        for architecture in chosen:
+            for variant, given in how.variants.items():
+                part = Trained(seeds=[seed], flags=given, updates=how.updates)
+                flags = flags_of(plan, part, seed, "retrained")
+                flags.pop("--disable-validation", None)
+                flags["--validate-interval-updates"] = flags["--save-interval-updates"] = [str(how.validate_every)]
+                for source in supernets:
+                    if source.seed == seed:
+                        own = {name: values for name, values in source.flags.items() if name in NETWORK}
+                        found.append(
+                            Retrained(
+                                f"retraining, {variant}", seed, how.updates, own | flags, source.corpus,
+                                source.space, architecture, source=source, variant=variant,
+                            )
+                        )  # fmt: skip
+    return found
+
+
+def curve_of(log: Path) -> list[list[float]]:
+    """Returns the validations that a log tells of: update, `loss` and `nll_loss` of each; of one twice the last counts.
+
+    Raises:
+        PipelineError: none.
+    """
+    found = {}
+    for match in filter(None, map(_VALIDATED.search, log_lines(log))):
+        values = json.loads(match[1])
+        found[int(values["valid_num_updates"])] = [float(values["valid_loss"]), float(values["valid_nll_loss"])]
+    if not found:
+        raise PipelineError(f"{log} tells of no validation", 1)
+    return [[update, *losses] for update, losses in sorted(found.items())]
 
 
 def updates_until(curve: Sequence[Sequence[float]], target: float) -> int | None:

@@ -31,12 +31,11 @@ from fairseq_mos.tables import write_json
 from fairseq_mos.version import __version__
 from reproduce.corpus import corpus_digest, prepare
 from reproduce.plan import draw, read_plan
+from reproduce.retraining import curve_of, retrained_of
 from reproduce.schedule import work_off
-from reproduce.units import Finished, Job, Retrained, Training, command_line, jobs_of, missing, retrained_of, weights_of
+from reproduce.units import Finished, Job, Retrained, Training, command_line, jobs_of, missing, weights_of
 
 _TOLD = re.compile(r'"wpb": "(?P<tokens>[\d.]+)".*"num_updates": "(?P<update>\d+)".*"wall": "(?P<wall>[\d.]+)"')
-
-_VALIDATED = re.compile(r"\| valid \| (\{.*\})\s*$")
 
 FINISHED = "finished"
 """A file beside the checkpoints of a finished training."""
@@ -220,21 +219,6 @@ def told_by(log: Path) -> dict:
         "train_loss": thinned(scanned.train),
         "valid_loss": {role or "loss": thinned(curve) for role, curve in scanned.valid.items()},
     }
-
-
-def curve_of(log: Path) -> list[list[float]]:
-    """Returns the validations that a log tells of: update, `loss` and `nll_loss` of each; of one twice the last counts.
-
-    Raises:
-        PipelineError: none.
-    """
-    found = {}
-    for match in filter(None, map(_VALIDATED.search, log_lines(log))):
-        values = json.loads(match[1])
-        found[int(values["valid_num_updates"])] = [float(values["valid_loss"]), float(values["valid_nll_loss"])]
-    if not found:
-        raise PipelineError(f"{log} tells of no validation", 1)
-    return [[update, *losses] for update, losses in sorted(found.items())]
 
 
 def thinned(curve: dict[int, float]) -> list[list[float]]:

@@ -168,38 +168,6 @@ def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> l
     return found
 
 
-def retrained_of(plan: Plan, architectures: Sequence[Architecture], jobs: Sequence[Job]) -> list[Retrained]:
-    """Returns all retrainings of a plan, one of each method and variant before another architecture's.
-
-    Args:
-        plan: the plan.
-        architectures: drawn for it, by stratum.
-        jobs: see :func:`jobs_of`.
-    """
-    how, found = plan.retraining, []
-    total = len(architectures)
-    # The middles of equal parts of the drawn ones, which are sorted by stratum.
-    chosen = [architectures[(2 * i + 1) * total // (2 * how.architectures)] for i in range(how.architectures)]
-    supernets = [job.training for job in jobs if not job.training.architecture]
-    for seed in how.seeds if how.variants else ():
-        for architecture in chosen:
-            for variant, given in how.variants.items():
-                part = Trained(seeds=[seed], flags=given, updates=how.updates)
-                flags = flags_of(plan, part, seed, "retrained")
-                flags.pop("--disable-validation", None)
-                flags["--validate-interval-updates"] = flags["--save-interval-updates"] = [str(how.validate_every)]
-                for source in supernets:
-                    if source.seed == seed:
-                        own = {name: values for name, values in source.flags.items() if name in NETWORK}
-                        found.append(
-                            Retrained(
-                                f"retraining, {variant}", seed, how.updates, own | flags, source.corpus,
-                                source.space, architecture, source=source, variant=variant,
-                            )
-                        )  # fmt: skip
-    return found
-
-
 def flags_of(plan: Plan, part: Trained, seed: int, kind: str) -> dict[str, list[str]]:
     """Returns the flags of a training: the recipe's, the plan's over them, and the method's over these.
 

@@ -27,6 +27,7 @@ from reproduce import running  # noqa: E402
 from reproduce.arguments import parse  # noqa: E402
 from reproduce.plan import Draw, draw, parse_flags, read_plan  # noqa: E402
 from reproduce.results import write_results  # noqa: E402
+from reproduce.retraining import retrained_of  # noqa: E402
 from reproduce.schedule import ATTEMPTS, work_off  # noqa: E402
 from reproduce.units import Finished, command_line, jobs_of, missing  # noqa: E402
 
@@ -117,7 +118,8 @@ def test_fairseq_understands_every_training_of_a_shipped_plan(path):
     seeds = len(plan.scratch.seeds)
     assert len(listed) == seeds * plan.architectures.number + sum(len(m.seeds) for m in plan.methods.values())
     assert len({job.digest for job in listed}) == len({job.training.digest for job in listed}) == len(listed)
-    for training in {job.training.method: job.training for job in listed}.values():
+    again = retrained_of(plan, [one for _, one in draw(space, plan.architectures)], listed)
+    for training in {job.training.method: job.training for job in [*listed, *again]}.values():
         words = command_line(training, Path("data"), Path("save"), Path("subnet.yaml"))
         args = options.parse_args_and_arch(options.get_training_parser(), words)
         assert (args.max_update, args.seed, args.save_dir) == ([training.updates], training.seed, "save") or (
@@ -219,7 +221,8 @@ class Commands:
         self.broken = ""
 
     def __call__(self, module, arguments, log, threads, held=(), variables=None):
-        self.started.append("train" if module == "fairseq_cli.train" else "measure")
+        kind = {"fairseq_cli.train": "train", "fairseq_mos.cli": "extract"}.get(module, "measure")
+        self.started.append("retrain" if "--finetune-from-model" in arguments else kind)
         if self.started[-1] == self.broken:
             raise PipelineError(f"it failed; log: {log}", 1)
         if module == "fairseq_cli.train":
@@ -229,16 +232,38 @@ class Commands:
                 (save / f"checkpoint_{name}.pt").touch()
             values = {"loss": "5.5", "wpb": "100", "num_updates": "4", "train_wall": "3", "wall": "5"}
             log.write_text(f"$ fairseq-train\n2026 | INFO | train_inner | {json.dumps(values)}\n")
+            if self.started[-1] == "retrain":
+                self.validate(arguments, log)
+        elif module == "fairseq_mos.cli":
+            assert Path(arguments[arguments.index("--path") + 1]).is_file()
+            Path(arguments[arguments.index("--output") + 1]).touch()
         else:
             request = json.loads(Path(arguments[0]).read_text())
             digests = [running_digest(one) for one in request["architectures"]]
             # A supernet's subnets are worse by 0.5.
             rows = [
-                {"architecture": d, "loss": 2 + int(d[:2], 16) + (not request["scratch"]) / 2, "bleu": 30.0}
-                for d in digests
+                {"architecture": d, "loss": loss_of(d) + (not request["scratch"]) / 2, "bleu": 30.0} for d in digests
             ]
             Path(arguments[1]).write_text(json.dumps({"rows": rows, "signature": {}}))
         return running.commands.Usage(1.0, 2**20)
+
+    def validate(self, arguments: list[str], log: Path) -> None:
+        """Gets to the from-scratch loss at update 2, with frozen weights never."""
+        from fairseq_mos.arch import Architecture
+
+        assert Path(arguments[arguments.index("--finetune-from-model") + 1]).is_file()
+        loss = loss_of(Architecture.load(arguments[arguments.index("--subnet") + 1]).digest())
+        gaps = {1: 0.375, 2: 0.25, 4: 0.25} if "--trainable" in arguments else {1: 0.25, 2: 0.0, 4: -0.125}
+        with log.open("a") as stream:
+            for update, gap in gaps.items():
+                values = {"loss": str(loss + gap), "nll_loss": "1.5", "num_updates": str(update)}
+                values = {f"valid_{name}": value for name, value in values.items()}
+                stream.write(f"2026 | INFO | valid | {json.dumps(values)}\n")
+
+
+def loss_of(digest: str) -> int:
+    """Returns an architecture's from-scratch loss."""
+    return 2 + int(digest[:2], 16)
 
 
 def running_digest(data: dict) -> str:
@@ -407,8 +432,8 @@ def jobs_in(tmp_path: Path) -> list[str]:
 
 def test_plan_fields_are_documented():
     text = (ROOT / "examples" / "reproduce" / "README.md").read_text()
-    from reproduce.plan import Corpus, Plan, Trained
+    from reproduce.plan import Corpus, Plan, Retraining, Trained
 
-    for kind in (Plan, Corpus, Draw, Trained):
+    for kind in (Plan, Corpus, Draw, Trained, Retraining):
         for field in msgspec.structs.fields(kind):
             assert f"`{field.name}`" in text, field.name
