@@ -80,7 +80,8 @@ def run(
     partial = stdout.with_name(f".{stdout.name}.tmp") if stdout else Path(os.devnull)
     partial.parent.mkdir(parents=True, exist_ok=True)
     last, begin = "", time.monotonic()
-    with open(log, "a", encoding="utf-8") as log_stream, open(partial, "w", encoding="utf-8") as copy:
+    # Line by line: what a killed runner's log lacks, a training that goes on from its checkpoint does not log again.
+    with open(log, "a", 1, encoding="utf-8") as log_stream, open(partial, "w", encoding="utf-8") as copy:
         log_stream.write(f"$ {printable(module, arguments)}\n")
         log_stream.flush()
         process = subprocess.Popen(
