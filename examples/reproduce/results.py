@@ -256,7 +256,7 @@ def page_text(name, plan, found, done, floors, summary, costs, again, pictures) 
         lines += [
             f"## {TITLES[metric]}",
             "",
-            f"Noise floor (two from-scratch seeds): {shown(floors[metric])}.",
+            f"Noise floor (two from-scratch seeds): {shown(floors[metric]) or 'not measured yet'}.",
             "",
         ]
         grid = [list(columns.values())] + [[shown(row.get(column)) for column in columns] for row in own]
