@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.reading import compact_json
@@ -14,6 +12,7 @@ from fairseq_mos.arch.select import resolve
 from fairseq_mos.documents import parse_json, read_text
 from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
+from fairseq_mos.paths import is_folder, listing
 
 _DRAWS = 16
 """Uniform draws until one of them has the wanted costs."""
@@ -185,8 +184,8 @@ def read_list(space: SearchSpace, source: str) -> tuple[Architecture, ...]:
     """
     if source.startswith("["):
         names = [compact_json(data) for data in parse_json(source, "inline architectures")]
-    elif os.path.isdir(source):
-        names = sorted(str(path) for path in Path(source).glob("*.yaml"))
+    elif is_folder(source):
+        names = [str(path) for path in listing(source) if path.suffix == ".yaml"]
     else:
         lines = map(str.strip, read_text(source, "list of architectures").splitlines())
         names = [line for line in lines if line and not line.startswith("#")]
