@@ -243,12 +243,15 @@ class SearchSpace:
         """Draws every gene uniformly, as HAT does, and drops those of inactive layers.
 
         So each depth is equally likely, although there are far more deep architectures than shallow ones.
-        The number of draws does not depend on the outcome.
 
         Args:
             rng: the only source of randomness.
         """
-        return self.from_genes([rng.choice(gene.choices) for gene in self.genes])
+        return self.from_genes(self.sample_genes(rng))
+
+    def sample_genes(self, rng: random.Random) -> tuple:
+        """Draws every gene uniformly, those of inactive layers too: the number of draws is always the same."""
+        return tuple(rng.choice(gene.choices) for gene in self.genes)
 
     # Membership.
 

@@ -82,7 +82,7 @@ def stratified(space: SearchSpace, seed: int) -> Iterator[Architecture]:
         found = False
         for depth in rng.sample(depths, len(depths)):
             for _ in range(_TRIES):
-                genes = [rng.choice(gene.choices) for gene in space.genes]
+                genes = list(space.sample_genes(rng))
                 genes[place] = depth
                 arch = space.from_genes(genes)
                 if arch not in seen:

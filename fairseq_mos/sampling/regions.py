@@ -12,7 +12,7 @@ from fairseq_mos.arch.select import resolve
 from fairseq_mos.documents import parse_json, read_text
 from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
-from fairseq_mos.paths import is_folder, listing
+from fairseq_mos.paths import found_below, is_folder
 
 _DRAWS = 16
 """Uniform draws until one of them has the wanted costs."""
@@ -32,7 +32,7 @@ class WholeSpace:
 
     def draw(self, rng: random.Random) -> Genes:
         """Draws an architecture."""
-        return tuple(rng.choice(gene.choices) for gene in self.space.genes)
+        return self.space.sample_genes(rng)
 
     def ends(self, rng: random.Random) -> tuple[Architecture, Architecture]:
         """Returns what the sandwich rule takes as the largest and the smallest architecture."""
@@ -185,7 +185,7 @@ def read_list(space: SearchSpace, source: str) -> tuple[Architecture, ...]:
     if source.startswith("["):
         names = [compact_json(data) for data in parse_json(source, "inline architectures")]
     elif is_folder(source):
-        names = [str(path) for path in listing(source) if path.suffix == ".yaml"]
+        names = list(map(str, found_below(source, "*.yaml")))
     else:
         lines = map(str.strip, read_text(source, "list of architectures").splitlines())
         names = [line for line in lines if line and not line.startswith("#")]

@@ -130,11 +130,7 @@ class Problem:
         Raises:
             NothingNew: none was found.
         """
-
-        def make() -> Genes:
-            return tuple(self.rng.choice(choices) for choices in self._choices)
-
-        found = self._try(make)
+        found = self._try(lambda: self.space.sample_genes(self.rng))
         if found is None and self._size <= ENUMERABLE:
             return self.list_next()
         if found is None:
