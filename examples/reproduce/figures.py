@@ -41,8 +41,7 @@ def draw_figures(folder: Path, plan: Plan, found, counts: list[dict]) -> list[Pa
         files += [folder / f"gap_{metric}.png", folder / f"inherited_{metric}.png"]
         with picture(files[-2], SIZE) as axes:
             for number, (method, values) in enumerate(means.items()):
-                style = {"color": COLOURS[number % len(COLOURS)], "marker": "osv^D"[number // len(COLOURS) % 5]}
-                axes.plot(flops[order], (values - truth)[order], label=method, lw=1, ms=4, **style)
+                axes.plot(flops[order], (values - truth)[order], label=method, lw=1, ms=4, **style(number))
             if not np.isnan(floor):
                 axes.axhspan(-floor, floor, color="0.85", label="noise of two seeds")
             axes.set_xlabel("MFLOPs at 30/30 tokens")
@@ -50,11 +49,15 @@ def draw_figures(folder: Path, plan: Plan, found, counts: list[dict]) -> list[Pa
             axes.legend(fontsize=7)
         with picture(files[-1], SIZE) as axes:
             for number, (method, values) in enumerate(means.items()):
-                style = {"color": COLOURS[number % len(COLOURS)], "marker": "osv^D"[number // len(COLOURS) % 5]}
-                axes.plot(truth, values, ls="", ms=4, label=method, **style)
+                axes.plot(truth, values, ls="", ms=4, label=method, **style(number))
             ends = [np.nanmin(truth), np.nanmax(truth)]
             axes.plot(ends, ends, color="0.6", lw=1)
             axes.set_xlabel(f"from scratch: {TITLES[metric]}")
             axes.set_ylabel("inherited")
             axes.legend(fontsize=7)
     return files
+
+
+def style(number: int) -> dict[str, str]:
+    """Returns how method `number` is drawn in every picture."""
+    return {"color": COLOURS[number % len(COLOURS)], "marker": "osv^D"[number // len(COLOURS) % 5]}

@@ -277,10 +277,11 @@ def run_plan(args: argparse.Namespace) -> None:
         begin, lost = time.monotonic(), []
         if todo and not args.report:
             where = places(args.jobs)
-            lost = work_off(missing(jobs, runner.finished), where, runner.do, runner.failed)
+            first = [unit for unit in todo if isinstance(unit, Job)]
+            lost = work_off(first, where, runner.do, runner.failed)
             # A supernet that cannot be trained is not tried again for each of its subnets.
             sources = {job.training.digest for job in lost}
-            rest = [one for one in missing(retrained, runner.finished) if one.source.digest not in sources]
+            rest = [unit for unit in todo if isinstance(unit, Retrained) and unit.source.digest not in sources]
             lost += work_off(rest, where, runner.do, runner.failed)
     finally:
         work.lock.close()

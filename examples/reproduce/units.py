@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -196,15 +197,8 @@ def flags_of(plan: Plan, part: Trained, seed: int, kind: str) -> dict[str, list[
         own |= {"--max-update": updates, "--seed": seed, "--keep-interval-updates": 1, "--log-format": "json"}
         own |= dict(zip(("--source-lang", "--target-lang"), languages))
         words += [str(word) for item in own.items() for word in item]
-    # Line by line through the same reader: what the plan says replaces what the recipe says.
-    found: dict[str, list[str]] = {}
-    for word in words[1:]:
-        if word.startswith("--"):
-            found[word] = values = []
-        else:
-            values.append(word)
-    for flags in (plan.flags, part.flags):
-        found.update(parse_flags(flags))
+    # What the plan says replaces what the recipe says.
+    found = parse_flags([shlex.join(words[1:]), *plan.flags, *part.flags])
     if found.get("--routing") == ["shared"]:
         found["--num-experts"] = ["1"]
     return found
