@@ -130,7 +130,10 @@ class Problem:
         Raises:
             NothingNew: none was found.
         """
-        found = self._try(lambda: self.space.sample_genes(self.rng))
+        def make() -> Genes:
+            return self.space.sample_genes(self.rng)
+
+        found = self._try(make)
         if found is None and self._size <= ENUMERABLE:
             return self.list_next()
         if found is None:
