@@ -7,13 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from fairseq_mos.errors import UserError
-
-if TYPE_CHECKING:
-    from fairseq_mos.models.about import About
-    from fairseq_mos.models.bundle import Bundle
 
 
 class Option(NamedTuple):
@@ -49,45 +45,20 @@ class Exporter:
     weights: str | None = None
 
     def write(
-        self, bundle: Bundle, output: str, check: Callable[[Path], None] | None = None, **options: str
+        self, bundle: Any, output: str, check: Callable[[Path], None] | None = None, **options: str
     ) -> list[Path]:
-        """Writes a model; returns the files.
+        """Writes a model, a :class:`fairseq_mos.models.bundle.Bundle`; returns the files.
 
         Raises:
             UserError: what the format cannot hold, or an output that cannot be written.
         """
         if self.families and bundle.data.FAMILY not in self.families:
             raise UserError(f"--format {self.name} is for {', '.join(self.families)}, not for {bundle.data.FAMILY}")
-        return self._code().write(bundle, output, check, **options)
+        return self.code.write(bundle, output, check, **options)
 
-    def run(self, place: Path, inputs: list) -> list:
-        """Returns what the model that was written makes of the family's probe."""
-        if hasattr(self._code(), "run"):
-            return self._code().run(place, inputs)
-        from fairseq_mos.models.opening import load_bundle
-
-        # What was just written is ours to trust: it is the programs, say, that are checked.
-        bundle = load_bundle(place, trust=True)
-        return bundle.family.probe().run(bundle, inputs)
-
-    def read(self, about: About, folder: Path, trust: bool) -> Bundle:
-        """Reads the model of a folder that :meth:`write` wrote.
-
-        Args:
-            about: the folder's description.
-            folder: the folder.
-            trust: may run what the folder holds.
-
-        Raises:
-            UserError: files that are missing or damaged, or do not fit each other.
-        """
-        if hasattr(self._code(), "read"):
-            return self._code().read(about, folder, trust)
-        from fairseq_mos.models.weights import read_network
-
-        return about.bundle(read_network(about, folder / self.weights))
-
-    def _code(self) -> ModuleType:
+    @property
+    def code(self) -> ModuleType:
+        """The module."""
         return importlib.import_module(self.module)
 
 

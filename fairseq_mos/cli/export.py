@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     exact = all(options[option.name] == option.default for option in exporter.options)
     fairseq_mos.register()
     from fairseq_mos import hub
+    from fairseq_mos.export import running
     from fairseq_mos.models.opening import load_bundle
 
     bundle = load_bundle(args.path, args.architecture, args.data)
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         expected = probe.run(bundle, sentences)
 
         def check(new: Path) -> None:
-            verdict = probe.compare(expected, exporter.run(new, sentences))
+            verdict = probe.compare(expected, running.run(exporter, new, sentences))
             print(f"checked: {verdict}")
             if verdict.differing and exact:
                 raise _DiffersError(f"sentence {verdict.differing[0] + 1} is the first that differs")

@@ -1,18 +1,19 @@
-"""Model families: what a network is for. A family is a folder here and a line in :data:`FAMILIES`.
+"""Model families: what a network is for. A family is a folder here and a name in `_SHIPPED`.
 
-They are plain Python without torch or fairseq until they are asked for more than shapes and costs.
+They are plain Python without torch or fairseq until they are asked for more than shapes and costs. They are found by
+name, as plug-ins are: what is beside the folders here knows none of them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
 
+from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.arch.schema import FIRST, SCHEMAS
-from fairseq_mos.families.translation.family import FAMILY as TRANSLATION
+from fairseq_mos.arch.space import SearchSpace
+from fairseq_mos.families.base import Family
 
-if TYPE_CHECKING:
-    from fairseq_mos.arch import Architecture, SearchSpace
-    from fairseq_mos.families.base import Family
+_SHIPPED = ("translation",)
 
 FAMILIES: dict[str, Family] = {}
 """Name of a family -> the family."""
@@ -34,4 +35,5 @@ def family_of_model(model) -> Family:
     return FAMILIES[getattr(model, "family", FIRST)]
 
 
-register_family(TRANSLATION)
+for _name in _SHIPPED:
+    register_family(importlib.import_module(f"{__name__}.{_name}.family").FAMILY)

@@ -1,4 +1,8 @@
-"""What the rest of the package asks of a model family."""
+"""What the rest of the package asks of a model family.
+
+Objects of rooms above (settings of `cost/`, what `models/` opens, an evaluator of `search/`) are named in texts
+and not in annotations: nothing here is to know those rooms.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.arch.costs import VOCABULARY, Cost, counted
 from fairseq_mos.arch.schema import Schema
+from fairseq_mos.arch.space import SearchSpace
 from fairseq_mos.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,14 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from fairseq_mos.arch.space import SearchSpace
-    from fairseq_mos.cost.latency import LatencySettings
-    from fairseq_mos.cost.memory import MemorySettings
-    from fairseq_mos.cost.predictor import Measurements
     from fairseq_mos.families.texts import Texts
-    from fairseq_mos.models.bundle import Bundle
-    from fairseq_mos.models.opening import Opened
-    from fairseq_mos.search.evaluator import LossEvaluator
 
 
 class Family:
@@ -82,17 +80,18 @@ class Family:
 
     # What runs. Models are dense and in eval mode, unless said otherwise.
 
-    def steps(self, model: nn.Module, settings: LatencySettings, inputs: Sequence, seed: int) -> list[Callable]:
-        """Returns the parts of a pass that are timed, one after the other, by the settings' protocol.
+    def steps(self, model: nn.Module, settings: Any, inputs: Sequence, seed: int) -> list[Callable]:
+        """Returns the parts of a pass that are timed, one after the other.
 
-        By default the whole pass of one sentence is one part.
+        By default the whole pass of one sentence is one part. `settings` are a
+        :class:`fairseq_mos.cost.latency.LatencySettings`; their protocol says what is timed.
         """
         return [lambda: self.run(model, settings.source_tokens, settings.target_tokens, True)]
 
-    def decoding(self, model: nn.Module, settings: MemorySettings, device: str) -> Callable[..., object]:
+    def decoding(self, model: nn.Module, settings: Any, device: str) -> Callable[..., object]:
         """Returns the use of a model whose memory is told; its argument is called between steps.
 
-        By default that is the pass of one sentence.
+        By default that is the pass of one sentence. `settings` are a :class:`fairseq_mos.cost.memory.MemorySettings`.
         """
 
         def use(between: Callable[[], None] = lambda: None) -> None:
@@ -101,7 +100,7 @@ class Family:
 
         return use
 
-    def update(self, model: nn.Module, optimizer, settings: MemorySettings, device: str) -> Callable[..., object]:
+    def update(self, model: nn.Module, optimizer, settings: Any, device: str) -> Callable[..., object]:
         """Returns an update of a model in training mode; its argument is called at the end."""
         raise NotImplementedError
 
@@ -139,10 +138,10 @@ class Family:
 
     # Quality.
 
-    def evaluator(
-        self, opened: Opened, data: str, split: str, max_tokens: int, cpu: bool, precision: str
-    ) -> LossEvaluator:
-        """Returns what measures the subnets of an opened supernet on a split of a data set.
+    def evaluator(self, opened: Any, data: str, split: str, max_tokens: int, cpu: bool, precision: str) -> Any:
+        """Returns what measures subnets on a split, a :class:`fairseq_mos.search.evaluator.LossEvaluator`.
+
+        `opened` is the supernet's :class:`fairseq_mos.models.opening.Opened`.
 
         Raises:
             UserError: data that is missing or does not fit.
@@ -187,14 +186,14 @@ class Family:
         """
         raise NotImplementedError
 
-    def read_csv(self, path: str, space: SearchSpace, device: str) -> Measurements:
-        """Reads latencies that others have measured and published.
+    def read_csv(self, path: str, space: SearchSpace, device: str) -> Any:
+        """Reads latencies that others have published, as :class:`fairseq_mos.cost.predictor.Measurements`.
 
         Raises:
             UserError: no such file, or none of that kind.
         """
         raise UserError(f"{path}: there are no published latencies of this family ({self.schema.family})")
 
-    def card(self, bundle: Bundle) -> str:
-        """Returns a model card to start from, Markdown."""
+    def card(self, bundle: Any) -> str:
+        """Returns a model card to start from, Markdown, of a :class:`fairseq_mos.models.bundle.Bundle`."""
         raise NotImplementedError

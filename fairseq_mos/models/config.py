@@ -14,7 +14,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.fields import ranged
 from fairseq_mos.modules.gates import SCOPES
 from fairseq_mos.modules.init import EXPERT_INITS
-from fairseq_mos.modules.modulation import MODULATIONS
+from fairseq_mos.modules.leaves import MODULATIONS
 from fairseq_mos.modules.routing import ROUTINGS
 from fairseq_mos.ranges import PROBABILITY, Range
 

@@ -21,6 +21,7 @@ from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.config import SIZES
 from fairseq_mos.models.content import family_of_options, plain_config, with_defaults
 from fairseq_mos.models.loading import is_supernet, load_model, load_state, space_of
+from fairseq_mos.models.weights import read_network
 from fairseq_mos.modules.block import Block
 from fairseq_mos.paths import is_folder
 
@@ -93,7 +94,10 @@ class Opened:
 
     @cached_property
     def _exported(self) -> Bundle:
-        return EXPORTERS[self._about.form].read(self._about, self._folder, self._trust)
+        exporter = EXPORTERS[self._about.form]
+        if hasattr(exporter.code, "read"):
+            return exporter.code.read(self._about, self._folder, self._trust)
+        return self._about.bundle(read_network(self._about, self._folder / exporter.weights))
 
     def bundle(self, architecture: str | None = None) -> Bundle:
         """Returns a dense model with its surroundings; a supernet's subnet is extracted.

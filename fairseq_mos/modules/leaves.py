@@ -13,8 +13,16 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.modules import init
 from fairseq_mos.modules.elastic import ElasticEmbedding, ElasticLayerNorm, ElasticLinear, Routed
 from fairseq_mos.modules.gates import SCOPES, Gates
-from fairseq_mos.modules.modulation import MODULATIONS, Modulation
+from fairseq_mos.modules.modulation import Modulation
 from fairseq_mos.modules.routing import ROUTINGS, Routing
+
+MODULATIONS: dict[str, tuple[type, ...]] = {
+    "none": (),
+    "norms": (ElasticLayerNorm,),
+    "linears": (ElasticLinear,),
+    "all": (ElasticLayerNorm, ElasticLinear),
+}
+"""`--modulation` -> the kinds of leaves that are modulated."""
 
 
 class DenseEmbedding(nn.Embedding):
@@ -78,7 +86,7 @@ class ElasticLeaves(DenseLeaves):
         router_dropout: dropout of the routers.
         expert_init: a name of :data:`fairseq_mos.modules.init.EXPERT_INITS`.
         expert_scope: a name of :data:`SCOPES`.
-        modulation: a name of :data:`fairseq_mos.modules.modulation.MODULATIONS`.
+        modulation: a name of :data:`MODULATIONS`.
         modulation_hidden_dim: hidden width of the modulation.
         gates: of routings with hard gates, see :func:`fairseq_mos.modules.gates.gates_of`.
     """
@@ -164,8 +172,8 @@ class ElasticLeaves(DenseLeaves):
             if leaf is None or self.routing is None:
                 continue
             if leaf.num_experts > 1:
-                self.routing.add(name, leaf)
+                self.routing.add(name, leaf.rows, leaf.gate)
                 leaf.place = (self.routing, name)
             if isinstance(leaf, self.modulated):
-                self.routing.modulation.add(name, leaf)
+                self.routing.modulation.add(name, leaf.rows, leaf.bias is not None)
                 leaf.place = (self.routing, name)

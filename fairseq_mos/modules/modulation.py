@@ -11,15 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairseq_mos.modules.elastic import Elastic, ElasticLayerNorm, ElasticLinear, Routed
-
-MODULATIONS: dict[str, tuple[type, ...]] = {
-    "none": (),
-    "norms": (ElasticLayerNorm,),
-    "linears": (ElasticLinear,),
-    "all": (ElasticLayerNorm, ElasticLinear),
-}
-"""`--modulation` -> the kinds of leaves that are modulated."""
+from fairseq_mos.modules.kept import Elastic
 
 
 class Modulation(Elastic):
@@ -42,10 +34,10 @@ class Modulation(Elastic):
         # How many numbers a channel gets: leaf -> scale alone, or scale and shift.
         self.numbers: dict[str, int] = {}
 
-    def add(self, name: str, leaf: Routed) -> None:
-        """Makes ready for a leaf of super size; its name is unique in its layer."""
-        self.numbers[name] = 1 if leaf.bias is None else 2
-        output = nn.Linear(self.hidden.out_features, leaf.rows * self.numbers[name])
+    def add(self, name: str, rows: int, bias: bool) -> None:
+        """Makes ready for a leaf with `rows` output channels; its name is unique in its layer."""
+        self.numbers[name] = 2 if bias else 1
+        output = nn.Linear(self.hidden.out_features, rows * self.numbers[name])
         nn.init.zeros_(output.weight)
         nn.init.zeros_(output.bias)
         self.outputs[name] = output

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_mos.arch.space import Gene
-from fairseq_mos.modules.elastic import Elastic, Routed
+from fairseq_mos.modules.kept import Elastic
 from fairseq_mos.modules.modulation import Modulation
 
 
@@ -88,8 +88,14 @@ class Routing(Elastic):
         self.router_dropout = dropout
         self.modulation: Modulation | None = None
 
-    def add(self, name: str, leaf: Routed) -> None:
-        """Makes ready for a leaf with experts, of super size; its name is unique in its layer."""
+    def add(self, name: str, rows: int, gate: Gene | None = None) -> None:
+        """Makes ready for a leaf with experts.
+
+        Args:
+            name: unique in its layer.
+            rows: its output width in super size.
+            gate: the gene that chooses its expert, with hard gates.
+        """
         raise TypeError(f"{type(self).__name__} does not define add()")
 
     def activate(self, encoding: Tensor, genes: Mapping[str, int]) -> None:
@@ -131,7 +137,7 @@ class LayerRouting(Routing):
         super().__init__(num_experts, encoding_dim, hidden_dim, dropout, first)
         self._pass: Tensor | None = None
 
-    def add(self, name: str, leaf: Routed) -> None:
+    def add(self, name: str, rows: int, gate: Gene | None = None) -> None:
         if not hasattr(self, "router"):
             self.router = Router(*self.router_size, self.num_experts, self.router_dropout)
 
@@ -168,8 +174,8 @@ class LayerRouting(Routing):
 class NeuronRouting(Routing):
     """Neuron-wise MoS: a softmax over the experts for every output neuron, a router for each leaf."""
 
-    def add(self, name: str, leaf: Routed) -> None:
-        setattr(self, f"{name}_router", Router(*self.router_size, self.num_experts * leaf.rows, self.router_dropout))
+    def add(self, name: str, rows: int, gate: Gene | None = None) -> None:
+        setattr(self, f"{name}_router", Router(*self.router_size, self.num_experts * rows, self.router_dropout))
 
     def mix(self, name: str, rows: int) -> Tensor:
         return self.materialised(lambda: self._compute(name, rows), key=name)
@@ -195,9 +201,9 @@ class GlobalRouting(LayerRouting):
         # In a tuple, so that it is no submodule here and its router has one key in the state dict.
         self.first = (first,)
 
-    def add(self, name: str, leaf: Routed) -> None:
+    def add(self, name: str, rows: int, gate: Gene | None = None) -> None:
         if self.first[0] is None:
-            super().add(name, leaf)
+            super().add(name, rows)
 
     @property
     def shared(self) -> Router:
@@ -215,8 +221,8 @@ class GateRouting(Routing):
         self.gates: dict[str, Gene] = {}
         self.genes: Mapping[str, int] = {}
 
-    def add(self, name: str, leaf: Routed) -> None:
-        self.gates[name] = leaf.gate
+    def add(self, name: str, rows: int, gate: Gene | None = None) -> None:
+        self.gates[name] = gate
 
     def activate(self, encoding: Tensor, genes: Mapping[str, int]) -> None:
         super().activate(encoding, genes)

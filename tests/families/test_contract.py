@@ -20,6 +20,7 @@ from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
 from fairseq_mos.cost.measured import count_flops, count_parameters
 from fairseq_mos.cost.memory import MemorySettings, estimate
 from fairseq_mos.errors import UserError
+from fairseq_mos.export import running
 from fairseq_mos.export.checkpoint import write_checkpoint
 from fairseq_mos.families import FAMILIES, family_of
 from fairseq_mos.formats import EXPORTERS
@@ -168,7 +169,7 @@ def test_an_export_answers_as_the_original_does(kit, tmp_path):
     answers = probe.run(bundle, inputs)
     exporter = EXPORTERS["safetensors"]
     exporter.write(bundle, str(tmp_path / "folder"))
-    assert not probe.compare(answers, exporter.run(tmp_path / "folder", inputs)).differing
+    assert not probe.compare(answers, running.run(exporter, tmp_path / "folder", inputs)).differing
     other = probe.run(found.bundle("largest"), inputs)
     assert probe.compare(answers, other).differing == [0, 1, 2]
 

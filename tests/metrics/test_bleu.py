@@ -46,15 +46,11 @@ def _in_training(target_lang: str) -> float:
     return task._inference_with_bleu(None, {"target": _ids(task, REFERENCES)}, None).score
 
 
-def _evaluator(task) -> SimpleNamespace:
-    task.build_generator = lambda *_: None
-    batch = {"target": torch.nn.utils.rnn.pad_sequence(_ids(task, REFERENCES), True, task.tgt_dict.pad())}
-    return SimpleNamespace(task=task, model=None, max_tokens=100, make_batches=lambda _: [batch])
-
-
 def _in_search(target_lang: str) -> float:
     task = _task(target_lang)
-    scorer = TranslationScorer(_evaluator(task), ScorerOptions())
+    task.build_generator = lambda *_: None
+    batch = {"target": torch.nn.utils.rnn.pad_sequence(_ids(task, REFERENCES), True, task.tgt_dict.pad())}
+    scorer = TranslationScorer(None, task, [batch], ScorerOptions())
     scorer.translate = lambda _: _ids(task, HYPOTHESES)
     found = scorer.evaluate(None)["bleu"]
     metric = bleu_metric(target_lang)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
-from fairseq_mos.modules.elastic import Elastic
+from fairseq_mos.modules.kept import Elastic
 from fairseq_mos.modules.routing import ROUTINGS
 from tests import toy
 from tests.stock import stock_twin

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.modules.elastic import ElasticLayerNorm, ElasticLinear, Routed
-from fairseq_mos.modules.modulation import MODULATIONS
+from fairseq_mos.modules.leaves import MODULATIONS
 from tests import toy
 
 # Leaves outside layers, too: the norms of pre-norm and of the embeddings, and an output projection.

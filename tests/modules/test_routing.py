@@ -11,7 +11,7 @@ from tests import toy
 class _Average(Routing):
     """All experts count alike, whatever the architecture."""
 
-    def add(self, name: str, leaf) -> None:
+    def add(self, name: str, rows: int, gate=None) -> None:
         self.even = torch.full((self.num_experts,), 1 / self.num_experts)
 
     def mix(self, name: str, rows: int) -> torch.Tensor:

@@ -99,7 +99,8 @@ class TranslationEvaluator(LossEvaluator):
 
     def scorer(self, options: ScorerOptions) -> TranslationScorer:
         """Returns what measures `bleu` and `chrf`."""
-        return TranslationScorer(self, options)
+        # Larger batches than those of the loss: a step of the decoding computes few tokens anyway.
+        return TranslationScorer(self.model, self.task, self.make_batches(self.max_tokens), options)
 
     def make_batches(self, max_tokens: int, overhead: int = OVERHEAD) -> list[dict]:
         """Returns the split in batches of like lengths, on the device; the order is always the same.

@@ -3,52 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from fairseq import utils
+from fairseq.tasks import FairseqTask
 from omegaconf import OmegaConf
+from torch import nn
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.metrics.bleu import bleu_metric
 from fairseq_mos.search.scoring import ScorerOptions
 
-if TYPE_CHECKING:
-    from fairseq_mos.families.translation.evaluator import TranslationEvaluator
-
 
 class TranslationScorer:
-    """Translates the evaluator's split with beam search and scores the result with sacreBLEU.
+    """Translates a split with beam search and scores the result with sacreBLEU.
 
     References are what fairseq-preprocess stored: unknown words stay unknown in them. That is good enough to
     compare candidates; final scores are computed against raw text.
 
     Args:
-        evaluator: loads the supernet and the data.
+        model: the supernet.
+        task: fairseq's, with the dictionaries and the target language.
+        batches: of the split, on the model's device.
         options: how to translate; without a kind of subwords, the target side tells it, see :func:`subwords_of`.
 
     Raises:
         UserError: a target language whose tokeniser is not installed.
     """
 
-    def __init__(self, evaluator: TranslationEvaluator, options: ScorerOptions):
+    def __init__(self, model: nn.Module, task: FairseqTask, batches: Sequence[dict], options: ScorerOptions):
         from sacrebleu.metrics import CHRF
 
-        self._evaluator, self._beam = evaluator, options.beam
-        bleu = bleu_metric(evaluator.task.cfg.target_lang, "search for chrf")
+        self._model, self._task, self._batches, self._beam = model, task, batches, options.beam
+        bleu = bleu_metric(task.cfg.target_lang, "search for chrf")
         self._metrics = {"bleu": bleu, "chrf": CHRF()}
         settings = OmegaConf.create({"beam": options.beam, "max_len_a": 1.2, "max_len_b": 10, "print_alignment": None})
-        self._generator = evaluator.task.build_generator([evaluator.model], settings)
-        # Larger than those of the loss: a step of the decoding computes few tokens anyway.
-        self._batches = evaluator.make_batches(evaluator.max_tokens)
+        self._generator = task.build_generator([model], settings)
         pad = self._dictionary.pad()
-        targets = [target[target.ne(pad)] for batch in self._batches for target in batch["target"].cpu()]
+        targets = [target[target.ne(pad)] for batch in batches for target in batch["target"].cpu()]
         self._post_process = options.post_process or subwords_of(self._dictionary.symbols, targets)
         self._references = [self._text(target, escape_unk=True) for target in targets]
 
     @property
     def _dictionary(self):
-        return self._evaluator.task.target_dictionary
+        return self._task.target_dictionary
 
     def signature(self) -> dict[str, str]:
         """Returns what the scores depend on, sacreBLEU's own signatures among them."""
@@ -67,12 +65,11 @@ class TranslationScorer:
 
     def translate(self, architecture: Architecture) -> list[torch.Tensor]:
         """Returns the best hypothesis of each sentence, in the order of the references."""
-        evaluator = self._evaluator
-        evaluator.model.eval()
-        evaluator.model.activate(architecture)
+        self._model.eval()
+        self._model.activate(architecture)
         found = []
         for batch in self._batches:
-            generated = evaluator.task.inference_step(self._generator, [evaluator.model], batch)
+            generated = self._task.inference_step(self._generator, [self._model], batch)
             found += [hypotheses[0]["tokens"].cpu() for hypotheses in generated]
         return found
 

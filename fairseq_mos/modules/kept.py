@@ -1,0 +1,64 @@
+"""Modules that keep in eval mode what they compute from their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_mos.modules.block import Block
+
+
+class Elastic(Block, nn.Module):
+    """A module whose eval-mode results are kept until its parameters, its size or its mode change.
+
+    The kept values are a plain attribute: they are in no state dict, and pickling and `copy.deepcopy` (fairseq's
+    EMA) leave them out.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._kept: dict[str | None, tuple] = {}
+
+    def materialised(self, compute: Callable[[], object], *inputs: object, key: str | None = None):
+        """Returns `compute()`, or its kept value while nothing that it depends on has changed.
+
+        Args:
+            compute: makes the value from the parameters and `inputs`.
+            inputs: further objects that the value depends on, compared by identity.
+            key: which of several values of this module.
+        """
+        if self.training or torch.is_grad_enabled():
+            return compute()
+        state = [(p.data_ptr(), p._version) for p in self.sources(key)]
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] == state and all(a is b for a, b in zip(kept[1], inputs)):
+            return kept[2]
+        value = compute()
+        self._kept[key] = (state, inputs, value)
+        return value
+
+    def sources(self, key: str | None = None) -> Iterable[Tensor]:
+        """The parameters that the kept value is computed from."""
+        # Asked for at every call of a leaf, where walking over modules would be felt.
+        return [parameter for parameter in self._parameters.values() if parameter is not None]
+
+    def drop_kept(self) -> None:
+        """Forgets the kept values."""
+        self._kept = {}
+
+    def train(self, mode: bool = True):
+        self.drop_kept()
+        return super().train(mode)
+
+    def _apply(self, *args, **kwargs):
+        self.drop_kept()
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        self.drop_kept()
+        return super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self):
+        return {**self.__dict__, "_kept": {}}
