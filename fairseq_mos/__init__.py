@@ -17,8 +17,9 @@ def register() -> None:
 
     compat.apply()
     import fairseq_mos.criterions
-    import fairseq_mos.models.mos_subnet
+    import fairseq_mos.models.mos_roberta
     import fairseq_mos.models.mos_transformer
+    import fairseq_mos.tasks.supernet_masked_lm
     import fairseq_mos.tasks.supernet_translation  # noqa: F401
 
 

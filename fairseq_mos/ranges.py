@@ -83,6 +83,8 @@ LENGTH = Range(int, 1, 100_000)
 """Tokens of a sentence."""
 LENPEN = Range(float, -50.0, 50.0)
 """Power of a length: LENGTH.high to this power is still a number."""
+POSITIONS = Range(int, 1, 10_000_000)
+"""Longest input of a model, in tokens."""
 SENTENCES = Range(int, 1, 10_000_000)
 VOCABULARY = Range(int, 5, 5_000_000)
 """Entries of a dictionary: fairseq's four special ones and a word."""

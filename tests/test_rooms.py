@@ -11,8 +11,8 @@ import fairseq_mos
 ROOT = Path(fairseq_mos.__file__).parent
 FILES = {".".join(("fairseq_mos", *path.relative_to(ROOT).with_suffix("").parts)): path for path in ROOT.rglob("*.py")}
 
-# Plain Python on the ground; it says how many encoder states a decoder layer attends to.
-GROUND = "fairseq_mos.families.translation.schema"
+# Plain Python on the ground: a network reads the sizes of its layers there.
+GROUND = {module for module in FILES if module.startswith("fairseq_mos.families.") and module.endswith(".schema")}
 
 
 def _imports(module: str) -> set[str]:
@@ -44,7 +44,7 @@ def test_no_file_imports_itself_by_a_detour():
 def test_no_room_imports_itself_by_a_detour():
     rooms: dict[str, set[str]] = {}
     for module in FILES:
-        for name in _imports(module) - {GROUND}:
+        for name in _imports(module) - GROUND:
             rooms.setdefault(_room(module), set()).update({_room(name)} - {_room(module)})
     assert "families/translation" in rooms
     list(TopologicalSorter(rooms).static_order())

@@ -99,7 +99,7 @@ class Architecture:
         for constant, value in zip(self.schema.constants, self.constants):
             data[constant.name] = constant.write(value)
         for stack, sizes in zip(self.schema.stacks, self.stacks):
-            own = {key: getattr(sizes, key) for key in stack.keys}
+            own = {key: getattr(sizes, key) for key in stack.keys if getattr(sizes, key) != ()}
             data[stack.name] = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
         return data
 
@@ -162,11 +162,14 @@ def _sizes(stack: Stack, values: Mapping, constants: Mapping[str, int | None]) -
 
 def _read(stack: Stack, data: object) -> dict:
     """Returns the checked values of one stack of a file."""
-    data = check_keys(data, stack.name, stack.keys)
+    data = check_keys(data, stack.name, stack.required, stack.optional)
     layers = stack.trait(DEPTH).check(data[DEPTH], f"{stack.name}.{DEPTH}")
     found: dict = {DEPTH: layers}
     for trait in stack.each:
         place = f"{stack.name}.{trait.name}"
+        if trait.name not in data:
+            found[trait.name] = ()
+            continue
         values = check_list(data[trait.name], place)
         if len(values) != layers:
             raise FieldError(f"{place} has {len(values)} entries, expected {layers}: one for each layer")

@@ -17,7 +17,7 @@ class Cost(NamedTuple):
     """What one part costs.
 
     Attributes:
-        kind: `attention`, `feed-forward`, `norm`, `embedding` or `output`.
+        kind: `attention`, `feed-forward`, `norm`, `embedding`, `output`, or one of a family's own.
         parameters: how many it has.
         macs: multiply-accumulates of its matrix products in one pass of one sentence.
     """
@@ -62,6 +62,11 @@ def attention(query_dim: int, memory_dim: int, qkv_dim: int, queries: int, keys:
 def feed_forward(dim: int, ffn_dim: int, tokens: int) -> Cost:
     """Two linear layers with bias."""
     return Cost("feed-forward", 2 * dim * ffn_dim + ffn_dim + dim, 2 * tokens * dim * ffn_dim)
+
+
+def linear(kind: str, inputs: int, outputs: int, tokens: int) -> Cost:
+    """A linear layer with bias."""
+    return Cost(kind, (inputs + 1) * outputs, tokens * inputs * outputs)
 
 
 def norm(dim: int) -> Cost:

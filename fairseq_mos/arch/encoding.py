@@ -72,7 +72,7 @@ def quantities(arch: Architecture) -> Iterator[tuple[list[float], list[list[floa
     """Yields each stack's widths and depth, and a list of quantities a layer for each per-layer trait."""
     for stack, sizes in zip(arch.schema.stacks, arch.stacks):
         once = [trait.quantity(getattr(sizes, trait.name)) for trait in stack.once]
-        lists = [[trait.quantity(value) for value in getattr(sizes, trait.name)] for trait in stack.each]
+        lists = [[trait.quantity(value) for value in getattr(sizes, trait.name)] for trait in stack.each_of(sizes)]
         yield [*once, sizes.layers], lists
 
 
@@ -95,7 +95,8 @@ def _encoding(kind: str) -> Callable[[SearchSpace, Architecture], tuple[float, .
 def _normalised(space: SearchSpace, arch: Architecture) -> Iterator[tuple[list[float], list[list[float]], int]]:
     """Yields for each stack: widths and depth, the lists of its active layers, divided by the maxima; its depth."""
     for stack, choices, (once, lists) in zip(space.schema.stacks, space.choices, quantities(arch)):
-        most = [max(map(stack.trait(key).quantity, getattr(choices, key))) for key in stack.keys]
+        keys = (*stack.single, *(trait.name for trait in stack.each_of(choices)))
+        most = [max(map(stack.trait(key).quantity, getattr(choices, key))) for key in keys]
         yield (
             [value / top for value, top in zip(once, most)],
             [[value / top for value in values] for values, top in zip(lists, most[len(once) :])],

@@ -29,12 +29,14 @@ class Trait:
             themselves; encodings and predictors read the quantity.
         fraction: may be a fraction, such as the ratio of two widths.
         part: the part of a layer (`ffn`, `self_attn`) whose inner size it is, for hard gates.
+        optional: of those chosen for each layer: a search space, and so its architectures, may have none of it.
     """
 
     name: str
     levels: Mapping[int, int] | None = None
     fraction: bool = False
     part: str = ""
+    optional: bool = False
 
     def quantity(self, value):
         """Returns what a value stands for."""
@@ -51,7 +53,8 @@ class Trait:
                 raise FieldError(f"{place} is {show(value)}, allowed: {listed(self.levels)}")
             return value
         if self.fraction and type(value) is float and 0 < value <= MAX_SIZE:
-            return value
+            # Equal architectures have equal digests.
+            return int(value) if value.is_integer() else value
         return check_integer(value, place, MAX_LAYERS if self.name == DEPTH else MAX_SIZE)
 
 
@@ -95,6 +98,20 @@ class Stack:
     def keys(self) -> tuple[str, ...]:
         """The keys of a file, in order."""
         return (*self.single, *(trait.name for trait in self.each))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Those that a file must have."""
+        return tuple(key for key in self.keys if key not in self.optional)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Those that may be left out."""
+        return tuple(trait.name for trait in self.each if trait.optional)
+
+    def each_of(self, sizes: object) -> tuple[Trait, ...]:
+        """Returns what is chosen for each layer in a search space, or in an architecture: not what it leaves out."""
+        return tuple(trait for trait in self.each if getattr(sizes, trait.name))
 
     def trait(self, name: str) -> Trait:
         """Returns the trait of that name; the depth is one, too."""
@@ -185,10 +202,12 @@ class Schema:
         """
         for rule in self.rules:
             (stack, name), (other_stack, other) = rule.trait.split("."), rule.other.split(".")
-            for index, value in enumerate(stacks[stack][name]):
+            values = stacks[stack][name]
+            for index, value in enumerate(values if isinstance(values, tuple) else (values,)):
                 complaint = rule.complaint(value, stacks[other_stack][other])
                 if complaint is not None:
-                    raise FieldError(f"{rule.trait}[{index}] is {value}{complaint[0]}")
+                    place = f"[{index}]" if isinstance(values, tuple) else ""
+                    raise FieldError(f"{rule.trait}{place} is {value}{complaint[0]}")
 
     def check_space(self, choices: Mapping[str, Mapping[str, tuple]], constants: Mapping[str, int | None]) -> None:
         """Checks the rules for every combination of choices.

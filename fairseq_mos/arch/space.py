@@ -97,7 +97,7 @@ class SearchSpace:
         for constant, value in zip(self.schema.constants, self.constants):
             data[constant.name] = constant.write(value)
         for stack, own in zip(self.schema.stacks, self.choices):
-            data[stack.name] = {key: list(values) for key, values in own.values}
+            data[stack.name] = {key: list(values) for key, values in own.values if values}
         return data
 
     @classmethod
@@ -171,7 +171,7 @@ class SearchSpace:
         for stack, choices, layers in self._stacks():
             for name in stack.single:
                 genes.append(Gene(f"{stack.name}.{name}", getattr(choices, name)))
-            for trait in stack.each:
+            for trait in stack.each_of(choices):
                 allowed = getattr(choices, trait.name)
                 genes.extend(Gene(f"{stack.name}.{trait.name}[{layer}]", allowed) for layer in range(layers))
         return tuple(genes)
@@ -186,7 +186,7 @@ class SearchSpace:
         values: list[int] = []
         for (stack, choices, layers), sizes in zip(self._stacks(), arch.stacks):
             values += [getattr(sizes, name) for name in stack.single]
-            for trait in stack.each:
+            for trait in stack.each_of(choices):
                 values += getattr(sizes, trait.name)
                 values += [getattr(choices, trait.name)[0]] * (layers - sizes.layers)
         return tuple(values)
@@ -205,9 +205,10 @@ class SearchSpace:
             self._check_value("genes", gene.name, value, gene.choices, None)
         rest = iter(values)
         found = []
-        for stack, _, layers in self._stacks():
+        for stack, choices, layers in self._stacks():
             sizes: dict[str, Any] = {name: next(rest) for name in stack.single}
-            for trait in stack.each:
+            sizes |= dict.fromkeys(stack.optional, ())
+            for trait in stack.each_of(choices):
                 sizes[trait.name] = tuple(next(rest) for _ in range(layers))[: sizes[DEPTH]]
             found.append(sizes)
         return Architecture.of_values(self.schema, self.constants, found, self.name)
@@ -216,7 +217,7 @@ class SearchSpace:
         """Returns the exact number of distinct architectures: what inactive layers choose does not count."""
         total = 1
         for stack, choices, _ in self._stacks():
-            per_layer = prod(len(getattr(choices, trait.name)) for trait in stack.each)
+            per_layer = prod(len(getattr(choices, trait.name)) for trait in stack.each_of(choices))
             total *= prod(len(getattr(choices, trait.name)) for trait in stack.once)
             total *= sum(per_layer**layers for layers in choices.layers)
         return total
@@ -278,6 +279,10 @@ class SearchSpace:
                 self._check_value(source, name, getattr(sizes, key), getattr(choices, key), arch.space)
             for trait in stack.each:
                 allowed = getattr(choices, trait.name)
+                if bool(allowed) != bool(getattr(sizes, trait.name)):
+                    found = ("is missing", "chooses it") if allowed else ("is given", "has none")
+                    name = f"{stack.name}.{trait.name}"
+                    raise UserError(f"{source}: {name} {found[0]}, but search space '{self.name}' {found[1]}")
                 for index, value in enumerate(getattr(sizes, trait.name)):
                     name = f"{stack.name}.{trait.name}[{index}]"
                     self._check_value(source, name, value, allowed, arch.space)
@@ -295,9 +300,12 @@ class SearchSpace:
 
 def _read(stack: Stack, data: object) -> Sizes:
     """Returns the checked choices of one stack of a file, each from large to small."""
-    data = check_keys(data, stack.name, stack.keys)
+    data = check_keys(data, stack.name, stack.required, stack.optional)
     found = []
     for key in stack.keys:
+        if key not in data:
+            found.append((key, ()))
+            continue
         name, trait = f"{stack.name}.{key}", stack.trait(key)
         values = [trait.check(value, f"{name}[{i}]") for i, value in enumerate(check_list(data[key], name))]
         for index, value in enumerate(values):

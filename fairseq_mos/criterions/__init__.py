@@ -2,4 +2,4 @@
 
 import fairseq  # noqa: F401  (whose end registers everything, whichever module is imported first)
 
-from fairseq_mos.criterions import supernet_label_smoothed_cross_entropy  # noqa: F401
+from fairseq_mos.criterions import supernet_label_smoothed_cross_entropy, supernet_masked_lm  # noqa: F401

@@ -7,13 +7,14 @@ name, as plug-ins are: what is beside the folders here knows none of them.
 from __future__ import annotations
 
 import importlib
+import sys
 
 from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.arch.schema import FIRST, SCHEMAS
 from fairseq_mos.arch.space import SearchSpace
 from fairseq_mos.families.base import Family
 
-_SHIPPED = ("translation",)
+_SHIPPED = ("translation", "masked_lm")
 
 FAMILIES: dict[str, Family] = {}
 """Name of a family -> the family."""
@@ -31,8 +32,15 @@ def family_of(described: SearchSpace | Architecture) -> Family:
 
 
 def family_of_model(model) -> Family:
-    """Returns the family of a model; of one of fairseq's own, the first that there was."""
-    return FAMILIES[getattr(model, "family", FIRST)]
+    """Returns the family of a model, ours or one of fairseq's own; of any other, the first that there was."""
+    name = getattr(model, "family", None)
+    if name is not None:
+        return FAMILIES[name]
+    registry = getattr(sys.modules.get("fairseq.models"), "MODEL_REGISTRY", {})
+    for family in FAMILIES.values():
+        if isinstance(model, tuple(registry[known] for known in family.models if known in registry)):
+            return family
+    return FAMILIES[FIRST]
 
 
 for _name in _SHIPPED:

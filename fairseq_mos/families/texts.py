@@ -13,7 +13,7 @@ from fairseq_mos.paths import is_file
 SUBWORD_FILES = {"sentencepiece.bpe.model": "sentencepiece", "bpecodes": "subword_nmt", "code": "subword_nmt"}
 """Name of a subword model's file beside a checkpoint -> fairseq's name of its kind."""
 
-BESIDE = ("dict.*.txt", *SUBWORD_FILES)
+BESIDE = ("dict.*.txt", "dict.txt", *SUBWORD_FILES)
 """Patterns of the names of what lies beside weights."""
 
 
@@ -86,12 +86,16 @@ class Texts:
             UserError: a file is missing.
         """
         subwords = folder / values["subwords"] if values.get("subwords") else None
-        dictionaries = tuple(folder / f"dict.{values[name]}.txt" for name in cls.REQUIRED)
-        found = cls(dictionaries, subwords, values.get("tokenizer"))
+        found = cls(tuple(folder / name for name in cls.file_names(values)), subwords, values.get("tokenizer"))
         for file in found.files():
             if not is_file(file):
                 raise UserError(f"{file} is missing: {folder} is incomplete")
         return found
+
+    @classmethod
+    def file_names(cls, values: Mapping) -> list[str]:
+        """Returns the names of the dictionaries in an exported folder, from what :meth:`to_dict` gave."""
+        return [f"dict.{values[name]}.txt" for name in cls.REQUIRED]
 
     @staticmethod
     def choices() -> dict[str, tuple]:

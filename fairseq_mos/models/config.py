@@ -3,6 +3,7 @@
 No postponed annotations here: fairseq reads the field types at run time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -16,12 +17,11 @@ from fairseq_mos.modules.gates import SCOPES
 from fairseq_mos.modules.init import EXPERT_INITS
 from fairseq_mos.modules.leaves import MODULATIONS
 from fairseq_mos.modules.routing import ROUTINGS
-from fairseq_mos.ranges import PROBABILITY, Range
+from fairseq_mos.ranges import POSITIONS, PROBABILITY, Range
 
-_SIZE_HELP = "set by the architecture; a conflicting value is refused"
+SIZE_HELP = "set by the architecture; a conflicting value is refused"
 
 
-_POSITIONS = Range(int, 1, 10_000_000)
 SIZES = tuple(
     f"{side}_{size}"
     for side in ("encoder", "decoder")
@@ -30,7 +30,7 @@ SIZES = tuple(
 """fairseq's size flags: the architecture says them."""
 
 
-def _option(default, text):
+def option(default, text):
     return field(default=default, metadata={"help": text})
 
 
@@ -43,52 +43,52 @@ class NetworkConfig(FairseqDataclass):
     activation_dropout: float = ranged(
         0.0, "dropout probability after the activation of the feed-forward block (default: 0)", PROBABILITY
     )
-    activation_fn: ChoiceEnum(get_available_activation_fns()) = _option(
+    activation_fn: ChoiceEnum(get_available_activation_fns()) = option(
         "relu", "activation of the feed-forward block (default: relu)"
     )
-    encoder_normalize_before: bool = _option(False, "layer norm before each encoder sublayer (pre-norm)")
-    decoder_normalize_before: bool = _option(False, "layer norm before each decoder sublayer (pre-norm)")
-    share_all_embeddings: bool = _option(
+    encoder_normalize_before: bool = option(False, "layer norm before each encoder sublayer (pre-norm)")
+    decoder_normalize_before: bool = option(False, "layer norm before each decoder sublayer (pre-norm)")
+    share_all_embeddings: bool = option(
         False, "share source, target and output embeddings (needs a joined dictionary)"
     )
-    share_decoder_input_output_embed: bool = _option(False, "share target and output embeddings")
-    no_token_positional_embeddings: bool = _option(False, "do not add sinusoidal positions")
-    layernorm_embedding: bool = _option(False, "layer norm on the embeddings")
-    max_source_positions: int = ranged(1024, "longest source, in tokens (default: 1024)", _POSITIONS)
-    max_target_positions: int = ranged(1024, "longest target, in tokens (default: 1024)", _POSITIONS)
-    checkpoint_activations: bool = _option(
+    share_decoder_input_output_embed: bool = option(False, "share target and output embeddings")
+    no_token_positional_embeddings: bool = option(False, "do not add sinusoidal positions")
+    layernorm_embedding: bool = option(False, "layer norm on the embeddings")
+    max_source_positions: int = ranged(1024, "longest source, in tokens (default: 1024)", POSITIONS)
+    max_target_positions: int = ranged(1024, "longest target, in tokens (default: 1024)", POSITIONS)
+    checkpoint_activations: bool = option(
         False, "recompute each layer in the backward pass: less memory, more time"
     )
     # fairseq's size flags are accepted only to say that sizes come from elsewhere.
-    encoder_embed_dim: Optional[int] = _option(None, _SIZE_HELP)
-    encoder_ffn_embed_dim: Optional[int] = _option(None, _SIZE_HELP)
-    encoder_layers: Optional[int] = _option(None, _SIZE_HELP)
-    encoder_attention_heads: Optional[int] = _option(None, _SIZE_HELP)
-    decoder_embed_dim: Optional[int] = _option(None, _SIZE_HELP)
-    decoder_ffn_embed_dim: Optional[int] = _option(None, _SIZE_HELP)
-    decoder_layers: Optional[int] = _option(None, _SIZE_HELP)
-    decoder_attention_heads: Optional[int] = _option(None, _SIZE_HELP)
-    encoder_layerdrop: float = _option(0.0, "refused: depth is elastic already")
-    decoder_layerdrop: float = _option(0.0, "refused: depth is elastic already")
-    quant_noise_pq: float = _option(0.0, "refused: it would replace the leaves")
-    quant_noise_scalar: float = _option(0.0, "refused: it would replace the leaves")
+    encoder_embed_dim: Optional[int] = option(None, SIZE_HELP)
+    encoder_ffn_embed_dim: Optional[int] = option(None, SIZE_HELP)
+    encoder_layers: Optional[int] = option(None, SIZE_HELP)
+    encoder_attention_heads: Optional[int] = option(None, SIZE_HELP)
+    decoder_embed_dim: Optional[int] = option(None, SIZE_HELP)
+    decoder_ffn_embed_dim: Optional[int] = option(None, SIZE_HELP)
+    decoder_layers: Optional[int] = option(None, SIZE_HELP)
+    decoder_attention_heads: Optional[int] = option(None, SIZE_HELP)
+    encoder_layerdrop: float = option(0.0, "refused: depth is elastic already")
+    decoder_layerdrop: float = option(0.0, "refused: depth is elastic already")
+    quant_noise_pq: float = option(0.0, "refused: it would replace the leaves")
+    quant_noise_scalar: float = option(0.0, "refused: it would replace the leaves")
 
 
 @dataclass
 class SupernetConfig(FairseqDataclass):
     """Options that supernets of all families have."""
 
-    search_space: Optional[str] = _option(
+    search_space: Optional[str] = option(
         None, "search space: name of a shipped one or a YAML file (default: the named architecture's)"
     )
-    routing: ChoiceEnum(list(ROUTINGS)) = _option(
+    routing: ChoiceEnum(list(ROUTINGS)) = option(
         "neuron",
         "how experts are mixed: shared (one expert: plain weight sharing), global (one mix for the whole "
         "network; k-shot NAS with --expert-scope all), layer (layer-wise MoS), neuron (neuron-wise MoS); or which one "
         "is used: split (that of the value of --split-gene: few-shot NAS), disentangled (that of the layer's own "
         "feed-forward width, in attention of its number of heads) (default: neuron)",
     )
-    split_gene: Optional[str] = _option(
+    split_gene: Optional[str] = option(
         None, "with --routing split: the gene by whose value the experts are split, such as decoder.layers"
     )
     num_experts: int = ranged(
@@ -99,27 +99,27 @@ class SupernetConfig(FairseqDataclass):
     )
     router_hidden_dim: int = ranged(128, "hidden width of the routers (default: 128)", Range(int, 1, 65_536))
     router_dropout: float = ranged(0.1, "dropout probability inside the routers (default: 0.1)", PROBABILITY)
-    arch_encoding: ChoiceEnum(list(ENCODINGS)) = _option(
+    arch_encoding: ChoiceEnum(list(ENCODINGS)) = option(
         "mean", "input of the routers: mean (means over layers) or full (every layer) (default: mean)"
     )
-    expert_init: ChoiceEnum(list(EXPERT_INITS)) = _option(
+    expert_init: ChoiceEnum(list(EXPERT_INITS)) = option(
         "centered",
         "initialisation of experts: centered (scattered around one Xavier draw), published (independent "
         "draws) or copy (all equal) (default: centered)",
     )
-    expert_scope: ChoiceEnum(list(SCOPES)) = _option(
+    expert_scope: ChoiceEnum(list(SCOPES)) = option(
         "ffn",
         "weights that have experts: ffn (the feed-forward blocks, as in MoS), attention (all four projections of "
         "every attention) or all (default: ffn)",
     )
-    modulation: ChoiceEnum(list(MODULATIONS)) = _option(
+    modulation: ChoiceEnum(list(MODULATIONS)) = option(
         "none",
         "leaves whose output channels the architecture scales and shifts: none, norms, linears or all (default: none)",
     )
     modulation_hidden_dim: int = ranged(
         32, "hidden width of the networks that emit scales and shifts (default: 32)", Range(int, 1, 65_536)
     )
-    search_space_definition: Optional[str] = _option(
+    search_space_definition: Optional[str] = option(
         None, "filled in by training: the search space itself, so that checkpoints are self-contained"
     )
 
@@ -128,25 +128,30 @@ class SupernetConfig(FairseqDataclass):
 class MosTransformerConfig(SupernetConfig, NetworkConfig):
     """Options of the supernet."""
 
-    no_dropout_scaling: bool = _option(
+    no_dropout_scaling: bool = option(
         False, "do not scale dropout with the active width over the super width"
     )
 
 
 @dataclass
-class MosSubnetConfig(NetworkConfig):
-    """Options of a dense subnet."""
+class SubnetConfig(FairseqDataclass):
+    """Options that dense subnets of all families have."""
 
-    subnet: Optional[str] = _option(None, "architecture of the subnet: a YAML file")
-    trainable: ChoiceEnum(["all", "norms-biases"]) = _option(
+    subnet: Optional[str] = option(None, "architecture of the subnet: a YAML file")
+    trainable: ChoiceEnum(["all", "norms-biases"]) = option(
         "all", "what training changes: all, or norms-biases: layer norms and biases alone (default: all)"
     )
-    architecture_definition: Optional[str] = _option(
+    architecture_definition: Optional[str] = option(
         None, "filled in by extraction and training: the architecture itself"
     )
-    search_space_definition: Optional[str] = _option(
+    search_space_definition: Optional[str] = option(
         None, "filled in by extraction: the search space that the architecture comes from"
     )
+
+
+@dataclass
+class MosSubnetConfig(SubnetConfig, NetworkConfig):
+    """Options of a dense subnet."""
 
 
 def method(options: object) -> dict[str, str]:
@@ -165,28 +170,25 @@ def method(options: object) -> dict[str, str]:
     return about | {name: value for name, value in further.items() if value not in ("", "ffn", "none")}
 
 
-def refuse_unsupported(cfg: NetworkConfig, architecture, source: str) -> None:
+_REFUSED = ("encoder_layerdrop", "decoder_layerdrop", "quant_noise_pq", "quant_noise_scalar")
+
+
+def refuse_unsupported(cfg: FairseqDataclass, sizes: Sequence[tuple[str, object]], source: str) -> None:
     """Raises for options that the network does not support or that contradict the architecture.
 
     Args:
         cfg: the model's configuration.
-        architecture: the largest architecture of the supernet, or the subnet's.
+        sizes: fairseq's names of sizes (see :data:`SIZES`), and what the architecture says.
         source: where the sizes come from, for the message.
 
     Raises:
         UserError: names the flag.
     """
-    for name in ("encoder_layerdrop", "decoder_layerdrop", "quant_noise_pq", "quant_noise_scalar"):
-        if getattr(cfg, name):
+    for name in _REFUSED:
+        if getattr(cfg, name, 0):
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{flag} is not supported by this model: leave it at 0")
-    encoder, decoder = architecture.encoder, architecture.decoder
-    sizes = [
-        size
-        for side, head_counts in ((encoder, encoder.self_attention_heads), (decoder, decoder.self_attention_heads))
-        for size in (side.embed_dim, max(side.ffn_dims), side.layers, max(head_counts))
-    ]
-    for name, size in zip(SIZES, sizes):
+    for name, size in sizes:
         given = getattr(cfg, name)
         if given is not None and given != size:
             flag = "--" + name.replace("_", "-")

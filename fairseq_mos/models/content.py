@@ -16,13 +16,11 @@ from fairseq_mos.documents import MAX_DEPTH, show
 from fairseq_mos.errors import UserError
 from fairseq_mos.families import FAMILIES
 from fairseq_mos.families.base import Family
-from fairseq_mos.ranges import Range
+from fairseq_mos.ranges import POSITIONS, PROBABILITY, Range
 
 _WIDTH = Range(int, 1, 1_000_000)
 _DEPTH = Range(int, 0, 1000)
 _HEADS = Range(int, 1, 10_000)
-_POSITIONS = Range(int, 1, 10_000_000)
-_PROBABILITY = Range(float, 0.0, 1.0)
 _EXPERTS = Range(int, 1, 1024)
 
 # Of the models that are read here; None is left to the model where it is a default.
@@ -30,8 +28,8 @@ RANGES = (
     (re.compile(r"(.*_)?(embed|hidden|input|output|ffn_embed)_dim"), _WIDTH),
     (re.compile(r"(encoder|decoder)_layers"), _DEPTH),
     (re.compile(r"(encoder|decoder)_attention_heads"), _HEADS),
-    (re.compile(r"max_(source|target)_positions"), _POSITIONS),
-    (re.compile(r"(.*_)?dropout|(encoder|decoder)_layerdrop"), _PROBABILITY),
+    (re.compile(r"max_(source_|target_)?positions"), POSITIONS),
+    (re.compile(r"(.*_)?dropout|(encoder|decoder)_layerdrop"), PROBABILITY),
     (re.compile(r"num_experts"), _EXPERTS),
 )
 """Patterns of the names of numeric model options, and what each may be."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from fairseq.models import register_model
-from torch import nn
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
 from fairseq_mos.fields import check_fields
 from fairseq_mos.models.config import MosSubnetConfig, refuse_unsupported
-from fairseq_mos.models.network import TranslationModel, build_stacks, embed_in_config
+from fairseq_mos.models.definitions import embed_in_config
+from fairseq_mos.models.network import TranslationModel, build_stacks, sizes_of
 from fairseq_mos.modules.leaves import DenseLeaves
+from fairseq_mos.modules.trainable import freeze
 
 
 @register_model("mos_subnet", dataclass=MosSubnetConfig)
@@ -42,11 +43,10 @@ class MosSubnet(TranslationModel):
         if not source:
             raise UserError("mos_subnet needs an architecture: give --subnet FILE")
         architecture = Architecture.load(source)
-        refuse_unsupported(cfg, architecture, cfg.subnet or "the checkpoint's architecture")
+        refuse_unsupported(cfg, sizes_of(architecture), cfg.subnet or "the checkpoint's architecture")
         embed_in_config(cfg, "model", architecture_definition=architecture.to_json())
         model = cls.from_dictionaries(cfg, task.source_dictionary, task.target_dictionary, architecture)
-        if cfg.trainable == "norms-biases":
-            _freeze_weights(model)
+        freeze(model, str(cfg.trainable))
         return model.for_task(task)
 
     @classmethod
@@ -54,10 +54,3 @@ class MosSubnet(TranslationModel):
         """Builds a subnet from the options in `cfg`, dictionaries and an architecture."""
         stacks = build_stacks(cfg, source_dictionary, target_dictionary, architecture, DenseLeaves())
         return cls(*stacks, architecture)
-
-
-def _freeze_weights(model: nn.Module) -> None:
-    """Leaves layer norms and biases alone trainable: few numbers suffice where weights were learnt for many subnets."""
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            parameter.requires_grad_(isinstance(module, nn.LayerNorm) or name == "bias")

@@ -8,8 +8,9 @@ from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.errors import UserError
 from fairseq_mos.fields import check_fields
 from fairseq_mos.models.config import MosTransformerConfig, refuse_unsupported
+from fairseq_mos.models.definitions import embed_in_config
 from fairseq_mos.models.mos_subnet import MosSubnet
-from fairseq_mos.models.network import TranslationModel, build_stacks, embed_in_config
+from fairseq_mos.models.network import TranslationModel, build_stacks, sizes_of
 from fairseq_mos.models.supernet import Supernet, elastic_leaves
 
 
@@ -44,7 +45,7 @@ class MosTransformer(Supernet, TranslationModel):
             raise UserError("mos_transformer needs a search space: give --search-space NAME or FILE")
         space = SearchSpace.load(source)
         largest = space.largest()
-        refuse_unsupported(cfg, largest, f"search space {space.name!r}")
+        refuse_unsupported(cfg, sizes_of(largest), f"search space {space.name!r}")
         leaves = elastic_leaves(cfg, space)
         embed_in_config(cfg, "model", search_space_definition=space.to_json(), num_experts=cfg.num_experts)
         stacks = build_stacks(cfg, task.source_dictionary, task.target_dictionary, largest, leaves)

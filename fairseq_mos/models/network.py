@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoderDecoderModel
-from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
 from fairseq_mos.arch import Architecture
@@ -117,6 +116,20 @@ def build_stacks(
     return encoder, decoder
 
 
+def sizes_of(architecture: Architecture) -> list[tuple[str, int]]:
+    """Returns what fairseq's size flags would have to say."""
+    return [
+        (f"{name}_{size}", value)
+        for name, side in zip(("encoder", "decoder"), architecture.stacks)
+        for size, value in (
+            ("embed_dim", side.embed_dim),
+            ("ffn_embed_dim", max(side.ffn_dims)),
+            ("layers", side.layers),
+            ("attention_heads", max(side.self_attention_heads)),
+        )
+    ]
+
+
 def _options(cfg: NetworkConfig, normalize_before: bool, max_positions: int) -> StackOptions:
     return StackOptions(
         dropout=cfg.dropout,
@@ -129,28 +142,3 @@ def _options(cfg: NetworkConfig, normalize_before: bool, max_positions: int) -> 
         normalize_embedding=cfg.layernorm_embedding,
         checkpoint_activations=cfg.checkpoint_activations,
     )
-
-
-def root_config(cfg) -> DictConfig | None:
-    """Returns the configuration that the trainer saves, of which `cfg` (a `build_model` argument) is a part.
-
-    fairseq hands `build_model` a merged copy of the model's part, which still knows its parent.
-    """
-    root = cfg._get_parent() if isinstance(cfg, DictConfig) else None
-    return root if isinstance(root, DictConfig) else None
-
-
-def embed_in_config(cfg, node: str, **values) -> None:
-    """Writes values into the configuration that the checkpoint will hold.
-
-    So what a YAML file said when training started travels with the checkpoint.
-
-    Args:
-        cfg: the configuration that `build_model` was given.
-        node: the part of the root configuration to write to, `model` or `task`.
-        values: what to write.
-    """
-    root = root_config(cfg)
-    if root is not None and isinstance(root.get(node), DictConfig):
-        with open_dict(root[node]):
-            root[node].update(values)

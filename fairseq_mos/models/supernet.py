@@ -12,11 +12,11 @@ from fairseq_mos.arch.encoding import encode, encoding_dim
 from fairseq_mos.errors import UserError
 from fairseq_mos.modules.block import collapse
 from fairseq_mos.modules.gates import gates_of
-from fairseq_mos.modules.leaves import ElasticLeaves
+from fairseq_mos.modules.leaves import ElasticLeaves, LeafOptions
 from fairseq_mos.modules.routing import Routing
 
 
-def elastic_leaves(cfg, space: SearchSpace) -> ElasticLeaves:
+def elastic_leaves(cfg, space: SearchSpace, options: LeafOptions | None = None) -> ElasticLeaves:
     """Returns what makes the leaves of a supernet by the options of :class:`fairseq_mos.models.config.SupernetConfig`.
 
     Raises:
@@ -37,6 +37,7 @@ def elastic_leaves(cfg, space: SearchSpace) -> ElasticLeaves:
         str(cfg.modulation),
         cfg.modulation_hidden_dim,
         gates,
+        options or LeafOptions(),
     )
 
 

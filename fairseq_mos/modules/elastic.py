@@ -73,7 +73,7 @@ class ElasticLinear(Routed):
         bias: whether there is a bias.
         num_experts: m; with m = 1 the weight has no expert dimension.
         expert_init: a name of :data:`fairseq_mos.modules.init.EXPERT_INITS`, for m > 1.
-        fan_out: see :func:`fairseq_mos.modules.init.xavier_uniform_`.
+        draw: fills a weight (out, in) in place.
 
     Shapes: weight (out, in) or (m, out, in); bias (out) or (m, out).
     """
@@ -85,7 +85,7 @@ class ElasticLinear(Routed):
         bias: bool = True,
         num_experts: int = 1,
         expert_init: str = "centered",
-        fan_out: int | None = None,
+        draw: init.Draw = init.xavier_uniform_,
     ):
         super().__init__()
         self.super_size = (out_features, in_features)
@@ -95,9 +95,9 @@ class ElasticLinear(Routed):
         self.weight = nn.Parameter(torch.empty(*experts, out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(*experts, out_features)) if bias else None
         if experts:
-            init.experts_(self.weight, expert_init, fan_out)
+            init.experts_(self.weight, expert_init, draw)
         else:
-            init.xavier_uniform_(self.weight, fan_out)
+            draw(self.weight)
 
     def activate(self, in_features: int, out_features: int) -> None:
         """Sets the active size."""
@@ -174,10 +174,10 @@ class ElasticLayerNorm(Routed):
 class ElasticEmbedding(Elastic):
     """An embedding table (vocabulary, super width) of which the first `width` columns are active."""
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int):
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int, std: float | None = None):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num_embeddings, embedding_dim))
-        init.embedding_(self.weight, padding_idx)
+        init.embedding_(self.weight, padding_idx, std)
         self.padding_idx = padding_idx
         self.width = embedding_dim
 

@@ -1,17 +1,21 @@
 """Weight initialisation, the same for elastic and dense leaves.
 
 Xavier-uniform at the (super) shape, zero biases, embeddings N(0, dim ** -0.5): HAT, section 3, and fairseq's
-`transformer`.
+`transformer`. Or BERT's, as fairseq's `roberta`: all of them normal.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from fairseq_mos.errors import UserError
+
+BERT_STD = 0.02
+"""Standard deviation of all of BERT's weights and embeddings."""
 
 # Spread of the experts around their mean, relative to the mean's own standard deviation ("centered").
 _CENTERED_SPREAD = 0.5
@@ -29,29 +33,39 @@ def xavier_uniform_(weight: Tensor, fan_out: int | None = None) -> Tensor:
         return weight.uniform_(-bound, bound)
 
 
-def embedding_(weight: Tensor, padding_idx: int) -> Tensor:
-    """Fills an embedding table (vocabulary, dim) in place; the padding row is zero."""
+def embedding_(weight: Tensor, padding_idx: int, std: float | None = None) -> Tensor:
+    """Fills an embedding table (vocabulary, dim) in place from N(0, std), by default dim ** -0.5; padding is 0."""
     with torch.no_grad():
-        weight.normal_(mean=0.0, std=weight.shape[1] ** -0.5)
+        weight.normal_(mean=0.0, std=std or weight.shape[1] ** -0.5)
         weight[padding_idx].zero_()
     return weight
 
 
-def _independent(weight: Tensor, fan_out: int | None) -> None:
+def normal_(weight: Tensor) -> Tensor:
+    """Fills `weight` in place as BERT does."""
+    with torch.no_grad():
+        return weight.normal_(mean=0.0, std=BERT_STD)
+
+
+Draw = Callable[[Tensor], Tensor]
+"""Fills a weight (out, in) in place."""
+
+
+def _independent(weight: Tensor, draw: Draw) -> None:
     for expert in weight:
-        xavier_uniform_(expert, fan_out)
+        draw(expert)
 
 
-def _copies(weight: Tensor, fan_out: int | None) -> None:
-    xavier_uniform_(weight[0], fan_out)
+def _copies(weight: Tensor, draw: Draw) -> None:
+    draw(weight[0])
     with torch.no_grad():
         weight[1:] = weight[0]
 
 
-def _centered(weight: Tensor, fan_out: int | None) -> None:
+def _centered(weight: Tensor, draw: Draw) -> None:
     deviations = torch.empty_like(weight)
-    _independent(deviations, fan_out)
-    center = xavier_uniform_(torch.empty_like(weight[0]), fan_out)
+    _independent(deviations, draw)
+    center = draw(torch.empty_like(weight[0]))
     m = weight.shape[0]
     # Centring m independent draws leaves each a variance of (m - 1) / m: undo it, so that the spread is
     # the same for every m.
@@ -71,9 +85,9 @@ EXPERT_INITS = {
 }
 
 
-def experts_(weight: Tensor, init: str, fan_out: int | None = None) -> Tensor:
+def experts_(weight: Tensor, init: str, draw: Draw) -> Tensor:
     """Fills stacked expert weights (m, out, in) in place by the named rule of :data:`EXPERT_INITS`."""
     if init not in EXPERT_INITS:
         raise UserError(f"--expert-init {init!r} is unknown; allowed: {', '.join(EXPERT_INITS)}")
-    EXPERT_INITS[init](weight, fan_out)
+    EXPERT_INITS[init](weight, draw)
     return weight

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
@@ -33,11 +35,36 @@ class DenseEmbedding(nn.Embedding):
         return self.weight
 
 
+@dataclass(frozen=True)
+class LeafOptions:
+    """What a family's leaves have in common.
+
+    Attributes:
+        eps: of layer norms.
+        bert: weights and embeddings are drawn as BERT's, else as a Transformer's for translation.
+    """
+
+    eps: float = 1e-5
+    bert: bool = False
+
+    def draw(self, fan_out: int | None) -> init.Draw:
+        """Returns what fills a weight; see :func:`fairseq_mos.modules.init.xavier_uniform_`."""
+        return init.normal_ if self.bert else partial(init.xavier_uniform_, fan_out=fan_out)
+
+    @property
+    def embedding_std(self) -> float | None:
+        """Standard deviation of embeddings; None: by their width."""
+        return init.BERT_STD if self.bert else None
+
+
 class DenseLeaves:
     """Makes plain `torch.nn` modules of one fixed size."""
 
     routing: Routing | None = None
     """The routing of the layer, or of a stack's leaves that are in no layer, that leaves are made for."""
+
+    def __init__(self, options: LeafOptions = LeafOptions()):
+        self.options = options
 
     def stack(self, name: str) -> DenseLeaves:
         """Returns what makes the leaves of one stack that are in no layer, and its layers' leaves.
@@ -56,19 +83,19 @@ class DenseLeaves:
     ):
         """Makes a linear layer; in a supernet it has experts if `part` is in the scope."""
         leaf = nn.Linear(in_features, out_features, bias=bias)
-        init.xavier_uniform_(leaf.weight, fan_out)
+        self.options.draw(fan_out)(leaf.weight)
         if bias:
             nn.init.zeros_(leaf.bias)
         return leaf
 
     def layer_norm(self, width: int):
         """Makes a layer norm."""
-        return nn.LayerNorm(width)
+        return nn.LayerNorm(width, self.options.eps)
 
     def embedding(self, num_embeddings: int, embedding_dim: int, padding_idx: int):
         """Makes an embedding table."""
         leaf = DenseEmbedding(num_embeddings, embedding_dim, padding_idx)
-        init.embedding_(leaf.weight, padding_idx)
+        init.embedding_(leaf.weight, padding_idx, self.options.embedding_std)
         return leaf
 
     def route(self, **leaves: nn.Module | None) -> None:
@@ -89,6 +116,7 @@ class ElasticLeaves(DenseLeaves):
         modulation: a name of :data:`MODULATIONS`.
         modulation_hidden_dim: hidden width of the modulation.
         gates: of routings with hard gates, see :func:`fairseq_mos.modules.gates.gates_of`.
+        options: see :class:`LeafOptions`.
     """
 
     name: str = ""
@@ -110,7 +138,9 @@ class ElasticLeaves(DenseLeaves):
         modulation: str = "none",
         modulation_hidden_dim: int = 32,
         gates: Gates | None = None,
+        options: LeafOptions = LeafOptions(),
     ):
+        super().__init__(options)
         if routing not in ROUTINGS:
             raise UserError(f"--routing {routing!r} is unknown; allowed: {', '.join(ROUTINGS)}")
         if expert_scope not in SCOPES:
@@ -157,15 +187,16 @@ class ElasticLeaves(DenseLeaves):
         self, in_features: int, out_features: int, bias: bool = True, fan_out: int | None = None, part: str = ""
     ):
         experts = self.experts.get(part, 1)
-        leaf = ElasticLinear(in_features, out_features, bias, experts, self.expert_init, fan_out)
+        draw = self.options.draw(fan_out)
+        leaf = ElasticLinear(in_features, out_features, bias, experts, self.expert_init, draw)
         leaf.gate = self.gates.get(part)
         return leaf
 
     def layer_norm(self, width: int):
-        return ElasticLayerNorm(width)
+        return ElasticLayerNorm(width, self.options.eps)
 
     def embedding(self, num_embeddings: int, embedding_dim: int, padding_idx: int):
-        return ElasticEmbedding(num_embeddings, embedding_dim, padding_idx)
+        return ElasticEmbedding(num_embeddings, embedding_dim, padding_idx, self.options.embedding_std)
 
     def route(self, **leaves: Routed | None) -> None:
         for name, leaf in leaves.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fairseq_mos.arch import Architecture, SearchSpace
+from fairseq_mos.arch.schema import FIRST
 from fairseq_mos.search.quantities import CLOCK, COUNTS, QUANTITIES, cheap
 
 if TYPE_CHECKING:
@@ -21,15 +22,18 @@ class CostModel:
     Attributes:
         counts: architecture -> the quantities that its family counts, such as `params` and `flops`.
         predictor: predicts `latency_ms`; None: there is no such cost.
+        family: of the subnets.
     """
 
     counts: Callable[[Architecture], Mapping[str, float]]
     predictor: LatencyPredictor | None = None
+    family: str = FIRST
 
     @property
     def names(self) -> tuple[str, ...]:
         """The costs that it knows, in the order of tables."""
-        return tuple(q.name for q in cheap() if q.source != CLOCK or self.predictor is not None)
+        known = (q for q in cheap() if not q.families or self.family in q.families)
+        return tuple(q.name for q in known if q.source != CLOCK or self.predictor is not None)
 
     def __call__(self, arch: Architecture) -> dict[str, float]:
         """Returns every cost of :attr:`names`."""

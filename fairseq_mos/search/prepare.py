@@ -42,6 +42,10 @@ def prepare(request: SearchRequest, ranks: Ranks) -> tuple[Plan, list[str]]:
     """
     opened = open_model(request.path)
     space = opened.space
+    for name in request.objectives:
+        QUANTITIES[name].require(space.schema.family, f"--objectives {','.join(request.objectives)}")
+    for constraint in request.constraints:
+        QUANTITIES[constraint.name].require(space.schema.family, f"--constraint {constraint}")
     evaluator = family_of(space).evaluator(
         opened, request.data, request.valid_subset, request.max_tokens, request.cpu, request.precision
     )
@@ -50,7 +54,7 @@ def prepare(request: SearchRequest, ranks: Ranks) -> tuple[Plan, list[str]]:
     plan = Plan(
         **{field.name: getattr(request, field.name) for field in fields(Aim)},
         space=space,
-        costs=CostModel(evaluator.counts, predictor),
+        costs=CostModel(evaluator.counts, predictor, space.schema.family),
         evaluate=evaluate,
         measured=measured,
         fitted_to=ranks.broadcast(recorded_budget(Path(request.output)) if ranks.is_main else None),

@@ -33,6 +33,7 @@ class Quantity:
         note: what to know about limits on it.
         least: word for the architecture that has the least of it.
         check: refuses a value of a file that cannot be: (name, value), raises ValueError.
+        families: whose models have it; empty: all.
     """
 
     name: str
@@ -48,6 +49,17 @@ class Quantity:
     note: str = ""
     least: str = "smallest"
     check: Callable[[str, object], object] | None = None
+    families: tuple[str, ...] = ()
+
+    def require(self, family: str, flag: str) -> None:
+        """Checks that models of a family have it.
+
+        Raises:
+            UserError: they do not.
+        """
+        if self.families and family not in self.families:
+            others = ", ".join(q.name for q in QUANTITIES.values() if not q.families or family in q.families)
+            raise UserError(f"{flag}: {self.name} is for {', '.join(self.families)}; of {family} there are {others}")
 
     @property
     def expensive(self) -> bool:
@@ -80,8 +92,14 @@ QUANTITIES = {
         Quantity(
             "nll_loss", "validation loss without label smoothing", LOSSES, "bits per token", "nll loss", "{:.4f}",
         ),
-        Quantity("bleu", "sacreBLEU with inherited weights", TEXTS, "", "BLEU", "{:.2f}", minimize=False),
-        Quantity("chrf", "chrF with inherited weights", TEXTS, "", "chrF", "{:.2f}", minimize=False),
+        Quantity(
+            "bleu", "sacreBLEU with inherited weights", TEXTS, "", "BLEU", "{:.2f}", minimize=False,
+            families=("translation",),
+        ),
+        Quantity(
+            "chrf", "chrF with inherited weights", TEXTS, "", "chrF", "{:.2f}", minimize=False,
+            families=("translation",),
+        ),
         Quantity(
             "latency_ms", "latency", CLOCK, "ms", "ms", "{:.2f}", traded=True,
             note="predicted: needs --latency-predictor", least="fastest", check=milliseconds,
@@ -90,6 +108,10 @@ QUANTITIES = {
         Quantity(
             "params_no_embed", "parameters without embeddings and output layer", COUNTS, "", "w/o embeddings", "{:,}",
             monotone=True,
+        ),
+        Quantity(
+            "params_budget", "parameters as published BERT searches count them", COUNTS, "", "budget", "{:,}",
+            monotone=True, note="30,522 entries, 512 positions", families=("masked_lm",),
         ),
         Quantity(
             "flops", "FLOPs of one sentence of 30/30 tokens, without the output layer", COUNTS, "", "MFLOPs",

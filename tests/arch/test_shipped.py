@@ -12,6 +12,13 @@ EXPORTABLE = ("iwslt14", "tiny", "wmt")
 
 def test_names():
     assert shipped_spaces() == (
+        "autodistil_base",
+        "autodistil_small",
+        "autodistil_tiny",
+        "bert_tiny",
+        "bert_v1",
+        "bert_v5.1",
+        "bert_v5.2",
         "iwslt14",
         "iwslt14_exportable",
         "multi30k",

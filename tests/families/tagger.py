@@ -183,5 +183,9 @@ def supernet(**options) -> TaggerSupernet:
 
 
 KIT = SimpleNamespace(
-    family=TaggerFamily(), supernet=supernet, inputs=lambda: {"tokens": toy.batch()["target"]}, logits=lambda out: out
+    family=TaggerFamily(),
+    supernet=supernet,
+    inputs=lambda: {"tokens": toy.batch()["target"]},
+    logits=lambda out: out,
+    added=0,
 )

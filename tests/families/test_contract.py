@@ -15,7 +15,7 @@ from fairseq_mos.arch.schema import SCHEMAS
 from fairseq_mos.arch.select import resolve
 from fairseq_mos.cli import main
 from fairseq_mos.cost import dataset, subnets
-from fairseq_mos.cost.features import features
+from fairseq_mos.cost.features import features, mean_features
 from fairseq_mos.cost.latency import LatencyMeter, LatencySettings
 from fairseq_mos.cost.measured import count_flops, count_parameters
 from fairseq_mos.cost.memory import MemorySettings, estimate
@@ -30,12 +30,15 @@ from fairseq_mos.modules.routing import ROUTINGS
 from fairseq_mos.sampling.strategies import Sampler, Sampling
 from tests import toy
 from tests.families import tagger
+from tests.families.masked_lm import kit as masked_lm
 from tests.families.translation import kit as translation
 
+KITS = (translation.KIT, masked_lm.KIT, tagger.KIT)
 
-@pytest.fixture(params=[translation.KIT, tagger.KIT], ids=lambda kit: kit.family.schema.family)
+
+@pytest.fixture(params=KITS, ids=lambda kit: kit.family.schema.family)
 def kit(request, monkeypatch):
-    for other in (translation.KIT.family, tagger.KIT.family):
+    for other in (kit.family for kit in KITS):
         # Undone at the end.
         monkeypatch.setitem(FAMILIES, other.schema.family, other)
         monkeypatch.setitem(SCHEMAS, other.schema.family, other.schema)
@@ -106,7 +109,8 @@ def test_latency_memory_and_data_sets(kit, tmp_path):
     )  # fmt: skip
     assert len(measured.architectures) == 4 and min(measured.milliseconds) > 0
     assert dataset.read_dataset(tmp_path / "data.jsonl").milliseconds == measured.milliseconds
-    assert set(kit.family.mean_names) < set(dataset.table(measured)[0])
+    names = kit.family.mean_names[: len(mean_features(source.space.largest()))]
+    assert len(names) > 3 and set(names) < set(dataset.table(measured)[0])
     needs = MemorySettings(4, 3, 2, 40)
     large, small = (estimate(source.build(arch), needs) for arch in _drawn(source.space, 0))
     assert large.training > small.training > small.decoding > 0
@@ -153,8 +157,10 @@ def _files(kit, model, folder) -> None:
     config["task"].update(_name="x", **dict(zip(kit.family.texts().REQUIRED, "ab")))
     options = {**plain_config(OmegaConf.structured(model.cfg)), "search_space_definition": model.space.to_json()}
     config["model"] = {**options, "_name": kit.family.models[0]}
-    for tongue in "ab"[: len(kit.family.texts().REQUIRED)]:
-        toy.dictionary().save(str(folder / f"dict.{tongue}.txt"))
+    texts = kit.family.texts()
+    for name in texts.file_names(dict(zip(texts.REQUIRED, "ab"))):
+        # A file does not hold what a task adds.
+        toy.dictionary(46 - kit.added).save(str(folder / name))
     write_checkpoint(folder / "supernet.pt", model, config)
 
 

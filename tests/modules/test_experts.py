@@ -7,7 +7,7 @@ import torch
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.modules.experts import mix_experts
-from fairseq_mos.modules.init import EXPERT_INITS, experts_
+from fairseq_mos.modules.init import EXPERT_INITS, experts_, xavier_uniform_
 
 
 def _plain(weight, mix, rows, columns):
@@ -34,7 +34,7 @@ def test_one_hot_is_exact():
 @pytest.mark.parametrize("m", [2, 6])
 def test_initialisation_keeps_or_shrinks_the_spread(m):
     torch.manual_seed(0)
-    weights = {name: experts_(torch.empty(m, 300, 300), name) for name in EXPERT_INITS}
+    weights = {name: experts_(torch.empty(m, 300, 300), name, xavier_uniform_) for name in EXPERT_INITS}
     expected = (2 / 600) ** 0.5
     uniform = {name: w.mean(0).std().item() / expected for name, w in weights.items()}
     assert uniform["centered"] == pytest.approx(1, abs=0.02)
@@ -47,7 +47,7 @@ def test_initialisation_keeps_or_shrinks_the_spread(m):
 
 def test_unknown_initialisation():
     with pytest.raises(UserError, match="--expert-init 'x' is unknown; allowed: centered, published, copy"):
-        experts_(torch.empty(2, 3, 3), "x")
+        experts_(torch.empty(2, 3, 3), "x", xavier_uniform_)
 
 
 def test_mixing_under_autocast_keeps_full_precision():

@@ -36,7 +36,7 @@ def test_malformed_limits_name_what_is_allowed(text):
         Constraint.parse(text)
     message = str(error.value)
     assert repr(text) in message and "\n" not in message
-    for allowed in ("params, params_no_embed, flops", "<=, <, >=, >", "K, M, G, T"):
+    for allowed in ("params, params_no_embed, params_budget, flops", "<=, <, >=, >", "K, M, G, T"):
         assert allowed in message
 
 

@@ -25,8 +25,8 @@ def toy_quantity(monkeypatch):
 
 def test_the_orders_of_tables_and_fronts():
     """They are those of the files of earlier versions."""
-    assert [q.name for q in cheap()] == ["params", "params_no_embed", "flops", "latency_ms"]
-    assert [q.name for q in columns()[4:]] == ["loss", "nll_loss", "bleu", "chrf"]
+    assert [q.name for q in cheap()] == ["params", "params_no_embed", "params_budget", "flops", "latency_ms"]
+    assert [q.name for q in columns()[5:]] == ["loss", "nll_loss", "bleu", "chrf"]
     assert traded() == ["latency_ms", "flops", "params"]
 
 
@@ -64,4 +64,4 @@ def test_another_row_is_another_quantity(trained, tmp_path, capsys, monkeypatch,
     assert "heads<=1 cannot be met: the smallest reachable value is 8 " in capsys.readouterr().err
     assert main(["search", "--help"]) == 0
     words = " ".join(capsys.readouterr().out.split())
-    assert "params_no_embed, flops, heads; the first one" in words and "flops (at 30/30 tokens) or heads; may" in words
+    assert "params_budget, flops, heads; the first one" in words and "flops (at 30/30 tokens) or heads; may" in words

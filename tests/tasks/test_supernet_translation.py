@@ -13,7 +13,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.tasks.supernet_translation import _check_distributed
+from fairseq_mos.tasks.supernet import _check_distributed
 from tests import fairseq_commands as commands
 from tests.supernet_commands import PINNED, PLUGIN, TRAIN, difference, hypotheses, load, weights, workspace
 

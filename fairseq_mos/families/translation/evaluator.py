@@ -11,7 +11,7 @@ from omegaconf import open_dict
 from torch import nn
 
 from fairseq_mos.errors import UserError
-from fairseq_mos.families.translation.batching import batches_by_length
+from fairseq_mos.families.batching import batches_by_length
 from fairseq_mos.families.translation.losses import batch_loss
 from fairseq_mos.families.translation.scorer import TranslationScorer
 from fairseq_mos.families.translation.texts import TranslationTexts, load_dictionary
@@ -107,7 +107,7 @@ class TranslationEvaluator(LossEvaluator):
 
         Args:
             max_tokens: sentences of a batch times its longest side, at most.
-            overhead: see :func:`fairseq_mos.families.translation.batching.batches_by_length`.
+            overhead: see :func:`fairseq_mos.families.batching.batches_by_length`.
         """
         lengths = [self._dataset.size(index) for index in range(len(self._dataset))]
         found = []

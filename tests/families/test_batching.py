@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from fairseq_mos.families.translation.batching import batches_by_length, padded_tokens
+from fairseq_mos.families.batching import batches_by_length, padded_tokens
 
 
 def independent(count: int, seed: int = 1) -> list[tuple[int, int]]:
