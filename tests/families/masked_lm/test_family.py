@@ -19,6 +19,7 @@ from fairseq_mos.models.masked_lm_config import MosRobertaSubnetConfig
 from fairseq_mos.models.mos_roberta_subnet import MosRobertaSubnet
 from fairseq_mos.modules.routing import ROUTINGS
 from fairseq_mos.report.architecture_picture import architecture_svg
+from fairseq_mos.report.mixes import expert_mixes
 from fairseq_mos.search.candidates import Problem
 from tests.families.masked_lm import kit
 
@@ -196,6 +197,13 @@ def test_dropout_shrinks_with_width_and_heads():
     encoder = model.encoder.sentence_encoder
     assert encoder.dropout_module.p == encoder.layers[0].dropout_module.p == pytest.approx(0.2 * 24 / 32)
     assert encoder.layers[0].self_attn.dropout_module.p == pytest.approx(0.1 * 2 / 4)
+
+
+def test_mixes_have_names_that_can_be_read():
+    model = kit.supernet(routing="neuron").eval()
+    found = expert_mixes(model, {"a": model.space.largest(), "b": model.space.smallest()})
+    assert found.places == [f"encoder {layer} {leaf}" for layer in (1, 2, 3) for leaf in ("fc1", "fc2")]
+    assert found.mean[0][0] is not None and found.mean[-1][1] is None
 
 
 def test_pictures_and_facts_of_pages():
