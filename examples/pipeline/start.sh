@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 module=pipeline
 case ${1:-} in
     wmt* | iwslt*) module=corpora ;;
-    reproduce | bert) module=$1 ;;
+    reproduce | bert | glue) module=$1 ;;
 esac
 
 # Wrong flags should show, and --help should answer, before anything is installed.
