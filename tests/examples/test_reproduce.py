@@ -352,7 +352,15 @@ def test_results_of_known_values(tmp_path, commands):
     mean = np.mean([family_of(TINY).flops(one) for _, one in draw(TINY, read_plan(path).architectures)])
     # Three passes of 4 updates with 100 of a sentence's 30 tokens.
     assert costs["scratch"]["training_teraflops"] == pytest.approx(3 * 4 * mean * 100 / 30 / 1e12)
-    assert (tmp_path / "results" / "plan" / "gap_loss.png").is_file()
+    folder = tmp_path / "results" / "plan"
+    assert (folder / "gap_loss.png").is_file()
+    # The page is one of `fairseq-mos report`: it needs no other file, and has its Markdown beside it.
+    page, markdown = ((folder / f"results.{ending}").read_text() for ending in ("html", "md"))
+    assert "<td>neuron</td><td>2</td><td>3</td><td>0.500</td>" in page and page.count("<svg") == 4
+    assert "| neuron | 2 | 3 | 0.500 |" in markdown and "- units that are in: 9 of 9" in markdown
+    assert {file.name for file in (folder / "results-pictures").iterdir()} == {
+        f"{kind}-{metric}.svg" for kind in ("gap", "inherited") for metric in ("loss", "bleu")
+    }
 
 
 def test_tables_of_what_is_there_so_far(tmp_path):
@@ -415,6 +423,7 @@ def test_killed_it_goes_on_with_what_was_trained(tmp_path, monkeypatch):
     ended = start()
     output = ended.communicate()[0]
     assert ended.returncode == 0, output
+    assert "results.html; elapsed" in output and "DEBUG" not in output
     log = (tmp_path / "work" / "trainings" / jobs_in(tmp_path)[0] / "train.log").read_text()
     assert "Loaded checkpoint" in log
     content = json.loads((tmp_path / "results" / "plan" / "results.json").read_text())
