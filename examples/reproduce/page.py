@@ -15,15 +15,41 @@ SUMMARY = {
     "architectures": "archs",
     "gap": "mean gap",
     "absolute_gap": "mean abs. gap",
+    "noise_floor": "noise",
+    "within_noise": "within noise",
+    "difference": "abs. gap, less that of {baseline}",
     "worst_gap": "worst",
     "tau": "tau-b",
     "tau_strata": "tau-b in strata",
     "tau_noise_tied": "tau-b, noise tied",
+    "tau_strata_noise_tied": "in strata, noise tied",
     "spearman": "Spearman",
     "regret": "regret",
     "winner_agreement": "same winner",
 }
-"""Columns of a metric's table, with their titles."""
+"""Columns of a metric's table, with their titles; an interval is in small print below its value."""
+
+CHOICES = {
+    "method": "method",
+    "seeds": "seeds",
+    "limits": "limits",
+    "supernet": "by inherited values",
+    "random_1": "one at random",
+    "trainings": "trainings for its FLOPs",
+    "random": "best of as many at random",
+    "flops": "most FLOPs that fit",
+    "params": "most parameters that fit",
+}
+"""Columns of a metric's table of choices, with their titles."""
+
+INTERVALS = (
+    "In brackets: 95% bootstrap intervals over architectures and seeds; of one seed, over architectures alone. Noise: "
+    "mean absolute difference of two from-scratch seeds; a gap is within it, or not, where its whole interval is."
+)
+REGRETS = (
+    "Regret under a limit of FLOPs, trained from scratch, against the best that fits: means over limits and seeds. "
+    "Random search spends the FLOPs of the supernet's training on this one limit, and knows what it trained exactly."
+)
 
 
 def document_of(
@@ -56,8 +82,12 @@ def document_of(
         floor = shown(floors[metric]) or "not measured yet"
         section.blocks.append(Text(f"Noise floor (two from-scratch seeds): {floor}."))
         if own:
-            section.blocks.append(table(own, SUMMARY))
+            titles = {name: title.format(baseline=next(iter(plan.methods))) for name, title in SUMMARY.items()}
+            section.blocks.append(table(own, titles, INTERVALS))
         section.blocks += figures.get(metric, ())
+        chosen = [row for row in content["choices"] if row["metric"] == metric]
+        if chosen:
+            section.blocks.append(table(chosen, CHOICES, REGRETS))
         sections.append(section)
     if content["costs"]:
         sections.append(Section("Costs", [table(content["costs"])]))
@@ -83,7 +113,13 @@ def table(rows: Iterable[Mapping], titles: Mapping[str, str] | None = None, capt
     """Returns a table; by default with every column that a row has, under its own name."""
     rows = list(rows)
     titles = titles or {column: column for row in rows for column in row}
-    return Table([*titles.values()], [[shown(row.get(column)) for column in titles] for row in rows], caption)
+    return Table([*titles.values()], [[cell(row, column) for column in titles] for row in rows], caption)
+
+
+def cell(row: Mapping, column: str) -> str:
+    """Returns a cell of a table; an interval that the row has for it is its second line."""
+    text, low, high = (shown(row.get(name)) for name in (column, f"{column}_low", f"{column}_high"))
+    return f"{text}\n[{low}, {high}]" if text and low and high else text
 
 
 def shown(value: object) -> str:

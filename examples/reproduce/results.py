@@ -8,8 +8,9 @@ from pathlib import Path
 from fairseq_mos.arch import Architecture
 from fairseq_mos.report.document import write
 from fairseq_mos.tables import write_csv, write_json
+from reproduce.choices import choice_rows, choice_summary
 from reproduce.comparison import LOWER, SCRATCH, Comparison, gap_rows, plain, summary_rows
-from reproduce.costs import costs_of, counts_of
+from reproduce.costs import all_flops, costs_of, counts_of
 from reproduce.figures import draw_figures
 from reproduce.page import document_of
 from reproduce.plan import Plan
@@ -26,7 +27,7 @@ def write_results(
     finished: Finished,
     retrained: Sequence[Retrained] = (),
 ) -> Path:
-    """Writes gaps.csv, summary.csv, architectures.csv, costs.csv, results.json, retraining.csv, pictures and a page.
+    """Writes a CSV file for each table, results.json, pictures and a page.
 
     Args:
         folder: where.
@@ -44,22 +45,25 @@ def write_results(
     counts = [counts_of(one) for _, one in drawn]
     rows = gap_rows(plan, drawn, found, counts)
     units = [*jobs, *retrained]
+    flops = all_flops((unit.training for unit in units), finished)
     failures = {job.training.name: finished.failures(job.digest) for job in units}
+    choices = [plain(row) for row in choice_rows(plan, drawn, found, counts, jobs, flops)]
     content = {
         "plan": name,
         "units": len(units),
         "done": sum(finished.read(job.digest) is not None for job in units),
         "failed_attempts": sum(map(len, failures.values())),
         "noise_floor": {metric: found.floor(metric) for metric in plan.metrics},
-        "summary": summary_rows(rows),
+        "summary": summary_rows(plan, drawn, found, rows),
         "gaps": rows,
-        "costs": costs_of(jobs, finished),
+        "costs": costs_of(jobs, finished, flops),
+        "choices": choice_summary(choices),
     }
-    tables = {"gaps": rows, "summary": content["summary"], "costs": content["costs"]}
+    tables = {"gaps": rows, "summary": content["summary"], "costs": content["costs"], "choices": choices}
     tables["architectures"] = architecture_rows(plan, drawn, found, counts)
     if retrained:
         losses = [metric for metric in plan.metrics if metric in LOWER]
-        again = [plain(row) for row in retraining_rows(found, losses, jobs, retrained, finished)]
+        again = [plain(row) for row in retraining_rows(found, losses, jobs, retrained, finished, flops)]
         tables["retraining"] = content["retraining"] = again
     for title, table in tables.items():
         write_csv(folder / f"{title}.csv", table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ from pipeline.config import PipelineError
 from fairseq_mos.arch import Architecture
 from fairseq_mos.report.logs import log_lines
 from reproduce import stats
-from reproduce.costs import training_flops
 from reproduce.plan import Plan, Trained
 from reproduce.units import NETWORK, Finished, Job, Retrained, Training, flags_of
 
@@ -98,15 +97,10 @@ def break_even(supernet: float, retraining: float, scratch: float) -> int | None
     return math.floor(supernet / (scratch - retraining)) + 1 if retraining < scratch else None
 
 
-def flops_of(training: Training, finished: Finished) -> float:
-    """Returns the FLOPs of a finished training; NaN where its log's tokens are not known."""
-    tokens = (finished.read(training.digest) or {}).get("tokens_per_update")
-    return training_flops(training, tokens) if tokens else math.nan
-
-
 def retraining_rows(
-    found, metrics: Sequence[str], jobs: Sequence[Job], units: Sequence[Retrained], finished: Finished
-) -> list[dict]:
+    found, metrics: Sequence[str], jobs: Sequence[Job], units: Sequence[Retrained], finished: Finished,
+    flops: Mapping[str, float],
+) -> list[dict]:  # fmt: skip
     """Returns a row for each loss, method, seed and variant.
 
     A subnet that does not reach the mean loss of training from scratch counts as if it were trained from scratch: it
@@ -118,6 +112,7 @@ def retraining_rows(
         jobs: of the plan.
         units: its retrainings.
         finished: the finished units.
+        flops: digest -> FLOPs of a finished training.
     """
     scratch: dict[Architecture, list[Training]] = {}
     for job in jobs:
@@ -128,12 +123,6 @@ def retraining_rows(
         result = finished.read(unit.digest)
         if result:
             groups.setdefault((unit.source.method, unit.seed, unit.variant), []).append((unit, result))
-    costs = {}
-    for own in groups.values():
-        for unit, _ in own:
-            for training in (unit.source, unit, *scratch[unit.architecture]):
-                if training.digest not in costs:
-                    costs[training.digest] = flops_of(training, finished)
     rows = []
     for metric in metrics:
         truth = dict(zip(found.names, found.truth(metric)))
@@ -148,9 +137,9 @@ def retraining_rows(
                 curve = [(0, start), *((point[0], point[column]) for point in result["curve"])]
                 reached = updates_until(curve, target)
                 others = scratch[unit.architecture]
-                known = [costs[one.digest] for one in others if not math.isnan(costs[one.digest])]
+                known = [flops[one.digest] for one in others if one.digest in flops]
                 dense = sum(known) / len(known) if known else math.nan
-                full = costs[unit.digest]
+                full = flops.get(unit.digest, math.nan)
                 gaps.append((start - target, curve[-1][1] - target))
                 until.append(math.nan if reached is None else reached)
                 shares.append(1.0 if reached is None else reached / others[0].updates)
@@ -164,7 +153,8 @@ def retraining_rows(
                 row |= {"reached": len(gaps) - missed, "not_reached": missed}
                 row["updates_until"] = np.nanmean(until) if missed < len(gaps) else None
                 row |= {"saved_percent": saved.mean(), "saved_low": low, "saved_high": high}
-                supernet, (full, least, dense) = costs[own[0][0].source.digest], np.mean(prices, 0)
+                supernet = flops.get(own[0][0].source.digest, math.nan)
+                full, least, dense = np.mean(prices, 0)
                 row |= {"supernet_teraflops": supernet / 1e12, "retraining_teraflops": full / 1e12}
                 row |= {"until_teraflops": least / 1e12, "scratch_teraflops": dense / 1e12}
                 if not math.isnan(supernet + full + dense):

@@ -342,7 +342,7 @@ def test_results_of_known_values(tmp_path, commands):
     assert content["noise_floor"] == {"loss": 0, "bleu": 0}
     rows = {(row["metric"], row["method"], row.get("seed")): row for row in content["gaps"]}
     row = rows["loss", "neuron", 2]
-    assert (row["gap"], row["absolute_gap"], row["worst_gap"], row["absolute_low"]) == (0.5, 0.5, 0.5, 0.5)
+    assert (row["gap"], row["absolute_gap"], row["worst_gap"], row["absolute_gap_low"]) == (0.5, 0.5, 0.5, 0.5)
     assert (row["tau"], row["regret"], row["architectures"]) == (1, 0, 3)
     assert rows["bleu", "plain", 1]["gap"] == 0 and rows["bleu", "plain", 1]["tau"] is None
     summary = {(row["metric"], row["method"]): row for row in content["summary"]}
@@ -356,8 +356,9 @@ def test_results_of_known_values(tmp_path, commands):
     assert (folder / "gap_loss.png").is_file()
     # The page is one of `fairseq-mos report`: it needs no other file, and has its Markdown beside it.
     page, markdown = ((folder / f"results.{ending}").read_text() for ending in ("html", "md"))
-    assert "<td>neuron</td><td>2</td><td>3</td><td>0.500</td>" in page and page.count("<svg") == 4
-    assert "| neuron | 2 | 3 | 0.500 |" in markdown and "- units that are in: 9 of 9" in markdown
+    assert "<td>neuron</td><td>2</td><td>3</td><td>0.500<br><small>[0.500, 0.500]</small></td>" in page
+    assert page.count("<svg") == 4
+    assert "| neuron | 2 | 3 | 0.500<br>" in markdown and "- units that are in: 9 of 9" in markdown
     assert {file.name for file in (folder / "results-pictures").iterdir()} == {
         f"{kind}-{metric}.svg" for kind in ("gap", "inherited") for metric in ("loss", "bleu")
     }
