@@ -8,8 +8,9 @@ import numpy as np
 
 from fairseq_mos.arch import Architecture
 from reproduce import stats
+from reproduce.finished import Finished
 from reproduce.plan import Plan
-from reproduce.units import Finished, Job
+from reproduce.units import Job
 
 SCRATCH = "scratch"
 LOWER = ("loss", "nll_loss")

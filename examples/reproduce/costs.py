@@ -8,7 +8,8 @@ from dataclasses import fields
 from fairseq_mos.arch import Architecture
 from fairseq_mos.families import family_of
 from fairseq_mos.tasks.options import SupernetTaskConfig, sampler
-from reproduce.units import Finished, Job, Training
+from reproduce.finished import Finished
+from reproduce.units import Job, Training
 
 BACKWARD = 3
 """Forward and backward together cost about three forward passes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,9 @@ from reproduce.comparison import TITLES, Comparison
 from reproduce.plan import Plan
 
 SIZE = (7.0, 4.5)
+
+CONFLICT = "conflict"
+"""Key of the picture of gradient conflict, beside those of metrics."""
 
 
 def draw_figures(folder: Path, plan: Plan, found: Comparison, counts: list[dict]) -> dict[str, list[Figure]]:
@@ -64,6 +67,26 @@ def draw_figures(folder: Path, plan: Plan, found: Comparison, counts: list[dict]
             for kind, draw, caption in zip(("gap", "inherited"), (draw_gaps, draw_pairs), captions)
         ]
     return figures
+
+
+def draw_conflicts(folder: Path, rows: Sequence[Mapping]) -> Figure:
+    """Draws the mean cosine over a training, a line for each method.
+
+    Args:
+        folder: where the PNG file lies.
+        rows: of :func:`reproduce.conflicts.conflict_rows`.
+    """
+
+    def draw(axes) -> None:
+        for number, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+            own = [row for row in rows if row["method"] == method and row["kind"] == "all"]
+            updates, cosines = ([row[name] for row in own] for name in ("update", "cosine"))
+            axes.plot(updates, cosines, label=method, lw=1, ms=4, **style(number))
+        axes.set_xlabel("updates")
+        axes.set_ylabel("mean cosine of two subnets' gradients")
+        axes.legend(fontsize=7)
+
+    return drawn(folder / "conflict.png", draw, "Mean cosine between gradients of two subnets, all weights.")
 
 
 def drawn(file: Path, draw: Callable, caption: str) -> Figure:

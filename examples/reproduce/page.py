@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fairseq_mos.report.document import Code, Document, Figure, Section, Table, Text
 from reproduce.comparison import TITLES, Comparison, plain
+from reproduce.conflicts import conflict_table
+from reproduce.figures import CONFLICT
 from reproduce.plan import Plan
 from reproduce.retraining import COLUMNS
 
@@ -51,6 +53,11 @@ REGRETS = (
     "Random search spends the FLOPs of the supernet's training on this one limit, and knows what it trained exactly."
 )
 
+CONFLICTS = (
+    "Share of negative cosines between gradients of two architectures for the weights that they share, and below it "
+    "the mean cosine, by kind of weights: validation loss, without dropout."
+)
+
 
 def document_of(
     name: str,
@@ -94,6 +101,9 @@ def document_of(
     if content.get("retraining"):
         title = f"Retraining, {plan.retraining.updates:,} updates"
         sections.append(Section(title, [table(content["retraining"], COLUMNS)]))
+    if content.get("conflicts"):
+        blocks = [table(conflict_table(content["conflicts"]), caption=CONFLICTS), *figures.get(CONFLICT, ())]
+        sections.append(Section("Gradient conflict", blocks))
     facts = {
         "units that are in": f"{content['done']} of {content['units']}",
         "attempts that failed": f"{content['failed_attempts']:,}",

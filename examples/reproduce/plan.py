@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -96,6 +97,22 @@ class Retraining(Strict):
     architectures: Annotated[int, Meta(ge=1, le=10_000)] = 5
 
 
+class Conflicts(Strict):
+    """Gradient conflict between subnets, over a supernet's training; without methods none is measured.
+
+    Attributes:
+        methods: of the plan, whose first seeds are measured.
+        points: equally far apart, of each training; the last is its end.
+        batches: of the valid split.
+        architectures: how many of the drawn ones, evenly over the strata.
+    """
+
+    methods: list[str] = []
+    points: Annotated[int, Meta(ge=1, le=1000)] = 5
+    batches: Annotated[int, Meta(ge=1, le=10_000)] = 4
+    architectures: Annotated[int, Meta(ge=2, le=1000)] = 5
+
+
 class Plan(Strict):
     """A plan.
 
@@ -112,6 +129,7 @@ class Plan(Strict):
         metrics: what is compared; `loss` is label-smoothed, as everywhere in this project, `nll_loss` is not.
         beam: beam size for BLEU and chrF.
         retraining: how subnets are trained on from the weights that they inherit.
+        conflicts: where gradients of subnets are compared.
     """
 
     corpus: Corpus
@@ -128,6 +146,7 @@ class Plan(Strict):
     architectures: Draw = Draw()
     beam: Annotated[int, Meta(ge=1, le=1000)] = 5
     retraining: Retraining = Retraining()
+    conflicts: Conflicts = Conflicts()
 
 
 def read_plan(path: Path) -> Plan:
@@ -145,11 +164,18 @@ def read_plan(path: Path) -> Plan:
         )
     parts = {"scratch": plan.scratch, **{f"methods.{name}": method for name, method in plan.methods.items()}}
     again = plan.retraining
-    if again.variants and again.architectures > plan.architectures.number:
-        raise UserError(
-            f"{path}: retraining.architectures is {again.architectures}, allowed: architectures.number at most, "
-            f"which is {plan.architectures.number}"
-        )
+    for name, part, used in (
+        ("retraining", again, again.variants),
+        ("conflicts", plan.conflicts, plan.conflicts.methods),
+    ):
+        if used and part.architectures > plan.architectures.number:
+            raise UserError(
+                f"{path}: {name}.architectures is {part.architectures}, allowed: architectures.number at most, "
+                f"which is {plan.architectures.number}"
+            )
+    for name in plan.conflicts.methods:
+        if name not in plan.methods:
+            raise UserError(f"{path}: conflicts.methods holds {name}, allowed: {', '.join(plan.methods)}")
     if again.variants and not {"loss", "nll_loss"}.intersection(plan.metrics):
         raise UserError(f"{path}: retraining is told by losses: metrics needs loss or nll_loss")
     for name, part in {**parts, "retraining": again}.items():
@@ -214,3 +240,9 @@ def draw(space: SearchSpace, how: Draw) -> list[tuple[int, Architecture]]:
         chosen = rng.sample(part, number)
         found += [(stratum, one) for one in sorted(chosen, key=flops)]
     return found
+
+
+def spread(architectures: Sequence[Architecture], number: int) -> list[Architecture]:
+    """Returns some of the drawn ones, which are sorted by stratum: the middles of equal parts."""
+    total = len(architectures)
+    return [architectures[(2 * i + 1) * total // (2 * number)] for i in range(number)]

@@ -10,12 +10,14 @@ from fairseq_mos.report.document import write
 from fairseq_mos.tables import write_csv, write_json
 from reproduce.choices import choice_rows, choice_summary
 from reproduce.comparison import LOWER, SCRATCH, Comparison, gap_rows, plain, summary_rows
+from reproduce.conflicts import conflict_rows
 from reproduce.costs import all_flops, costs_of, counts_of
-from reproduce.figures import draw_figures
+from reproduce.figures import CONFLICT, draw_conflicts, draw_figures
+from reproduce.finished import Finished
 from reproduce.page import document_of
 from reproduce.plan import Plan
 from reproduce.retraining import retraining_rows
-from reproduce.units import Finished, Job, Retrained
+from reproduce.units import Conflict, Job, Retrained
 
 
 def write_results(
@@ -26,6 +28,7 @@ def write_results(
     jobs: list[Job],
     finished: Finished,
     retrained: Sequence[Retrained] = (),
+    compared: Sequence[Conflict] = (),
 ) -> Path:
     """Writes a CSV file for each table, results.json, pictures and a page.
 
@@ -37,6 +40,7 @@ def write_results(
         jobs: of the plan.
         finished: the finished units.
         retrained: the plan's retrainings; without any, no table of them.
+        compared: the plan's measurements of gradient conflict; without any, no table of them.
 
     Returns:
         The page.
@@ -44,9 +48,9 @@ def write_results(
     found = Comparison(drawn, jobs, finished)
     counts = [counts_of(one) for _, one in drawn]
     rows = gap_rows(plan, drawn, found, counts)
-    units = [*jobs, *retrained]
+    units = [*jobs, *compared, *retrained]
     flops = all_flops((unit.training for unit in units), finished)
-    failures = {job.training.name: finished.failures(job.digest) for job in units}
+    failures = {unit.name: finished.failures(unit.digest) for unit in units}
     choices = [plain(row) for row in choice_rows(plan, drawn, found, counts, jobs, flops)]
     content = {
         "plan": name,
@@ -65,10 +69,14 @@ def write_results(
         losses = [metric for metric in plan.metrics if metric in LOWER]
         again = [plain(row) for row in retraining_rows(found, losses, jobs, retrained, finished, flops)]
         tables["retraining"] = content["retraining"] = again
+    if compared:
+        tables["conflicts"] = content["conflicts"] = conflict_rows(compared, finished)
     for title, table in tables.items():
         write_csv(folder / f"{title}.csv", table)
     write_json(folder / "results.json", content | {"failures": {k: v for k, v in failures.items() if v}})
     figures = draw_figures(folder, plan, found, counts)
+    if content.get("conflicts"):
+        figures[CONFLICT] = [draw_conflicts(folder, content["conflicts"])]
     return write(document_of(name, plan, found, content, figures), folder / "results")[0]
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-from pipeline.config import PipelineError
 
 from fairseq_mos.arch import Architecture
-from fairseq_mos.report.logs import log_lines
 from reproduce import stats
-from reproduce.plan import Plan, Trained
-from reproduce.units import NETWORK, Finished, Job, Retrained, Training, flags_of
-
-_VALIDATED = re.compile(r"\| valid \| (\{.*\})\s*$")
+from reproduce.finished import Finished
+from reproduce.plan import Plan, Trained, spread
+from reproduce.units import NETWORK, Job, Retrained, Training, flags_of
 
 COLUMNS = {
     "metric": "metric", "method": "method", "seed": "seed", "variant": "variant", "architectures": "archs",
@@ -38,9 +32,7 @@ def retrained_of(plan: Plan, architectures: Sequence[Architecture], jobs: Sequen
         jobs: see :func:`jobs_of`.
     """
     how, found = plan.retraining, []
-    total = len(architectures)
-    # The middles of equal parts of the drawn ones, which are sorted by stratum.
-    chosen = [architectures[(2 * i + 1) * total // (2 * how.architectures)] for i in range(how.architectures)]
+    chosen = spread(architectures, how.architectures) if how.variants else []
     supernets = [job.training for job in jobs if not job.training.architecture]
     for seed in how.seeds if how.variants else ():
         for architecture in chosen:
@@ -59,21 +51,6 @@ def retrained_of(plan: Plan, architectures: Sequence[Architecture], jobs: Sequen
                             )
                         )  # fmt: skip
     return found
-
-
-def curve_of(log: Path) -> list[list[float]]:
-    """Returns the validations that a log tells of: update, `loss` and `nll_loss` of each; of one twice the last counts.
-
-    Raises:
-        PipelineError: none.
-    """
-    found = {}
-    for match in filter(None, map(_VALIDATED.search, log_lines(log))):
-        values = json.loads(match[1])
-        found[int(values["valid_num_updates"])] = [float(values["valid_loss"]), float(values["valid_nll_loss"])]
-    if not found:
-        raise PipelineError(f"{log} tells of no validation", 1)
-    return [[update, *losses] for update, losses in sorted(found.items())]
 
 
 def updates_until(curve: Sequence[Sequence[float]], target: float) -> int | None:

@@ -21,15 +21,17 @@ from fairseq import options
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
+from pipeline import commands as pipeline_commands  # noqa: E402
 from pipeline.config import PipelineError  # noqa: E402
 from reproduce import plan as plans  # noqa: E402
 from reproduce import running  # noqa: E402
 from reproduce.arguments import parse  # noqa: E402
+from reproduce.finished import Finished, missing  # noqa: E402
 from reproduce.plan import Draw, draw, parse_flags, read_plan  # noqa: E402
 from reproduce.results import write_results  # noqa: E402
 from reproduce.retraining import retrained_of  # noqa: E402
 from reproduce.schedule import ATTEMPTS, work_off  # noqa: E402
-from reproduce.units import Finished, command_line, jobs_of, missing  # noqa: E402
+from reproduce.units import command_line, jobs_of  # noqa: E402
 
 from fairseq_mos.arch import SearchSpace  # noqa: E402
 from fairseq_mos.errors import UserError  # noqa: E402
@@ -245,7 +247,7 @@ class Commands:
                 {"architecture": d, "loss": loss_of(d) + (not request["scratch"]) / 2, "bleu": 30.0} for d in digests
             ]
             Path(arguments[1]).write_text(json.dumps({"rows": rows, "signature": {}}))
-        return running.commands.Usage(1.0, 2**20)
+        return pipeline_commands.Usage(1.0, 2**20)
 
     def validate(self, arguments: list[str], log: Path) -> None:
         """Gets to the from-scratch loss at update 2, with frozen weights never."""
@@ -275,7 +277,7 @@ def running_digest(data: dict) -> str:
 @pytest.fixture
 def commands(monkeypatch, tmp_path):
     stand_in = Commands()
-    monkeypatch.setattr(running.commands, "run", stand_in)
+    monkeypatch.setattr(pipeline_commands, "run", stand_in)
     monkeypatch.setattr(running, "prepare", lambda corpus, work, threads: tmp_path)
     monkeypatch.setattr(running, "corpus_digest", lambda data: "c")
     monkeypatch.setattr(running, "places", lambda jobs: [{}])

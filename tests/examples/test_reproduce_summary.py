@@ -13,9 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 from reproduce import choices, comparison  # noqa: E402
 from reproduce.comparison import Comparison, gap_rows, summary_rows  # noqa: E402
 from reproduce.costs import counts_of  # noqa: E402
+from reproduce.finished import Finished  # noqa: E402
 from reproduce.plan import draw, read_plan  # noqa: E402
 from reproduce.results import write_results  # noqa: E402
-from reproduce.units import Finished, jobs_of  # noqa: E402
+from reproduce.units import jobs_of  # noqa: E402
 from test_reproduce import TINY, small_pool, written  # noqa: E402, F401
 
 SCRATCH = ([3.0, 2.0, 1.0], [3.2, 2.0, 1.0])
