@@ -8,6 +8,7 @@ from fairseq_mos.report.document import Code, Document, Figure, Section, Table, 
 from reproduce.comparison import TITLES, Comparison, plain
 from reproduce.conflicts import conflict_table
 from reproduce.figures import CONFLICT
+from reproduce.matched import COLUMNS as MATCHED_COLUMNS
 from reproduce.plan import Plan
 from reproduce.retraining import COLUMNS
 
@@ -53,6 +54,10 @@ REGRETS = (
     "Random search spends the FLOPs of the supernet's training on this one limit, and knows what it trained exactly."
 )
 
+MATCHED = (
+    "A dense model, trained from scratch for as many updates as the FLOPs of the supernet's training, of the plan's "
+    "search and retraining allow, beside the best that the supernet's first seed gives as it is."
+)
 CONFLICTS = (
     "Share of negative cosines between gradients of two architectures for the weights that they share, and below it "
     "the mean cosine, by kind of weights: validation loss, without dropout."
@@ -93,6 +98,9 @@ def document_of(
             section.blocks.append(table(own, titles, INTERVALS))
         section.blocks += figures.get(metric, ())
         chosen = [row for row in content["choices"] if row["metric"] == metric]
+        matched = [row for row in content.get("compute_matched", ()) if row["metric"] == metric]
+        if matched:
+            section.blocks.append(table(matched, MATCHED_COLUMNS, MATCHED))
         if chosen:
             section.blocks.append(table(chosen, CHOICES, REGRETS))
         sections.append(section)

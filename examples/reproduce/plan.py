@@ -113,6 +113,28 @@ class Conflicts(Strict):
     architectures: Annotated[int, Meta(ge=2, le=1000)] = 5
 
 
+DRAWN = "drawn"
+"""Name of the largest of the drawn architectures."""
+
+
+class Matched(Strict):
+    """Dense models, trained for the FLOPs of all that a supernet needs; without methods there is none.
+
+    Attributes:
+        methods: of the plan, whose supernets, of their first seeds, count.
+        architecture: what is trained: `drawn`, or what `fairseq-mos` takes: `largest`, a YAML file and so on.
+        evaluations: of a search, each over the whole valid split.
+        retraining: updates of the subnet that the search finds, which counts as that architecture.
+        seeds: a training for each.
+    """
+
+    methods: list[str] = []
+    architecture: str = DRAWN
+    evaluations: Annotated[int, Meta(ge=0, le=10**9)] = 0
+    retraining: Annotated[int, Meta(ge=0, le=10**9)] = 0
+    seeds: Seeds = field(default_factory=lambda: [1])
+
+
 class Plan(Strict):
     """A plan.
 
@@ -130,6 +152,7 @@ class Plan(Strict):
         beam: beam size for BLEU and chrF.
         retraining: how subnets are trained on from the weights that they inherit.
         conflicts: where gradients of subnets are compared.
+        compute_matched: dense models for the FLOPs of supernet, search and retraining.
     """
 
     corpus: Corpus
@@ -147,6 +170,7 @@ class Plan(Strict):
     beam: Annotated[int, Meta(ge=1, le=1000)] = 5
     retraining: Retraining = Retraining()
     conflicts: Conflicts = Conflicts()
+    compute_matched: Matched = Matched()
 
 
 def read_plan(path: Path) -> Plan:
@@ -173,12 +197,13 @@ def read_plan(path: Path) -> Plan:
                 f"{path}: {name}.architectures is {part.architectures}, allowed: architectures.number at most, "
                 f"which is {plan.architectures.number}"
             )
-    for name in plan.conflicts.methods:
-        if name not in plan.methods:
-            raise UserError(f"{path}: conflicts.methods holds {name}, allowed: {', '.join(plan.methods)}")
+    for block in ("conflicts", "compute_matched"):
+        for name in getattr(plan, block).methods:
+            if name not in plan.methods:
+                raise UserError(f"{path}: {block}.methods holds {name}, allowed: {', '.join(plan.methods)}")
     if again.variants and not {"loss", "nll_loss"}.intersection(plan.metrics):
         raise UserError(f"{path}: retraining is told by losses: metrics needs loss or nll_loss")
-    for name, part in {**parts, "retraining": again}.items():
+    for name, part in {**parts, "retraining": again, "compute_matched": plan.compute_matched}.items():
         if len(set(part.seeds)) < len(part.seeds):
             raise UserError(f"{path}: {name}.seeds holds a seed twice")
         if not name.removeprefix("methods."):

@@ -14,6 +14,7 @@ from reproduce.conflicts import conflict_rows
 from reproduce.costs import all_flops, costs_of, counts_of
 from reproduce.figures import CONFLICT, draw_conflicts, draw_figures
 from reproduce.finished import Finished
+from reproduce.matched import matched_rows
 from reproduce.page import document_of
 from reproduce.plan import Plan
 from reproduce.retraining import retraining_rows
@@ -29,6 +30,7 @@ def write_results(
     finished: Finished,
     retrained: Sequence[Retrained] = (),
     compared: Sequence[Conflict] = (),
+    dense: Sequence[Job] = (),
 ) -> Path:
     """Writes a CSV file for each table, results.json, pictures and a page.
 
@@ -40,6 +42,7 @@ def write_results(
         jobs: of the plan.
         finished: the finished units.
         retrained: the plan's retrainings; without any, no table of them.
+        dense: the plan's dense models for a supernet's FLOPs; without any, no table of them.
         compared: the plan's measurements of gradient conflict; without any, no table of them.
 
     Returns:
@@ -48,7 +51,7 @@ def write_results(
     found = Comparison(drawn, jobs, finished)
     counts = [counts_of(one) for _, one in drawn]
     rows = gap_rows(plan, drawn, found, counts)
-    units = [*jobs, *compared, *retrained]
+    units = [*jobs, *dense, *compared, *retrained]
     flops = all_flops((unit.training for unit in units), finished)
     failures = {unit.name: finished.failures(unit.digest) for unit in units}
     choices = [plain(row) for row in choice_rows(plan, drawn, found, counts, jobs, flops)]
@@ -60,7 +63,7 @@ def write_results(
         "noise_floor": {metric: found.floor(metric) for metric in plan.metrics},
         "summary": summary_rows(plan, drawn, found, rows),
         "gaps": rows,
-        "costs": costs_of(jobs, finished, flops),
+        "costs": costs_of([*jobs, *dense], finished, flops),
         "choices": choice_summary(choices),
     }
     tables = {"gaps": rows, "summary": content["summary"], "costs": content["costs"], "choices": choices}
@@ -69,6 +72,9 @@ def write_results(
         losses = [metric for metric in plan.metrics if metric in LOWER]
         again = [plain(row) for row in retraining_rows(found, losses, jobs, retrained, finished, flops)]
         tables["retraining"] = content["retraining"] = again
+    if dense:
+        rows = [plain(row) for row in matched_rows(plan, found, dense, finished)]
+        tables["compute_matched"] = content["compute_matched"] = rows
     if compared:
         tables["conflicts"] = content["conflicts"] = conflict_rows(compared, finished)
     for title, table in tables.items():

@@ -16,8 +16,9 @@ from pipeline.work import Work, duration
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.files import check_folder
 from reproduce.conflicts import conflicts_of, kept_updates
-from reproduce.corpus import corpus_digest, prepare
+from reproduce.corpus import corpus_digest, prepare, tokens_of
 from reproduce.finished import Finished, missing
+from reproduce.matched import matched_of
 from reproduce.plan import draw, read_plan
 from reproduce.retraining import retrained_of
 from reproduce.runner import Runner
@@ -78,7 +79,14 @@ def run_plan(args: argparse.Namespace) -> None:
         jobs = jobs_of(plan, architectures, corpus_digest(data))
         retrained = retrained_of(plan, architectures, jobs)
         compared = conflicts_of(plan, architectures, jobs)
-        units = [*jobs, *compared, *retrained]
+
+        def tokens(training: Training) -> tuple[int, float]:
+            size, times = (training.flags.get(name, ["1"])[0] for name in ("--max-tokens", "--update-freq"))
+            valid, batch = tokens_of(data, (plan.corpus.source, plan.corpus.target), int(size))
+            return valid, batch * int(times)
+
+        dense = matched_of(plan, architectures, jobs, tokens)
+        units = [*jobs, *dense, *compared, *retrained]
         runner = Runner(
             Finished(args.results), data, work, args.work / "trainings", args.threads, kept_updates(compared)
         )
@@ -105,7 +113,7 @@ def run_plan(args: argparse.Namespace) -> None:
     from reproduce.results import write_results
 
     folder, name = args.results / args.plan.stem, args.plan.stem
-    page = write_results(folder, name, plan, drawn, jobs, runner.finished, retrained, compared)
+    page = write_results(folder, name, plan, drawn, jobs, runner.finished, retrained, compared, dense)
     print(f"results: {page}; elapsed: {duration(time.monotonic() - begin)}", flush=True)
     if lost:
         names = ", ".join(unit.name for unit in lost)

@@ -444,8 +444,8 @@ def jobs_in(tmp_path: Path) -> list[str]:
 
 def test_plan_fields_are_documented():
     text = (ROOT / "examples" / "reproduce" / "README.md").read_text()
-    from reproduce.plan import Corpus, Plan, Retraining, Trained
+    from reproduce.plan import Conflicts, Corpus, Matched, Plan, Retraining, Trained
 
-    for kind in (Plan, Corpus, Draw, Trained, Retraining):
+    for kind in (Plan, Corpus, Draw, Trained, Retraining, Conflicts, Matched):
         for field in msgspec.structs.fields(kind):
             assert f"`{field.name}`" in text, field.name
