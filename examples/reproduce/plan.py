@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -96,6 +97,44 @@ class Retraining(Strict):
     architectures: Annotated[int, Meta(ge=1, le=10_000)] = 5
 
 
+class Conflicts(Strict):
+    """Gradient conflict between subnets, over a supernet's training; without methods none is measured.
+
+    Attributes:
+        methods: of the plan, whose first seeds are measured.
+        points: equally far apart, of each training; the last is its end.
+        batches: of the valid split.
+        architectures: how many of the drawn ones, evenly over the strata.
+    """
+
+    methods: list[str] = []
+    points: Annotated[int, Meta(ge=1, le=1000)] = 5
+    batches: Annotated[int, Meta(ge=1, le=10_000)] = 4
+    architectures: Annotated[int, Meta(ge=2, le=1000)] = 5
+
+
+DRAWN = "drawn"
+"""Name of the largest of the drawn architectures."""
+
+
+class Matched(Strict):
+    """Dense models, trained for the FLOPs of all that a supernet needs; without methods there is none.
+
+    Attributes:
+        methods: of the plan, whose supernets, of their first seeds, count.
+        architecture: what is trained: `drawn`, or what `fairseq-mos` takes: `largest`, a YAML file and so on.
+        evaluations: of a search, each over the whole valid split.
+        retraining: updates of the subnet that the search finds, which counts as that architecture.
+        seeds: a training for each.
+    """
+
+    methods: list[str] = []
+    architecture: str = DRAWN
+    evaluations: Annotated[int, Meta(ge=0, le=10**9)] = 0
+    retraining: Annotated[int, Meta(ge=0, le=10**9)] = 0
+    seeds: Seeds = field(default_factory=lambda: [1])
+
+
 class Plan(Strict):
     """A plan.
 
@@ -112,6 +151,8 @@ class Plan(Strict):
         metrics: what is compared; `loss` is label-smoothed, as everywhere in this project, `nll_loss` is not.
         beam: beam size for BLEU and chrF.
         retraining: how subnets are trained on from the weights that they inherit.
+        conflicts: where gradients of subnets are compared.
+        compute_matched: dense models for the FLOPs of supernet, search and retraining.
     """
 
     corpus: Corpus
@@ -128,6 +169,8 @@ class Plan(Strict):
     architectures: Draw = Draw()
     beam: Annotated[int, Meta(ge=1, le=1000)] = 5
     retraining: Retraining = Retraining()
+    conflicts: Conflicts = Conflicts()
+    compute_matched: Matched = Matched()
 
 
 def read_plan(path: Path) -> Plan:
@@ -145,14 +188,22 @@ def read_plan(path: Path) -> Plan:
         )
     parts = {"scratch": plan.scratch, **{f"methods.{name}": method for name, method in plan.methods.items()}}
     again = plan.retraining
-    if again.variants and again.architectures > plan.architectures.number:
-        raise UserError(
-            f"{path}: retraining.architectures is {again.architectures}, allowed: architectures.number at most, "
-            f"which is {plan.architectures.number}"
-        )
+    for name, part, used in (
+        ("retraining", again, again.variants),
+        ("conflicts", plan.conflicts, plan.conflicts.methods),
+    ):
+        if used and part.architectures > plan.architectures.number:
+            raise UserError(
+                f"{path}: {name}.architectures is {part.architectures}, allowed: architectures.number at most, "
+                f"which is {plan.architectures.number}"
+            )
+    for block in ("conflicts", "compute_matched"):
+        for name in getattr(plan, block).methods:
+            if name not in plan.methods:
+                raise UserError(f"{path}: {block}.methods holds {name}, allowed: {', '.join(plan.methods)}")
     if again.variants and not {"loss", "nll_loss"}.intersection(plan.metrics):
         raise UserError(f"{path}: retraining is told by losses: metrics needs loss or nll_loss")
-    for name, part in {**parts, "retraining": again}.items():
+    for name, part in {**parts, "retraining": again, "compute_matched": plan.compute_matched}.items():
         if len(set(part.seeds)) < len(part.seeds):
             raise UserError(f"{path}: {name}.seeds holds a seed twice")
         if not name.removeprefix("methods."):
@@ -214,3 +265,9 @@ def draw(space: SearchSpace, how: Draw) -> list[tuple[int, Architecture]]:
         chosen = rng.sample(part, number)
         found += [(stratum, one) for one in sorted(chosen, key=flops)]
     return found
+
+
+def spread(architectures: Sequence[Architecture], number: int) -> list[Architecture]:
+    """Returns some of the drawn ones, which are sorted by stratum: the middles of equal parts."""
+    total = len(architectures)
+    return [architectures[(2 * i + 1) * total // (2 * number)] for i in range(number)]
