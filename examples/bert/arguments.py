@@ -96,7 +96,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--window",
         default="0.5:0.75",
         metavar="LOW:HIGH",
-        help="sizes to search in, as fractions of the way from the smallest's parameters to the largest's (default: 0.5:0.75)",
+        help="sizes to search in, as fractions of the way from the smallest's parameters to the largest's "
+        "(default: 0.5:0.75)",
     )
     add(
         "--threads",

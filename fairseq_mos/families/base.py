@@ -7,7 +7,7 @@ and not in annotations: nothing here is to know those rooms.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.arch.costs import VOCABULARY, Cost, counted
@@ -22,6 +22,28 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from fairseq_mos.families.texts import Texts
+
+
+class DrawnLayer(NamedTuple):
+    """A layer as pictures show it.
+
+    Attributes:
+        width: of its feed-forward block.
+        heads: of its self-attention.
+        words: written beside it.
+    """
+
+    width: int
+    heads: int
+    words: str
+
+
+class DrawnStack(NamedTuple):
+    """A stack as pictures show it: its name, its width and its layers."""
+
+    name: str
+    width: int
+    layers: list[DrawnLayer]
 
 
 class Family:
@@ -77,6 +99,21 @@ class Family:
             depths: most layers of each stack of the search space.
         """
         return list(means)
+
+    # Pages.
+
+    def drawing(self, arch: Architecture) -> list[DrawnStack]:
+        """Returns what a picture of an architecture shows; nothing: there is none."""
+        return []
+
+    def facts(self, config: Callable[..., Any], weights: Mapping[str, Tensor]) -> dict[str, str]:
+        """Returns what a page says of a supernet's training that only this family has.
+
+        Args:
+            config: (group, option, default) -> an option of fairseq's configuration.
+            weights: the supernet's.
+        """
+        return {}
 
     # What runs. Models are dense and in eval mode, unless said otherwise.
 

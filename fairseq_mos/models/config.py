@@ -35,18 +35,35 @@ def option(default, text):
 
 
 @dataclass
-class NetworkConfig(FairseqDataclass):
+class EncoderConfig(FairseqDataclass):
+    """Options that networks of all families have: all have an encoder."""
+
+    activation_dropout: float = ranged(
+        0.0, "dropout probability after the activation of the feed-forward block (default: 0)", PROBABILITY
+    )
+    encoder_normalize_before: bool = option(False, "layer norm before each encoder sublayer (pre-norm)")
+    checkpoint_activations: bool = option(
+        False, "recompute each layer in the backward pass: less memory, more time"
+    )
+    # fairseq's size flags are accepted only to say that sizes come from elsewhere.
+    encoder_embed_dim: Optional[int] = option(None, SIZE_HELP)
+    encoder_ffn_embed_dim: Optional[int] = option(None, SIZE_HELP)
+    encoder_layers: Optional[int] = option(None, SIZE_HELP)
+    encoder_attention_heads: Optional[int] = option(None, SIZE_HELP)
+    encoder_layerdrop: float = option(0.0, "refused: depth is elastic already")
+    quant_noise_pq: float = option(0.0, "refused: it would replace the leaves")
+    quant_noise_scalar: float = option(0.0, "refused: it would replace the leaves")
+
+
+@dataclass
+class NetworkConfig(EncoderConfig):
     """Options that supernets and subnets have in common."""
 
     dropout: float = ranged(0.1, "dropout probability of every sublayer's output (default: 0.1)", PROBABILITY)
     attention_dropout: float = ranged(0.0, "dropout probability of attention weights (default: 0)", PROBABILITY)
-    activation_dropout: float = ranged(
-        0.0, "dropout probability after the activation of the feed-forward block (default: 0)", PROBABILITY
-    )
     activation_fn: ChoiceEnum(get_available_activation_fns()) = option(
         "relu", "activation of the feed-forward block (default: relu)"
     )
-    encoder_normalize_before: bool = option(False, "layer norm before each encoder sublayer (pre-norm)")
     decoder_normalize_before: bool = option(False, "layer norm before each decoder sublayer (pre-norm)")
     share_all_embeddings: bool = option(
         False, "share source, target and output embeddings (needs a joined dictionary)"
@@ -56,22 +73,11 @@ class NetworkConfig(FairseqDataclass):
     layernorm_embedding: bool = option(False, "layer norm on the embeddings")
     max_source_positions: int = ranged(1024, "longest source, in tokens (default: 1024)", POSITIONS)
     max_target_positions: int = ranged(1024, "longest target, in tokens (default: 1024)", POSITIONS)
-    checkpoint_activations: bool = option(
-        False, "recompute each layer in the backward pass: less memory, more time"
-    )
-    # fairseq's size flags are accepted only to say that sizes come from elsewhere.
-    encoder_embed_dim: Optional[int] = option(None, SIZE_HELP)
-    encoder_ffn_embed_dim: Optional[int] = option(None, SIZE_HELP)
-    encoder_layers: Optional[int] = option(None, SIZE_HELP)
-    encoder_attention_heads: Optional[int] = option(None, SIZE_HELP)
     decoder_embed_dim: Optional[int] = option(None, SIZE_HELP)
     decoder_ffn_embed_dim: Optional[int] = option(None, SIZE_HELP)
     decoder_layers: Optional[int] = option(None, SIZE_HELP)
     decoder_attention_heads: Optional[int] = option(None, SIZE_HELP)
-    encoder_layerdrop: float = option(0.0, "refused: depth is elastic already")
     decoder_layerdrop: float = option(0.0, "refused: depth is elastic already")
-    quant_noise_pq: float = option(0.0, "refused: it would replace the leaves")
-    quant_noise_scalar: float = option(0.0, "refused: it would replace the leaves")
 
 
 @dataclass

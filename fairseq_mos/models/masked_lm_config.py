@@ -6,48 +6,33 @@ No postponed annotations here: fairseq reads the field types at run time.
 from dataclasses import dataclass
 from typing import Optional
 
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass import ChoiceEnum
 from fairseq.utils import get_available_activation_fns
 
 from fairseq_mos.fields import ranged
-from fairseq_mos.models.config import SIZE_HELP, SubnetConfig, SupernetConfig, option
+from fairseq_mos.models.config import EncoderConfig, SubnetConfig, SupernetConfig, option
 from fairseq_mos.ranges import POSITIONS, PROBABILITY, Range
 
 _ACTIVATIONS = ChoiceEnum(get_available_activation_fns())
 
 
 @dataclass
-class MaskedLMNetworkConfig(FairseqDataclass):
+class MaskedLMNetworkConfig(EncoderConfig):
     """Options that supernets and subnets have in common; their names are those of fairseq's `roberta`."""
 
     dropout: float = ranged(
         0.1, "dropout probability of embeddings and every sublayer's output (default: 0.1)", PROBABILITY
     )
     attention_dropout: float = ranged(0.1, "dropout probability of attention weights (default: 0.1)", PROBABILITY)
-    activation_dropout: float = ranged(
-        0.0, "dropout probability after the activation of the feed-forward block (default: 0)", PROBABILITY
-    )
     activation_fn: _ACTIVATIONS = option("gelu", "activation of feed-forward blocks and head (default: gelu)")
     layer_norm_eps: float = ranged(
         1e-5, "what layer norms add to the variance: 1e-5 in RoBERTa, 1e-12 in BERT (default: 1e-5)",
         Range(float, 1e-15, 1.0),
     )  # fmt: skip
-    encoder_normalize_before: bool = option(False, "layer norm before each sublayer (pre-norm)")
     max_positions: Optional[int] = ranged(None, "longest input, in tokens (default: the task's)", POSITIONS)
     pooler_activation_fn: _ACTIVATIONS = option("tanh", "activation of classification heads (default: tanh)")
     pooler_dropout: float = ranged(0.0, "dropout probability of classification heads (default: 0)", PROBABILITY)
     load_checkpoint_heads: bool = option(False, "register the classification heads that a checkpoint has")
-    checkpoint_activations: bool = option(
-        False, "recompute each layer in the backward pass: less memory, more time"
-    )
-    # fairseq's size flags are accepted only to say that sizes come from elsewhere.
-    encoder_embed_dim: Optional[int] = option(None, SIZE_HELP)
-    encoder_ffn_embed_dim: Optional[int] = option(None, SIZE_HELP)
-    encoder_layers: Optional[int] = option(None, SIZE_HELP)
-    encoder_attention_heads: Optional[int] = option(None, SIZE_HELP)
-    encoder_layerdrop: float = option(0.0, "refused: depth is elastic already")
-    quant_noise_pq: float = option(0.0, "refused: it would replace the leaves")
-    quant_noise_scalar: float = option(0.0, "refused: it would replace the leaves")
 
 
 @dataclass

@@ -6,13 +6,11 @@ from fairseq.models import register_model, register_model_architecture
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.errors import UserError
-from fairseq_mos.fields import check_fields
-from fairseq_mos.models.config import refuse_unsupported
 from fairseq_mos.models.definitions import embed_in_config
 from fairseq_mos.models.masked_lm import MaskedLMEncoder, MaskedLMModel, leaf_options, longest
 from fairseq_mos.models.masked_lm_config import MosRobertaConfig
 from fairseq_mos.models.mos_roberta_subnet import MosRobertaSubnet, sizes_of
-from fairseq_mos.models.supernet import Supernet, elastic_leaves
+from fairseq_mos.models.supernet import Supernet, elastic_leaves, read_space, set_missing
 
 
 @register_model("mos_roberta", dataclass=MosRobertaConfig)
@@ -38,20 +36,12 @@ class MosRoberta(Supernet, MaskedLMModel):
         Raises:
             UserError: no or a malformed search space, contradicting flags or a number out of range.
         """
-        check_fields(cfg, MosRobertaConfig)
-        source = cfg.search_space_definition or cfg.search_space
-        if not source:
-            raise UserError("mos_roberta needs a search space: give --search-space NAME or FILE")
-        space = SearchSpace.load(source)
-        if space.schema.family != cls.family:
-            raise UserError(f"--search-space {space.name} is of family {space.schema.family}, allowed: {cls.family}")
-        largest = space.largest()
-        refuse_unsupported(cfg, sizes_of(largest), f"search space {space.name!r}")
+        space = read_space(cfg, MosRobertaConfig, cls, sizes_of)
         leaves = elastic_leaves(cfg, space, leaf_options(cfg))
         definitions = {"search_space_definition": space.to_json(), "num_experts": cfg.num_experts}
         cfg.max_positions = longest(cfg, task)
         embed_in_config(cfg, "model", **definitions, max_positions=cfg.max_positions)
-        encoder = MaskedLMEncoder(cfg, task.source_dictionary, largest, leaves, merged=False)
+        encoder = MaskedLMEncoder(cfg, task.source_dictionary, space.largest(), leaves, merged=False)
         return cls(cfg, encoder, space)
 
     def resize(self, architecture: Architecture) -> None:
@@ -87,17 +77,11 @@ class MosRoberta(Supernet, MaskedLMModel):
         raise UserError("mos_roberta is a supernet: extract a subnet (fairseq-mos extract) and fine-tune that")
 
 
-def _defaults(args, **values) -> None:
-    for name, value in values.items():
-        if getattr(args, name, None) is None:
-            setattr(args, name, value)
-
-
 @register_model_architecture("mos_roberta", "mos_roberta_tiny")
 def _tiny(args):
-    _defaults(args, search_space="bert_tiny")
+    set_missing(args, search_space="bert_tiny")
 
 
 @register_model_architecture("mos_roberta", "mos_roberta_base")
 def _base(args):
-    _defaults(args, search_space="bert_v5.2")
+    set_missing(args, search_space="bert_v5.2")

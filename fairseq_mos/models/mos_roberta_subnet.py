@@ -11,11 +11,10 @@ from fairseq.models.roberta import RobertaClassificationHead
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
-from fairseq_mos.fields import check_fields
-from fairseq_mos.models.config import refuse_unsupported
 from fairseq_mos.models.definitions import embed_in_config
 from fairseq_mos.models.masked_lm import POSITIONS, MaskedLMEncoder, MaskedLMModel, leaf_options, longest
 from fairseq_mos.models.masked_lm_config import MosRobertaSubnetConfig
+from fairseq_mos.models.supernet import read_subnet
 from fairseq_mos.modules.leaves import DenseLeaves
 from fairseq_mos.modules.sentence_encoder import merged
 from fairseq_mos.modules.trainable import freeze
@@ -62,15 +61,7 @@ class MosRobertaSubnet(MaskedLMModel):
         Raises:
             UserError: no architecture, a malformed one, contradicting flags or a number out of range.
         """
-        check_fields(cfg, MosRobertaSubnetConfig)
-        source = cfg.architecture_definition or cfg.subnet
-        if not source:
-            raise UserError("mos_roberta_subnet needs an architecture: give --subnet FILE")
-        architecture = Architecture.load(source)
-        if architecture.schema.family != cls.family:
-            family = architecture.schema.family
-            raise UserError(f"the architecture of the subnet is of family {family}, allowed: {cls.family}")
-        refuse_unsupported(cfg, sizes_of(architecture), cfg.subnet or "the checkpoint's architecture")
+        architecture = read_subnet(cfg, MosRobertaSubnetConfig, cls, sizes_of)
         cfg.max_positions = longest(cfg, task)
         definition = architecture.to_json()
         embed_in_config(cfg, "model", architecture_definition=definition, max_positions=cfg.max_positions)

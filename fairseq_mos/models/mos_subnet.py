@@ -5,11 +5,10 @@ from __future__ import annotations
 from fairseq.models import register_model
 
 from fairseq_mos.arch import Architecture
-from fairseq_mos.errors import UserError
-from fairseq_mos.fields import check_fields
-from fairseq_mos.models.config import MosSubnetConfig, refuse_unsupported
+from fairseq_mos.models.config import MosSubnetConfig
 from fairseq_mos.models.definitions import embed_in_config
 from fairseq_mos.models.network import TranslationModel, build_stacks, sizes_of
+from fairseq_mos.models.supernet import read_subnet
 from fairseq_mos.modules.leaves import DenseLeaves
 from fairseq_mos.modules.trainable import freeze
 
@@ -38,12 +37,7 @@ class MosSubnet(TranslationModel):
         Raises:
             UserError: no architecture, a malformed one, contradicting flags or a number out of range.
         """
-        check_fields(cfg, MosSubnetConfig)
-        source = cfg.architecture_definition or cfg.subnet
-        if not source:
-            raise UserError("mos_subnet needs an architecture: give --subnet FILE")
-        architecture = Architecture.load(source)
-        refuse_unsupported(cfg, sizes_of(architecture), cfg.subnet or "the checkpoint's architecture")
+        architecture = read_subnet(cfg, MosSubnetConfig, cls, sizes_of)
         embed_in_config(cfg, "model", architecture_definition=architecture.to_json())
         model = cls.from_dictionaries(cfg, task.source_dictionary, task.target_dictionary, architecture)
         freeze(model, str(cfg.trainable))

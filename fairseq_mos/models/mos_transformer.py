@@ -5,13 +5,11 @@ from __future__ import annotations
 from fairseq.models import register_model, register_model_architecture
 
 from fairseq_mos.arch import Architecture, SearchSpace
-from fairseq_mos.errors import UserError
-from fairseq_mos.fields import check_fields
-from fairseq_mos.models.config import MosTransformerConfig, refuse_unsupported
+from fairseq_mos.models.config import MosTransformerConfig
 from fairseq_mos.models.definitions import embed_in_config
 from fairseq_mos.models.mos_subnet import MosSubnet
 from fairseq_mos.models.network import TranslationModel, build_stacks, sizes_of
-from fairseq_mos.models.supernet import Supernet, elastic_leaves
+from fairseq_mos.models.supernet import Supernet, elastic_leaves, read_space, set_missing
 
 
 @register_model("mos_transformer", dataclass=MosTransformerConfig)
@@ -39,16 +37,10 @@ class MosTransformer(Supernet, TranslationModel):
         Raises:
             UserError: no or a malformed search space, contradicting flags or a number out of range.
         """
-        check_fields(cfg, MosTransformerConfig)
-        source = cfg.search_space_definition or cfg.search_space
-        if not source:
-            raise UserError("mos_transformer needs a search space: give --search-space NAME or FILE")
-        space = SearchSpace.load(source)
-        largest = space.largest()
-        refuse_unsupported(cfg, sizes_of(largest), f"search space {space.name!r}")
+        space = read_space(cfg, MosTransformerConfig, cls, sizes_of)
         leaves = elastic_leaves(cfg, space)
         embed_in_config(cfg, "model", search_space_definition=space.to_json(), num_experts=cfg.num_experts)
-        stacks = build_stacks(cfg, task.source_dictionary, task.target_dictionary, largest, leaves)
+        stacks = build_stacks(cfg, task.source_dictionary, task.target_dictionary, space.largest(), leaves)
         model = cls(cfg, *stacks, space)
         return model.for_task(task)
 
@@ -63,30 +55,24 @@ class MosTransformer(Supernet, TranslationModel):
         return MosSubnet.from_dictionaries(self.cfg, self.encoder.dictionary, self.decoder.dictionary, architecture)
 
 
-def _defaults(args, **values) -> None:
-    for name, value in values.items():
-        if getattr(args, name, None) is None:
-            setattr(args, name, value)
-
-
 @register_model_architecture("mos_transformer", "mos_transformer_tiny")
 def _tiny(args):
-    _defaults(args, search_space="tiny", share_all_embeddings=True)
+    set_missing(args, search_space="tiny", share_all_embeddings=True)
 
 
 @register_model_architecture("mos_transformer", "mos_transformer_multi30k")
 def _multi30k(args):
-    _defaults(args, search_space="multi30k", share_all_embeddings=True, dropout=0.3)
+    set_missing(args, search_space="multi30k", share_all_embeddings=True, dropout=0.3)
 
 
 @register_model_architecture("mos_transformer", "mos_transformer_iwslt_de_en")
 def _iwslt_de_en(args):
-    _defaults(args, search_space="iwslt14", dropout=0.375)
+    set_missing(args, search_space="iwslt14", dropout=0.375)
 
 
 @register_model_architecture("mos_transformer", "mos_transformer_wmt_en_de")
 def _wmt_en_de(args):
-    _defaults(args, search_space="wmt", share_all_embeddings=True, dropout=0.3, attention_dropout=0.1)
+    set_missing(args, search_space="wmt", share_all_embeddings=True, dropout=0.3, attention_dropout=0.1)
 
 
 @register_model_architecture("mos_transformer", "mos_transformer_wmt_en_fr")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -10,10 +10,14 @@ from torch import nn
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.encoding import encode, encoding_dim
 from fairseq_mos.errors import UserError
+from fairseq_mos.fields import check_fields
+from fairseq_mos.models.config import refuse_unsupported
 from fairseq_mos.modules.block import collapse
 from fairseq_mos.modules.gates import gates_of
 from fairseq_mos.modules.leaves import ElasticLeaves, LeafOptions
 from fairseq_mos.modules.routing import Routing
+
+SizesOf = Callable[[Architecture], Sequence[tuple[str, int]]]
 
 
 def elastic_leaves(cfg, space: SearchSpace, options: LeafOptions | None = None) -> ElasticLeaves:
@@ -39,6 +43,54 @@ def elastic_leaves(cfg, space: SearchSpace, options: LeafOptions | None = None) 
         gates,
         options or LeafOptions(),
     )
+
+
+def read_space(cfg, kind: type, model: type, sizes_of: SizesOf) -> SearchSpace:
+    """Returns the search space of a supernet's options, which are checked.
+
+    Args:
+        cfg: the options.
+        kind: their dataclass.
+        model: the supernet's class; its `family` is the space's.
+        sizes_of: architecture -> what fairseq's size flags would have to say.
+
+    Raises:
+        UserError: no or a malformed search space, contradicting flags or a number out of range.
+    """
+    check_fields(cfg, kind)
+    source = cfg.search_space_definition or cfg.search_space
+    if not source:
+        raise UserError(f"{cfg._name or model.__name__} needs a search space: give --search-space NAME or FILE")
+    space = SearchSpace.load(source)
+    if space.schema.family != model.family:
+        raise UserError(f"--search-space {space.name} is of family {space.schema.family}, allowed: {model.family}")
+    refuse_unsupported(cfg, sizes_of(space.largest()), f"search space {space.name!r}")
+    return space
+
+
+def read_subnet(cfg, kind: type, model: type, sizes_of: SizesOf) -> Architecture:
+    """Returns the architecture of a subnet's options, which are checked; for the arguments see :func:`read_space`.
+
+    Raises:
+        UserError: no architecture, a malformed one, contradicting flags or a number out of range.
+    """
+    check_fields(cfg, kind)
+    source = cfg.architecture_definition or cfg.subnet
+    if not source:
+        raise UserError(f"{cfg._name or model.__name__} needs an architecture: give --subnet FILE")
+    architecture = Architecture.load(source)
+    if architecture.schema.family != model.family:
+        family = architecture.schema.family
+        raise UserError(f"--subnet {cfg.subnet or ''}: it is of family {family}, allowed: {model.family}")
+    refuse_unsupported(cfg, sizes_of(architecture), cfg.subnet or "the checkpoint's architecture")
+    return architecture
+
+
+def set_missing(args, **values) -> None:
+    """Sets options of a named architecture that were not given."""
+    for name, value in values.items():
+        if getattr(args, name, None) is None:
+            setattr(args, name, value)
 
 
 class Supernet:

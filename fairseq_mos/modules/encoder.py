@@ -75,13 +75,7 @@ class Encoder(Stack, FairseqEncoder):
         x, embedding = self.embed(src_tokens, embeddings=token_embeddings)
         if padded:
             x = x.masked_fill(is_pad_BS.unsqueeze(-1), 0)
-        x_SBC = x.transpose(0, 1)
-        mask = ~is_pad_BS[:, None, None, :] if padded else None
-
-        states = [x_SBC]
-        for layer in self.active:
-            x_SBC = self.run(layer, x_SBC, mask)
-            states.append(x_SBC)
+        states = self.through(x.transpose(0, 1), is_pad_BS)
         memory = states[: -self.memory_states - 1 : -1]
         if self.layer_norm is not None:
             memory = [self.layer_norm(state) for state in memory]

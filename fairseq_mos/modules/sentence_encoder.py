@@ -108,16 +108,9 @@ class SentenceEncoder(Stack, FairseqEncoder):
         if padded:
             x = x.masked_fill(is_pad_BS.unsqueeze(-1), 0)
         # Contiguous: of other inputs torch takes another route where a weight is no parameter, and rounds otherwise.
-        x_TBC = x.transpose(0, 1).contiguous()
-        mask = ~is_pad_BS[:, None, None, :] if padded else None
-        states = [x_TBC]
-        for layer in self.active:
-            x_TBC = self.run(layer, x_TBC, mask)
-            states.append(x_TBC)
-        if self.layer_norm is not None:
-            x_TBC = self.layer_norm(x_TBC)
+        states = self.through(x.transpose(0, 1).contiguous(), is_pad_BS)
         return {
-            "encoder_out": [x_TBC],
+            "encoder_out": [states[-1] if self.layer_norm is None else self.layer_norm(states[-1])],
             "encoder_padding_mask": [is_pad_BS] if padded else [],
             "encoder_embedding": [embedding],
             "encoder_states": states if return_all_hiddens else [],

@@ -92,6 +92,22 @@ class Stack(Block):
         for part in (self, *self.layers):
             part.dropout_module.p = probability
 
+    def through(self, x_TBC: Tensor, is_pad_BS: Tensor) -> list[Tensor]:
+        """Sends a whole input through the layers.
+
+        Args:
+            x_TBC: (length, batch, embed).
+            is_pad_BS: (batch, length), where nothing is attended to.
+
+        Returns:
+            The input and every active layer's output.
+        """
+        mask = ~is_pad_BS[:, None, None, :] if bool(is_pad_BS.any()) else None
+        states = [x_TBC]
+        for layer in self.active:
+            states.append(self.run(layer, states[-1], mask))
+        return states
+
     def run(self, layer: nn.Module, *arguments):
         """Calls a layer; to save memory, its activations are computed anew in the backward pass."""
         if self.checkpoint_activations and self.training:

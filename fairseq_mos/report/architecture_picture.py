@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from fairseq_mos.arch import Architecture
-from fairseq_mos.families.translation.schema import memory_states
+from fairseq_mos.families import family_of
+from fairseq_mos.families.base import DrawnStack
 
 _ROW, _WIDTH, _BAR = 46, 430, 250
 # The decoder's words are longer: "8 heads, cross 8, last 3".
@@ -14,7 +15,7 @@ _INK, _SOFT, _FFN, _ATTENTION, _GHOST = "#1b1f24", "#57606a", "#0072b2", "#e69f0
 
 
 def architecture_svg(architecture: Architecture, largest: Architecture | None = None) -> str:
-    """Returns a picture of both stacks, the input at the bottom.
+    """Returns a picture of the stacks, the input at the bottom; nothing for a family without one.
 
     Blue bars are feed-forward widths, orange ticks heads; what the largest architecture has more is pale.
 
@@ -22,54 +23,51 @@ def architecture_svg(architecture: Architecture, largest: Architecture | None = 
         architecture: to be drawn.
         largest: of its search space, as the frame; by default the architecture itself.
     """
-    largest = largest or architecture
-    rows = max(largest.encoder.layers, largest.decoder.layers)
-    height = rows * _ROW + 96
+    family = family_of(architecture)
+    own, frames = family.drawing(architecture), family.drawing(largest or architecture)
+    if not own:
+        return ""
+    height = max(len(frame.layers) for frame in frames) * _ROW + 96
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_TOTAL} {height}" width="{_TOTAL}" '
         f'height="{height}" role="img" font-family="system-ui,sans-serif" font-size="13" fill="{_INK}">',
         f"<title>Layers of architecture {escape(architecture.digest())}</title>",
     ]
-    widest = max(*largest.encoder.ffn_dims, *largest.decoder.ffn_dims)
-    for column, name in enumerate(("encoder", "decoder")):
-        own, frame = getattr(architecture, name), getattr(largest, name)
+    widest = max(layer.width for frame in frames for layer in frame.layers)
+    for column, (stack, frame) in enumerate(zip(own, frames)):
         x = column * _WIDTH + 20
         parts.append(
-            f'<text x="{x}" y="20" font-weight="600">{name}: width {own.embed_dim} of {frame.embed_dim}, '
-            f"{own.layers} of {frame.layers} layers</text>"
+            f'<text x="{x}" y="20" font-weight="600">{stack.name}: width {stack.width} of {frame.width}, '
+            f"{len(stack.layers)} of {len(frame.layers)} layers</text>"
         )
-        for index in range(frame.layers):
+        for index in range(len(frame.layers)):
             y = height - 56 - (index + 1) * _ROW
-            parts += _layer(own, frame, name, index, x, y, widest)
-    parts += _key(height - 22)
+            parts += _layer(stack, frame, index, x, y, widest)
+    parts += _key(height - 22, "last " in "".join(layer.words for frame in own for layer in frame.layers))
     return "".join(parts) + "</svg>"
 
 
-def _layer(own, frame, side: str, index: int, x: int, y: int, widest: int) -> list[str]:
-    there = index < own.layers
-    full = _BAR * frame.ffn_dims[index] / widest
+def _layer(stack: DrawnStack, frame: DrawnStack, index: int, x: int, y: int, widest: int) -> list[str]:
+    full = _BAR * frame.layers[index].width / widest
     parts = [
         f'<text x="{x}" y="{y + 20}" fill="{_SOFT}">{index + 1}</text>',
         f'<rect x="{x + 22}" y="{y + 6}" width="{full:.1f}" height="20" rx="3" fill="{_GHOST}"/>',
     ]
-    if not there:
+    if index >= len(stack.layers):
         return [*parts, f'<text x="{x + 30}" y="{y + 21}" fill="{_SOFT}" font-size="12">left out</text>']
-    width = _BAR * own.ffn_dims[index] / widest
+    layer = stack.layers[index]
+    width = _BAR * layer.width / widest
     parts.append(f'<rect x="{x + 22}" y="{y + 6}" width="{width:.1f}" height="20" rx="3" fill="{_FFN}"/>')
-    parts.append(f'<text x="{x + 30}" y="{y + 21}" fill="#ffffff" font-size="12">{own.ffn_dims[index]}</text>')
-    words = f"{own.self_attention_heads[index]} heads"
-    heads = own.self_attention_heads[index]
-    if side == "decoder":
-        words += f", cross {own.cross_attention_heads[index]}"
-        states = memory_states(own.arbitrary_attention[index])
-        words += f", last {states}" if states > 1 else ""
-    for place in range(min(heads, _BAR // 9)):
+    parts.append(f'<text x="{x + 30}" y="{y + 21}" fill="#ffffff" font-size="12">{layer.width}</text>')
+    for place in range(min(layer.heads, _BAR // 9)):
         parts.append(f'<rect x="{x + 24 + 9 * place}" y="{y + 29}" width="6" height="6" rx="1" fill="{_ATTENTION}"/>')
-    parts.append(f'<text x="{x + 22 + full + 10:.1f}" y="{y + 21}" fill="{_SOFT}" font-size="12">{words}</text>')
+    words = f'fill="{_SOFT}" font-size="12">{layer.words}</text>'
+    parts.append(f'<text x="{x + 22 + full + 10:.1f}" y="{y + 21}" {words}')
     return parts
 
 
-def _key(y: int) -> list[str]:
+def _key(y: int, states: bool) -> list[str]:
+    last = "&quot;last n&quot;: attends the last n encoder layers" if states else ""
     return [
         f'<rect x="20" y="{y - 11}" width="14" height="12" rx="2" fill="{_FFN}"/>',
         f'<text x="40" y="{y}" fill="{_SOFT}" font-size="12">feed-forward width</text>',
@@ -78,5 +76,5 @@ def _key(y: int) -> list[str]:
         f'<rect x="320" y="{y - 11}" width="14" height="12" rx="2" fill="{_GHOST}"/>',
         f'<text x="340" y="{y}" fill="{_SOFT}" font-size="12">only in the largest architecture</text>',
         f'<text x="540" y="{y}" fill="{_SOFT}" font-size="12">'
-        "&quot;last n&quot;: attends the last n encoder layers</text>",
+        f"{last}</text>",
     ]

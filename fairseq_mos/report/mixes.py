@@ -64,6 +64,9 @@ def expert_mixes(supernet: nn.Module, architectures: Mapping[str, Architecture])
 
 
 def _place(name: str) -> str:
-    """`encoder.layers.0.ffn.fc1` -> `encoder 1 fc1`."""
-    stack, _, index, *rest = name.split(".")
-    return " ".join((stack, str(int(index) + 1), *(part for part in rest if part != "ffn")))
+    """`encoder.layers.0.ffn.fc1` -> `encoder 1 fc1`; of what is in no layer, its own name."""
+    stack, _, inside = name.partition(".layers.")
+    if not inside:
+        return name.replace(".", " ")
+    index, *rest = inside.split(".")
+    return " ".join((stack.split(".")[0], str(int(index) + 1), *(part for part in rest if part != "ffn")))

@@ -8,6 +8,7 @@ from torch import nn
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.errors import UserError
+from fairseq_mos.families import family_of
 from fairseq_mos.models.config import method
 from fairseq_mos.models.content import plain_config
 from fairseq_mos.models.opening import open_model
@@ -68,10 +69,7 @@ def _facts(state: dict, space: SearchSpace, run: RunFolder) -> dict[str, str]:
         return default if value in (None, "???") else value
 
     data = str(get("task", "data", "")).split(":")[0]
-    entries = [state["model"].get(f"{side}.embed_tokens.weight") for side in ("encoder", "decoder")]
-    shared = "one table for encoder, decoder and output" if get("model", "share_all_embeddings") else (
-        "decoder and output share a table" if get("model", "share_decoder_input_output_embed") else "separate tables"
-    )  # fmt: skip
+    own = family_of(space).facts(get, state["model"])
     rates = get("optimization", "lr", [])
     rate = [_number(value, "g") for value in (rates if isinstance(rates, list) else [rates])]
     warmup = get("lr_scheduler", "warmup_updates")
@@ -80,19 +78,19 @@ def _facts(state: dict, space: SearchSpace, run: RunFolder) -> dict[str, str]:
     last = history[-1] if isinstance(history, list) and history else None
     updates = last.get("num_updates") if isinstance(last, dict) else None
     facts = {
-        "languages": f"{get('task', 'source_lang', '?')} to {get('task', 'target_lang', '?')}",
+        "languages": own.pop("languages", ""),
         "data": data.replace(str(run.path.resolve()), "RUN"),
-        "dictionaries": " and ".join(f"{len(table):,}" for table in entries if table is not None) + " entries",
+        "dictionaries": own.pop("dictionaries", ""),
         "search space": str(space.name),
         **{name.replace("_", " "): value for name, value in method(config.get("model")).items()},
-        "embeddings": shared,
+        "embeddings": own.pop("embeddings", ""),
         "architectures of an update": str(get("task", "arch_sampling", "")),
         "optimizer": str(get("optimizer", "_name", "")),
         "learning rate": ", ".join(str(part) for part in rate if part),
         "tokens a batch": _batch(get),
         "updates": _number(updates) if updates else "",
         "dropout": str(get("model", "dropout", "")),
-        "label smoothing": str(get("criterion", "label_smoothing", "")),
+        **own,
         "precision": next((name for name in ("fp16", "bf16", "amp") if get("common", name)), "fp32"),
         "seed": str(get("common", "seed", "")),
     }

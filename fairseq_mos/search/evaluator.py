@@ -9,13 +9,48 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.download import file_digest
+from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
 from fairseq_mos.models.config import method
+from fairseq_mos.ranges import TOKENS
 from fairseq_mos.search.racing import Sums, clearly_worse, estimate, means
 from fairseq_mos.version import __version__
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def placed(model: nn.Module, max_tokens: int, cpu: bool, precision: str) -> torch.device:
+    """Moves a supernet to where it is measured, and returns the device.
+
+    Args:
+        model: the supernet.
+        max_tokens: tokens of a batch, at most.
+        cpu: stay on the CPU where there is a GPU.
+        precision: a key of `_DTYPES`; only `fp32` on a CPU.
+
+    Raises:
+        UserError: a precision or a number of tokens that is not allowed.
+    """
+    TOKENS.check("--max-tokens", max_tokens)
+    device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
+    if precision != "fp32" and device.type == "cpu":
+        raise UserError(f"--{precision} needs a GPU: on the CPU, half precision is slower and less exact")
+    model.to(device, _DTYPES[precision])
+    return device
+
+
+def check_lengths(where: str, lengths: Sequence[int], max_tokens: int) -> None:
+    """Checks the longest sentence of a split against the size of a batch.
+
+    Raises:
+        UserError: it is longer.
+    """
+    if max(lengths) > max_tokens:
+        raise UserError(f"{where}: the longest sentence has {max(lengths)} tokens: raise --max-tokens to it")
 
 
 class Scorer(Protocol):

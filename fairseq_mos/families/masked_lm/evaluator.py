@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import torch
 from fairseq import tasks, utils
 from omegaconf import open_dict
 
@@ -16,7 +15,7 @@ from fairseq_mos.models.content import check_criterion
 from fairseq_mos.models.loading import explained, load_model
 from fairseq_mos.models.opening import Opened
 from fairseq_mos.paths import is_file, is_folder
-from fairseq_mos.search.evaluator import LossEvaluator
+from fairseq_mos.search.evaluator import LossEvaluator, check_lengths, placed
 from fairseq_mos.search.racing import Sums
 
 CRITERIA = ("supernet_masked_lm", "masked_lm")
@@ -45,15 +44,10 @@ class MaskedLMEvaluator(LossEvaluator):
     """
 
     def __init__(self, opened: Opened, data: str, split: str, max_tokens: int, cpu: bool, precision: str):
-        if max_tokens < 1:
-            raise UserError(f"--max-tokens is {max_tokens}, allowed: 1 or more")
         opened.space  # noqa: B018 (raises for what is no supernet)
         folder, path, cfg = Path(data.split(":")[0]), opened.path, opened.state["cfg"]
         model = load_model(opened.state, path, (_dictionary(opened, folder),))
-        device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
-        if precision != "fp32" and device.type == "cpu":
-            raise UserError(f"--{precision} needs a GPU: on the CPU, half precision is slower and less exact")
-        model.to(device, {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision])
+        device = placed(model, max_tokens, cpu, precision)
         with open_dict(cfg.task):
             cfg.task.data = str(folder)
             cfg.task.architecture = None
@@ -88,9 +82,7 @@ def _checked_dataset(task, folder: Path, split: str, max_tokens: int):
     dataset.set_epoch(1)
     if len(dataset) == 0:
         raise UserError(f"{where} is empty: there is nothing to measure on")
-    longest = max(dataset.num_tokens(index) for index in range(len(dataset)))
-    if longest > max_tokens:
-        raise UserError(f"{where}: the longest sentence has {longest} tokens: raise --max-tokens to it")
+    check_lengths(where, [dataset.num_tokens(index) for index in range(len(dataset))], max_tokens)
     return dataset
 
 

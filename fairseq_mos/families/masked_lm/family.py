@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.arch.costs import Cost
-from fairseq_mos.families.base import Family
+from fairseq_mos.families.base import DrawnLayer, DrawnStack, Family
 from fairseq_mos.families.masked_lm import costs, features
-from fairseq_mos.families.masked_lm.schema import SCHEMA
+from fairseq_mos.families.masked_lm.schema import SCHEMA, layers
 
 
 class MaskedLM(Family):
@@ -39,6 +39,23 @@ class MaskedLM(Family):
 
     def products(self, means: Sequence[float], depths: Sequence[int]) -> list[float]:
         return features.products(means)
+
+    def drawing(self, arch: Architecture) -> list[DrawnStack]:
+        heads = arch.encoder.attention_heads
+        found = []
+        for sizes in layers(arch, merged=False):
+            words = f"{heads} heads" + (f", width {sizes.width}" if sizes.entry else "")
+            found.append(DrawnLayer(sizes.ffn_dim, heads, words))
+        return [DrawnStack("encoder", arch.encoder.embed_dim, found)]
+
+    def facts(self, config, weights):
+        table = weights.get("encoder.sentence_encoder.embed_tokens.weight")
+        share, whole = config("task", "mask_prob", 0.15), config("task", "mask_whole_words")
+        return {
+            "dictionary": "" if table is None else f"{len(table):,} entries",
+            "masked": f"{share:.0%} of the tokens" + (", whole words" if whole else ""),
+            "longest input": f"{config('model', 'max_positions', '?')} tokens",
+        }
 
     def update(self, model, optimizer, settings, device):
         return _workload().update(model, optimizer, settings, device)

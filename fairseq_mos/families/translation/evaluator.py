@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import torch
 from fairseq import tasks, utils
 from omegaconf import open_dict
 from torch import nn
@@ -19,7 +18,7 @@ from fairseq_mos.models.content import check_criterion
 from fairseq_mos.models.loading import explained, load_model
 from fairseq_mos.models.opening import Opened, open_model
 from fairseq_mos.paths import is_file, is_folder
-from fairseq_mos.search.evaluator import LossEvaluator
+from fairseq_mos.search.evaluator import LossEvaluator, check_lengths, placed
 from fairseq_mos.search.scoring import ScorerOptions
 
 CRITERIA = ("supernet_label_smoothed_cross_entropy", "label_smoothed_cross_entropy", "cross_entropy")
@@ -60,16 +59,11 @@ class TranslationEvaluator(LossEvaluator):
         cpu: bool = False,
         precision: str = "fp32",
     ):
-        if max_tokens < 1:
-            raise UserError(f"--max-tokens is {max_tokens}, allowed: 1 or more")
         opened = open_model(supernet) if isinstance(supernet, str) else supernet
         folder = Path(data.split(":")[0])
         model = self.load(opened, folder)
         path, cfg = opened.path, opened.state["cfg"]
-        device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
-        if precision != "fp32" and device.type == "cpu":
-            raise UserError(f"--{precision} needs a GPU: on the CPU, half precision is slower and less exact")
-        model.to(device, {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision])
+        device = placed(model, max_tokens, cpu, precision)
         with open_dict(cfg.task):
             cfg.task.data = str(folder)
             # Both would make fairseq do more than the loss needs: pin an architecture, translate.
@@ -132,9 +126,7 @@ def _checked_dataset(task, model, folder: Path, split: str, max_tokens: int):
             f"{where}: {len(too_long)} sentences are longer than the supernet takes "
             f"({limits[0]} source and {limits[1]} target tokens), such as number {too_long[0]}"
         )
-    longest = max(dataset.num_tokens(index) for index in range(len(dataset)))
-    if longest > max_tokens:
-        raise UserError(f"{where}: the longest sentence has {longest} tokens: raise --max-tokens to it")
+    check_lengths(where, [dataset.num_tokens(index) for index in range(len(dataset))], max_tokens)
     return dataset
 
 

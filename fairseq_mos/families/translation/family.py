@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.arch.costs import Cost
-from fairseq_mos.families.base import Family
+from fairseq_mos.families.base import DrawnLayer, DrawnStack, Family
 from fairseq_mos.families.translation import costs, features
-from fairseq_mos.families.translation.schema import SCHEMA
+from fairseq_mos.families.translation.schema import SCHEMA, memory_states
 
 
 class Translation(Family):
@@ -37,6 +37,34 @@ class Translation(Family):
 
     def products(self, means: Sequence[float], depths: Sequence[int]) -> list[float]:
         return features.products(means, depths[-1])
+
+    def drawing(self, arch: Architecture) -> list[DrawnStack]:
+        encoder, decoder = arch.encoder, arch.decoder
+        found = []
+        for name, sizes in (("encoder", encoder), ("decoder", decoder)):
+            layers = []
+            for index, (width, heads) in enumerate(zip(sizes.ffn_dims, sizes.self_attention_heads)):
+                words = f"{heads} heads"
+                if sizes is decoder:
+                    words += f", cross {sizes.cross_attention_heads[index]}"
+                    states = memory_states(sizes.arbitrary_attention[index])
+                    words += f", last {states}" if states > 1 else ""
+                layers.append(DrawnLayer(width, heads, words))
+            found.append(DrawnStack(name, sizes.embed_dim, layers))
+        return found
+
+    def facts(self, config, weights):
+        tables = [weights.get(f"{side}.embed_tokens.weight") for side in ("encoder", "decoder")]
+        shared = "one table for encoder, decoder and output" if config("model", "share_all_embeddings") else (
+            "decoder and output share a table" if config("model", "share_decoder_input_output_embed")
+            else "separate tables"
+        )  # fmt: skip
+        return {
+            "languages": f"{config('task', 'source_lang', '?')} to {config('task', 'target_lang', '?')}",
+            "dictionaries": " and ".join(f"{len(table):,}" for table in tables if table is not None) + " entries",
+            "embeddings": shared,
+            "label smoothing": str(config("criterion", "label_smoothing", "")),
+        }
 
     def steps(self, model, settings, inputs, seed):
         if settings.protocol == "hat":

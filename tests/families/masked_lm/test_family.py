@@ -18,6 +18,8 @@ from fairseq_mos.families.masked_lm.texts import made_up_dictionary, task_with
 from fairseq_mos.models.masked_lm_config import MosRobertaSubnetConfig
 from fairseq_mos.models.mos_roberta_subnet import MosRobertaSubnet
 from fairseq_mos.modules.routing import ROUTINGS
+from fairseq_mos.report.architecture_picture import architecture_svg
+from fairseq_mos.report.mixes import expert_mixes
 from fairseq_mos.search.candidates import Problem
 from tests.families.masked_lm import kit
 
@@ -195,3 +197,24 @@ def test_dropout_shrinks_with_width_and_heads():
     encoder = model.encoder.sentence_encoder
     assert encoder.dropout_module.p == encoder.layers[0].dropout_module.p == pytest.approx(0.2 * 24 / 32)
     assert encoder.layers[0].self_attn.dropout_module.p == pytest.approx(0.1 * 2 / 4)
+
+
+def test_mixes_have_names_that_can_be_read():
+    model = kit.supernet(routing="neuron").eval()
+    found = expert_mixes(model, {"a": model.space.largest(), "b": model.space.smallest()})
+    assert found.places == [f"encoder {layer} {leaf}" for layer in (1, 2, 3) for leaf in ("fc1", "fc2")]
+    assert found.mean[0][0] is not None and found.mean[-1][1] is None
+
+
+def test_pictures_and_facts_of_pages():
+    space = kit.space(bottlenecks=True)
+    arch = space.from_genes(space.to_genes(space.smallest()))
+    family = family_of(space)
+    (stack,) = family.drawing(arch)
+    assert (stack.name, stack.width) == ("encoder", 32)
+    assert stack.layers == [(48, 2, "2 heads, width 12")]
+    assert "encoder: width 32 of 32, 1 of 3 layers" in architecture_svg(arch, space.largest())
+    values = {"mask_prob": 0.2, "mask_whole_words": True, "max_positions": 64}
+    facts = family.facts(lambda group, name, default=None: values.get(name, default), kit.supernet().state_dict())
+    assert facts["dictionary"] == "50 entries" and facts["longest input"] == "64 tokens"
+    assert facts["masked"] == "20% of the tokens, whole words"
