@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import runpy
 import sys
@@ -68,7 +69,7 @@ def write_sts(folder: Path, train: int = 12, dev: int = 7) -> None:
         first, second = sentences(number, WORDS, seed), sentences(number, WORDS, seed + 10)
         draw = random.Random(seed)
         lines = [
-            f"genre\tfile\t2012\t{place:04}\t{draw.uniform(0, 5):.3f}\t{a}\t{b}{chr(9) + 'licence' if place == 2 else ''}"
+            f"genre\tfile\t2012\t{place:04}\t{draw.uniform(0, 5):.3f}\t{a}\t{b}" + "\tlicence" * (place == 2)
             for place, (a, b) in enumerate(zip(first, second))
         ]
         write(folder / "STS-B" / f"{name}.tsv", lines)
@@ -120,6 +121,9 @@ def _command(module: str, arguments: list[str], log: Path) -> None:
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    # What the tests have set up for this process is not how a command of its own logs.
+    logging.disable(logging.NOTSET)
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, force=True)
     sys.argv = [module, *map(str, arguments)]
     os.chdir(Path(__file__).resolve().parent.parent)
     if module.endswith(".py"):
