@@ -110,9 +110,7 @@ def _prepare_task(
     work.step(task.name, settings, [folder], action)
 
 
-def _pieces(
-    sentences: Iterable[tuple[str, ...]], encode: Encoder, length: int
-) -> tuple[list[list[list[str]]], int]:
+def _pieces(sentences: Iterable[tuple[str, ...]], encode: Encoder, length: int) -> tuple[list[list[list[str]]], int]:
     """Returns the pieces of each column, cut to a length of all together, and how many examples were cut."""
     columns = [encode(list(column)) for column in zip(*sentences)]
     cut = 0

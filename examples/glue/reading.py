@@ -76,9 +76,7 @@ def read_split(task: Task, path: Path) -> Split:
         if not _allowed(task, label):
             column = layout.label if layout.named else places[layout.label] + 1
             allowed = ", ".join(task.labels) or f"a number from {LOWEST:g} to {HIGHEST:g}"
-            raise PipelineError(
-                f"{path}: line {number}, column {column} is {label[:_SHOWN]!r}, allowed: {allowed}"
-            )
+            raise PipelineError(f"{path}: line {number}, column {column} is {label[:_SHOWN]!r}, allowed: {allowed}")
         found.labels.append(label)
         found.sentences.append(tuple(normalise(cells[places[name]]) for name in layout.sentences))
     if not found.labels:

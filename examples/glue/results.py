@@ -129,8 +129,14 @@ def grid_of(systems: Sequence[System], published: Sequence[Published]) -> list[l
     return grid
 
 
-def page_of(systems: Sequence[System], command: str) -> str:
-    """Returns the page, Markdown."""
+def page_of(systems: Sequence[System], command: str, sizes: dict[str, int]) -> str:
+    """Returns the page, Markdown.
+
+    Args:
+        systems: the models.
+        command: that wrote it.
+        sizes: task -> examples of its dev set.
+    """
     lines = ["# GLUE, dev sets", ""]
     for distilled, title in TITLES.items():
         own = [system for system in systems if system.distilled is distilled]
@@ -144,10 +150,21 @@ def page_of(systems: Sequence[System], command: str) -> str:
         "",
         "*Published* rows were not measured here; their authors count parameters their own way.",
         "",
+        *_foreign(systems, sizes),
         f"Command: {code(command)}",
         "",
     ]
     return "\n".join(lines)
+
+
+def _foreign(systems: Sequence[System], sizes: dict[str, int]) -> list[str]:
+    """Returns a paragraph about dev sets that are not GLUE's."""
+    there = [task for task in TASKS if any(task in system.tasks for system in systems)]
+    other = [task for task in there if sizes[task] != TASKS[task].dev]
+    others = [f"{task} ({sizes[task]:,} examples, not {TASKS[task].dev:,})" for task in other]
+    if not others:
+        return []
+    return [f"Another dev set than GLUE's, so not comparable with published scores: {', '.join(others)}.", ""]
 
 
 def draw(systems: Sequence[System], path: Path) -> None:
@@ -159,6 +176,9 @@ def draw(systems: Sequence[System], path: Path) -> None:
     number = next((n for n in (8, 7) if any(system.average(_tasks(n)) is not None for system in systems)), None)
     with picture(path, (7, 4.5)) as axes:
         axes.set_xscale("log")
+        # Without formulas, which matplotlib would write powers of ten as.
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}M")
+        axes.xaxis.set_minor_formatter(lambda value, _: "")
         axes.set_xlabel("parameters")
         if number:
             axes.set_ylabel(f"average of {number} GLUE tasks, dev sets")
@@ -219,10 +239,14 @@ def table(args: argparse.Namespace) -> None:
         }
         for system in systems
     ]
-    write_json(output / "results.json", {"command": args.command, "rows": rows, "averages": averages})
+    data = {task: read_data(output, task) for task in {row["task"] for row in rows}}
+    sizes = {task: one.splits["valid"] for task, one in data.items()}
+    digests = {task: one.digest for task, one in data.items()}
+    content = {"command": args.command, "data": digests, "dev_examples": sizes, "rows": rows, "averages": averages}
+    write_json(output / "results.json", content)
     write_csv(output / "results.csv", rows)
     with atomic_write(output / "results.md") as stream:
-        stream.write(page_of(systems, args.command))
+        stream.write(page_of(systems, args.command, sizes))
     draw(systems, output / "results.png")
     for distilled in (False, True):
         own = [system for system in systems if system.distilled is distilled]

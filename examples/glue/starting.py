@@ -14,9 +14,9 @@ from fairseq_mos.errors import UserError
 NOT_FLAGS = {
     *("architecture_definition", "subnet", "max_positions", "load_checkpoint_heads", "dropout", "attention_dropout"),
     *("activation_dropout", "pooler_dropout", "encoder_layerdrop", "trainable", "checkpoint_activations"),
-    *("min_params_to_wrap",),
+    *("search_space_definition", "search_space", "min_params_to_wrap"),
 }
-"""Options of a model that are files, or that belong to a training."""
+"""Options of a model that are files or come with one, or that belong to a training."""
 
 
 @dataclass(frozen=True)

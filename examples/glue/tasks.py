@@ -40,6 +40,7 @@ class Task:
         name: its folder in GLUE's archive.
         layouts: how its files may look; which one a file has is told by its first line.
         labels: the classes, in the order of their numbers; none: a score from 0 to 5.
+        dev: examples of GLUE's own dev set: scores of another one do not compare with published ones.
         splits: split -> file names, without ending, that may hold it.
         skips: lines of another number of columns are left out, not refused: GLUE's QQP has some.
     """
@@ -47,6 +48,7 @@ class Task:
     name: str
     layouts: tuple[Layout, ...]
     labels: tuple[str, ...]
+    dev: int
     splits: tuple[tuple[str, tuple[str, ...]], ...] = (("train", ("train",)), ("valid", ("dev",)))
     skips: bool = False
 
@@ -68,25 +70,27 @@ _TWO, _ENTAILED = ("0", "1"), ("entailment", "not_entailment")
 TASKS = {
     task.name: task
     for task in (
-        Task("CoLA", (Layout(1, (3,), 4),), _TWO),
-        Task("SST-2", (Layout("label", ("sentence",)),), _TWO),
-        Task("MRPC", (Layout("Quality", ("#1 String", "#2 String")),), _TWO),
-        Task("QQP", (Layout("is_duplicate", ("question1", "question2")),), _TWO, skips=True),
+        Task("CoLA", (Layout(1, (3,), 4),), _TWO, 1043),
+        Task("SST-2", (Layout("label", ("sentence",)),), _TWO, 872),
+        Task("MRPC", (Layout("Quality", ("#1 String", "#2 String")),), _TWO, 408),
+        Task("QQP", (Layout("is_duplicate", ("question1", "question2")),), _TWO, 40_430, skips=True),
         Task(
             "STS-B",
             # GLUE's files, and those of the STS benchmark, some lines of which end with licences.
             (Layout("score", ("sentence1", "sentence2")), Layout(4, (5, 6), 7, more=True)),
             (),
+            1500,
             (("train", ("train", "sts-train")), ("valid", ("dev", "sts-dev"))),
         ),
         Task(
             "MNLI",
             (Layout("gold_label", ("sentence1", "sentence2")),),
             ("contradiction", "neutral", "entailment"),
+            9815,
             (_TRAIN, ("valid", ("dev_matched",)), ("valid1", ("dev_mismatched",))),
         ),
-        Task("QNLI", (Layout("label", ("question", "sentence")),), _ENTAILED),
-        Task("RTE", (Layout("label", ("sentence1", "sentence2")),), _ENTAILED),
+        Task("QNLI", (Layout("label", ("question", "sentence")),), _ENTAILED, 5463),
+        Task("RTE", (Layout("label", ("sentence1", "sentence2")),), _ENTAILED, 277),
     )
 }
 """By name, in the order of GLUE's tables."""

@@ -101,8 +101,9 @@ class Unit:
     def name(self) -> str:
         """What to call it."""
         lr, batch, epochs = self.point
+        passes = f"{epochs} epoch{'s' * (epochs > 1)}"
         taught = " with a teacher" * bool(self.teacher)
-        return f"{self.data.task}, lr {lr:g}, batch {batch}, {epochs} epochs, seed {self.seed}{taught}"
+        return f"{self.data.task}, lr {lr:g}, batch {batch}, {passes}, seed {self.seed}{taught}"
 
     @property
     def spec(self) -> dict:

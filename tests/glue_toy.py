@@ -1,0 +1,132 @@
+"""A tiny pretrained roberta of fairseq's own, and GLUE files in the published columns."""
+
+from __future__ import annotations
+
+import logging
+import random
+import runpy
+import sys
+from argparse import Namespace
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models.roberta import RobertaModel
+from omegaconf import OmegaConf
+
+from fairseq_mos.models.loading import save_state
+
+WORDS = [f"w{number}" for number in range(30)]
+POSITIONS = 24
+
+
+def dictionary(folder: Path) -> Path:
+    """Writes the dictionary."""
+    path = folder / "dict.txt"
+    path.write_text("".join(f"{word} 1\n" for word in WORDS))
+    return path
+
+
+def roberta(folder: Path, seed: int = 1, width: int = 16, name: str = "pretrained.pt") -> Path:
+    """Writes a checkpoint of a random `roberta`, with the options that fairseq's own training leaves in one."""
+    from fairseq.dataclass.configs import FairseqConfig
+    from fairseq.tasks.masked_lm import MaskedLMConfig
+
+    symbols = Dictionary.load(str(dictionary(folder)))
+    symbols.add_symbol("<mask>")
+    sizes = {"encoder_layers": 1, "encoder_embed_dim": width, "encoder_ffn_embed_dim": 2 * width}
+    args = Namespace(arch="roberta", _name="roberta", encoder_attention_heads=2, max_positions=POSITIONS, **sizes)
+    torch.manual_seed(seed)
+    model = RobertaModel.build_model(args, Namespace(source_dictionary=symbols))
+    plain = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), enum_to_str=True, resolve=True)
+    task = OmegaConf.to_container(OmegaConf.structured(MaskedLMConfig()), enum_to_str=True)
+    task = {key: value for key, value in task.items() if not (isinstance(value, str) and "${" in value)}
+    plain |= {"model": vars(args), "task": {**task, "_name": "masked_lm", "data": str(folder)}}
+    history = [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}]
+    state = {"args": None, "cfg": plain, "model": model.state_dict(), "optimizer_history": history, "extra_state": {}}
+    save_state({**state, "last_optimizer_state": None}, folder / name)
+    return folder / name
+
+
+def sentences(number: int, words: list[str], seed: int) -> list[str]:
+    """Made-up sentences."""
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(words, k=draw.randint(2, 6))) for _ in range(number)]
+
+
+def write_sst(folder: Path, train: int = 30, dev: int = 11) -> None:
+    """Writes SST-2 whose classes have words of their own: they can be learned."""
+    for name, number, seed in (("train", train, 1), ("dev", dev, 2)):
+        halves = sentences(number, WORDS[:15], seed), sentences(number, WORDS[15:], seed + 10)
+        lines = [f"{halves[place % 2][place]} \t{place % 2}" for place in range(number)]
+        write(folder / "SST-2" / f"{name}.tsv", ["sentence\tlabel", *lines])
+
+
+def write_sts(folder: Path, train: int = 12, dev: int = 7) -> None:
+    """Writes the STS benchmark's own files, without a line of names; the third line ends with a licence."""
+    for name, number, seed in (("sts-train", train, 3), ("sts-dev", dev, 4)):
+        first, second = sentences(number, WORDS, seed), sentences(number, WORDS, seed + 10)
+        draw = random.Random(seed)
+        lines = [
+            f"genre\tfile\t2012\t{place:04}\t{draw.uniform(0, 5):.3f}\t{a}\t{b}" + "\tlicence" * (place == 2)
+            for place, (a, b) in enumerate(zip(first, second))
+        ]
+        write(folder / "STS-B" / f"{name}.tsv", lines)
+
+
+def write_pairs(folder: Path, task: str, labels: tuple[str, ...], number: int = 9) -> None:
+    """Writes a task of pairs: `MRPC`, `MNLI` or `RTE`, with the published columns."""
+    heads = {
+        "MRPC": ("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "{label}\t1\t2\t{a}\t{b}"),
+        "MNLI": ("index\tgenre\tsentence1\tsentence2\tlabel1\tgold_label", "{n}\tx\t{a}\t{b}\tx\t{label}"),
+        "RTE": ("index\tsentence1\tsentence2\tlabel", "{n}\t{a}\t{b}\t{label}"),
+    }
+    head, line = heads[task]
+    files = ("train", "dev_matched", "dev_mismatched") if task == "MNLI" else ("train", "dev")
+    for seed, name in enumerate(files, 5):
+        first, second = sentences(number, WORDS, seed), sentences(number, WORDS, seed + 10)
+        lines = [
+            line.format(n=n, a=a, b=b, label=labels[n % len(labels)]) for n, (a, b) in enumerate(zip(first, second))
+        ]
+        write(folder / task / f"{name}.tsv", [head, *lines])
+
+
+def write(path: Path, lines: list[str]) -> None:
+    """Writes lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def forked(module: str, arguments: list[str], log: Path, threads: int, **unused) -> None:
+    """Runs a command as `pipeline.commands.run` does, in a fork of this process: nothing is imported anew."""
+    from pipeline.config import PipelineError
+
+    process = get_context("fork").Process(target=_command, args=(module, arguments, log))
+    process.start()
+    process.join()
+    if process.exitcode:
+        text = log.read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if "error: " in line] or [text[-2000:]]
+        raise PipelineError(f"{module} failed: {lines[-1]}; log: {log}", 2 if process.exitcode == 2 else 1)
+
+
+def _command(module: str, arguments: list[str], log: Path) -> None:
+    import importlib
+    import os
+
+    torch.set_num_threads(1)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    # What the tests have set up for this process is not how a command of its own logs.
+    logging.disable(logging.NOTSET)
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, force=True)
+    sys.argv = [module, *map(str, arguments)]
+    os.chdir(Path(__file__).resolve().parent.parent)
+    if module.endswith(".py"):
+        runpy.run_path(module, run_name="__main__")
+    else:
+        importlib.import_module(module).cli_main()
