@@ -227,11 +227,12 @@ def test_pictures_and_facts_of_pages():
 def test_extracted_files_have_merged_bottlenecks(tmp_path):
     model = kit.supernet(kit.space(bottlenecks=True))
     write_files(kit.KIT, model, tmp_path)
-    arch = model.space.sample(random.Random(7))
+    rng = random.Random(7)
+    arch = next(arch for arch in iter(lambda: model.space.sample(rng), None) if arch.encoder.layers == 3)
     arch.save(tmp_path / "arch.yaml")
     extract_checkpoint(str(tmp_path / "supernet.pt"), str(tmp_path / "arch.yaml"), str(tmp_path / "out" / "subnet.pt"))
     subnet = load_bundle(tmp_path / "out" / "subnet.pt").model
-    assert subnet.cfg.bottlenecks == "merged" and arch.encoder.layers > 1
+    assert subnet.cfg.bottlenecks == "merged"
     model.eval().activate(arch)
     torch.testing.assert_close(subnet(kit.tokens())[0], model(kit.tokens())[0], rtol=1e-5, atol=1e-5)
     counted = family_of(model.space).counts(arch, family_of(model.space).sizing_of(subnet))
