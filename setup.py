@@ -27,6 +27,7 @@ PLOT = ["matplotlib"]
 SEARCH = ["pymoo", "scikit-learn"]
 EXPORT = ["ctranslate2", "safetensors"]
 DATA = ["sacremoses"]
+GLUE = ["scikit-learn", "scipy"]
 # The quickstart's corpus comes from Babel's CLDR data: another version is another corpus.
 EXAMPLES = ["Babel==2.18.0", "tensorboardX", *PLOT]
 EXTRAS_REQUIRE = {
@@ -35,7 +36,8 @@ EXTRAS_REQUIRE = {
     "examples": EXAMPLES,
     "export": EXPORT,
     "data": DATA,
-    "dev": ["hypothesis", "pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES, *EXPORT, *DATA],
+    "glue": [*GLUE, *PLOT],
+    "dev": ["hypothesis", "pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES, *EXPORT, *DATA, *GLUE],
 }
 EXTRAS_REQUIRE["all"] = sorted({name for names in EXTRAS_REQUIRE.values() for name in names})
 

@@ -12,10 +12,15 @@ from pathlib import Path
 
 import torch
 from fairseq.data import Dictionary
+from fairseq.dataclass.configs import FairseqConfig
 from fairseq.models.roberta import RobertaModel
 from omegaconf import OmegaConf
 
-from fairseq_mos.models.loading import save_state
+from fairseq_mos.export.checkpoint import write_checkpoint
+from fairseq_mos.families.masked_lm.texts import task_with
+from fairseq_mos.models.masked_lm_config import MosRobertaSubnetConfig
+from fairseq_mos.models.mos_roberta_subnet import MosRobertaSubnet
+from tests.families.masked_lm import kit
 
 WORDS = [f"w{number}" for number in range(30)]
 POSITIONS = 24
@@ -30,23 +35,35 @@ def dictionary(folder: Path) -> Path:
 
 def roberta(folder: Path, seed: int = 1, width: int = 16, name: str = "pretrained.pt") -> Path:
     """Writes a checkpoint of a random `roberta`, with the options that fairseq's own training leaves in one."""
-    from fairseq.dataclass.configs import FairseqConfig
-    from fairseq.tasks.masked_lm import MaskedLMConfig
-
-    symbols = Dictionary.load(str(dictionary(folder)))
-    symbols.add_symbol("<mask>")
     sizes = {"encoder_layers": 1, "encoder_embed_dim": width, "encoder_ffn_embed_dim": 2 * width}
     args = Namespace(arch="roberta", _name="roberta", encoder_attention_heads=2, max_positions=POSITIONS, **sizes)
     torch.manual_seed(seed)
-    model = RobertaModel.build_model(args, Namespace(source_dictionary=symbols))
+    model = RobertaModel.build_model(args, task_with(_symbols(folder), POSITIONS))
+    return _write(folder / name, model, vars(args))
+
+
+def subnet(folder: Path, bottlenecks: str, name: str) -> Path:
+    """Writes a checkpoint of a random `mos_roberta_subnet` with bottlenecks, `merged` or `apart`."""
+    arch = kit.space(bottlenecks=True).smallest()
+    cfg = MosRobertaSubnetConfig(
+        architecture_definition=arch.to_json(), max_positions=POSITIONS, bottlenecks=bottlenecks, layer_norm_eps=1e-12
+    )
+    torch.manual_seed(2)
+    model = MosRobertaSubnet.build_model(cfg, task_with(_symbols(folder), POSITIONS))
+    options = OmegaConf.to_container(OmegaConf.structured(cfg), enum_to_str=True)
+    return _write(folder / name, model, {**options, "_name": "mos_roberta_subnet"})
+
+
+def _symbols(folder: Path) -> Dictionary:
+    found = Dictionary.load(str(dictionary(folder)))
+    found.add_symbol("<mask>")
+    return found
+
+
+def _write(path: Path, model: torch.nn.Module, options: dict) -> Path:
     plain = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), enum_to_str=True, resolve=True)
-    task = OmegaConf.to_container(OmegaConf.structured(MaskedLMConfig()), enum_to_str=True)
-    task = {key: value for key, value in task.items() if not (isinstance(value, str) and "${" in value)}
-    plain |= {"model": vars(args), "task": {**task, "_name": "masked_lm", "data": str(folder)}}
-    history = [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}]
-    state = {"args": None, "cfg": plain, "model": model.state_dict(), "optimizer_history": history, "extra_state": {}}
-    save_state({**state, "last_optimizer_state": None}, folder / name)
-    return folder / name
+    write_checkpoint(path, model, {**plain, "model": options, "task": {"_name": "masked_lm", "data": ""}})
+    return path
 
 
 def sentences(number: int, words: list[str], seed: int) -> list[str]:

@@ -46,7 +46,7 @@ def read_about(folder: Path) -> dict | None:
     file = folder / "model.json"
     if not is_file(file):
         return None
-    return read_json(file, "model of the table", dict[str, int | str])
+    return read_json(file, "model of the table", dict[str, int | str | None])
 
 
 def units_in(output: Path, name: str, task: str, data: str, distilled: bool) -> list[tuple[str, dict]]:

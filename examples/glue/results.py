@@ -33,6 +33,7 @@ class System:
         distilled: whether it had a teacher.
         params: all parameters of the pretrained model.
         params_no_embed: without embeddings and output layer.
+        params_budget: of a subnet, as the published searches count.
         tasks: the best point of each task.
     """
 
@@ -40,6 +41,7 @@ class System:
     distilled: bool
     params: int
     params_no_embed: int
+    params_budget: int | None
     tasks: dict[str, Chosen]
 
     def score(self, task: str) -> float | None:
@@ -72,7 +74,7 @@ def systems_of(output: Path) -> list[System]:
             }
             best = {task: chosen for task, chosen in best.items() if chosen}
             if best:
-                sizes = about["params"], about["params_no_embed"]
+                sizes = [about[name] for name in ("params", "params_no_embed", "params_budget")]
                 found.append(System(path.name, distilled, *sizes, best))
     return sorted(found, key=lambda system: -system.params)
 
@@ -92,6 +94,7 @@ def rows_of(systems: Sequence[System]) -> list[dict]:
                             "distilled": system.distilled,
                             "params": system.params,
                             "params_no_embed": system.params_no_embed,
+                            "params_budget": system.params_budget,
                             "task": task,
                             "split": split,
                             "measure": measure,
@@ -148,7 +151,8 @@ def page_of(systems: Sequence[System], command: str, sizes: dict[str, int]) -> s
         "is the deviation over seeds. F1, Spearman, MNLI mismatched and the points are in `results.csv`. Averages are "
         "given where all tasks are there; those of 7 tasks leave STS-B out and do not compare with those of 8.",
         "",
-        "*Published* rows were not measured here; their authors count parameters their own way.",
+        "*Published* rows were not measured here. Their authors count parameters their own way; here all are counted, "
+        "and in `results.csv` also as the published searches of subnets do (`params_budget`).",
         "",
         *_foreign(systems, sizes),
         f"Command: {code(command)}",

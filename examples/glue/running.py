@@ -186,8 +186,8 @@ def _claim(folder: Path, start: Start, args: argparse.Namespace) -> None:
     known = read_about(folder)
     if known and known["model"] != start.digest:
         raise UserError(f"--name {args.name} stands for another model in {args.output}: give another name")
-    content = {"model": start.digest, "arch": start.arch, "params": start.params}
-    write_json(folder / "model.json", {**content, "params_no_embed": start.params_no_embed})
+    sizes = {"params": start.params, "params_no_embed": start.params_no_embed, "params_budget": start.params_budget}
+    write_json(folder / "model.json", {"model": start.digest, "arch": start.arch, **sizes})
 
 
 def _subnet(folder: Path, start: Start) -> Path | None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from pipeline.work import digest_files
 
+from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
+from fairseq_mos.families import family_of
 
 NOT_FLAGS = {
     *("architecture_definition", "subnet", "max_positions", "load_checkpoint_heads", "dropout", "attention_dropout"),
@@ -32,6 +34,7 @@ class Start:
         params: all parameters; those that are shared count once.
         params_no_embed: without embeddings and output layer.
         architecture: JSON, of a subnet.
+        params_budget: of a subnet, as the published searches count.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class Start:
     params: int
     params_no_embed: int
     architecture: str | None = None
+    params_budget: int | None = None
 
 
 def open_start(path: Path, dictionary: Path) -> Start:
@@ -70,7 +74,8 @@ def open_start(path: Path, dictionary: Path) -> Start:
     options = config if isinstance(config, Mapping) or hasattr(config, "keys") else vars(config)
     given = options.get("_name") or options.get("arch")
     name = ARCH_MODEL_NAME_REGISTRY.get(given, given)
-    counted = count_parameters(model)
+    counted, definition = count_parameters(model), options.get("architecture_definition")
+    architecture = Architecture.load(definition) if definition else None
     return Start(
         path=path.absolute(),
         digest=digest_files([path]),
@@ -80,7 +85,8 @@ def open_start(path: Path, dictionary: Path) -> Start:
         positions=len(model.encoder.sentence_encoder.embed_positions.weight) - model.encoder.dictionary.pad() - 1,
         params=counted.total,
         params_no_embed=counted.no_embed,
-        architecture=options.get("architecture_definition"),
+        architecture=definition,
+        params_budget=family_of(architecture).counts(architecture)["params_budget"] if architecture else None,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
+from fairseq import options
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -21,7 +22,9 @@ from glue.reading import find_file, read_split  # noqa: E402
 from glue.tasks import SEVEN, TASKS  # noqa: E402
 from pipeline.config import PipelineError  # noqa: E402
 
+from fairseq_mos.arch import Architecture  # noqa: E402
 from fairseq_mos.errors import UserError  # noqa: E402
+from fairseq_mos.families import family_of  # noqa: E402
 from fairseq_mos.metrics.glue import MEASURES  # noqa: E402
 from tests import glue_toy  # noqa: E402
 
@@ -204,6 +207,20 @@ def test_a_stock_checkpoint_tells_its_network_and_size(tmp_path):
     (tmp_path / "other" / "dict.txt").write_text("one 1\n")
     with pytest.raises(UserError, match="dict.txt has 6 entries with <mask>, but the model was trained with 35"):
         starting.open_start(path, tmp_path / "other" / "dict.txt")
+
+
+@pytest.mark.parametrize("bottlenecks", ["merged", "apart"])
+def test_a_subnet_s_checkpoint_tells_its_network(tmp_path, bottlenecks):
+    start = starting.open_start(glue_toy.subnet(tmp_path, bottlenecks, "subnet.pt"), tmp_path / "dict.txt")
+    assert (start.arch, start.positions) == ("mos_roberta_subnet", glue_toy.POSITIONS)
+    arch = Architecture.load(start.architecture)
+    assert set(arch.encoder.hidden_dims) == {12}
+    words = [word for name, values in start.flags.items() for word in (name, *values)]
+    parser = options.get_training_parser()
+    command = ["data", "--task", "sentence_prediction", "--arch", start.arch, "--max-positions", "24", *words]
+    args = options.parse_args_and_arch(parser, command)
+    assert (args.bottlenecks, args.layer_norm_eps) == (bottlenecks, 1e-12)
+    assert start.params_budget == family_of(arch).counts(arch)["params_budget"] > 0
 
 
 # --- published figures and flags ----------------------------------------------------------------------

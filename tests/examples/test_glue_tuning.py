@@ -93,11 +93,11 @@ def test_thirty_sentences_are_learned_and_the_teacher_teaches(prepared, capsys):
     capsys.readouterr()
     finetune(folder, model, "--tasks SST-2 --name base")
     assert "1 trainings: 1 done, 0 missing" in capsys.readouterr().out
-    student = glue_toy.roberta(folder, seed=7, width=8, name="small.pt")
+    student = glue_toy.subnet(folder, "apart", "small.pt")
     finetune(folder, student, "--tasks SST-2 --teacher base")
     rows = json.loads((folder / "work" / "results.json").read_text())["rows"]
-    assert [(row["model"], row["distilled"]) for row in rows] == [("base", False), ("small", True)]
-    assert rows[1]["mean"] >= 90
+    assert {(row["model"], row["distilled"]) for row in rows} == {("base", False), ("small", True)}
+    assert min(row["mean"] for row in rows) >= 90
     log = next((folder / "work" / "models" / "small" / "units").glob("*/train.log")).read_text()
     assert '"train_soft_loss"' in log
     page = (folder / "work" / "results.md").read_text()
