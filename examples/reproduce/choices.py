@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fairseq_mos.arch import Architecture
 from reproduce import stats
 from reproduce.comparison import SCRATCH, Comparison, sign_of
 from reproduce.plan import Plan
@@ -22,7 +21,6 @@ WAYS = ("supernet", "random_1", "random", "flops", "params")
 
 def choice_rows(
     plan: Plan,
-    drawn: Sequence[tuple[int, Architecture]],
     found: Comparison,
     counts: Sequence[Mapping],
     jobs: Sequence[Job],
@@ -36,13 +34,11 @@ def choice_rows(
 
     Args:
         plan: the plan.
-        drawn: stratum and architecture of each.
         found: the measured values.
         counts: parameters and FLOPs of each.
         jobs: of the plan.
         flops: digest -> FLOPs of a finished training.
     """
-    strata = np.array([stratum for stratum, _ in drawn])
     own = {name: np.array([one[name] for one in counts], float) for name in ("flops", "params")}
     dense: dict[str, list[float]] = {}
     for job in jobs:
@@ -56,7 +52,7 @@ def choice_rows(
         for key, job in found.jobs.items():
             values = sign * found.of(key, metric)
             for stratum in range(plan.architectures.strata) if key[0] != SCRATCH else ():
-                fit = (strata <= stratum) & ~np.isnan(truth) & ~np.isnan(values)
+                fit = (found.strata <= stratum) & ~np.isnan(truth) & ~np.isnan(values)
                 if fit.sum() < 2:
                     continue
                 row = {"metric": metric, "method": key[0], "seed": key[1], "stratum": stratum}

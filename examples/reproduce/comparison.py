@@ -22,6 +22,8 @@ TITLES = {
     "chrf": "chrF",
 }
 RANKERS = ("params", "flops")
+TAUS = ("tau", "tau_strata", "tau_noise_tied", "tau_strata_noise_tied")
+"""Forms of Kendall's tau."""
 
 
 class Comparison:
@@ -33,12 +35,14 @@ class Comparison:
         finished: the finished units.
 
     Attributes:
+        strata: of the architectures, in the drawn order.
         names: digests of the architectures, in the drawn order.
         values: (method, seed) -> digest -> metric -> value.
         jobs: (method, seed) -> its job; of training from scratch one of several.
     """
 
     def __init__(self, drawn: Sequence[tuple[int, Architecture]], jobs: Sequence[Job], finished: Finished):
+        self.strata = np.array([stratum for stratum, _ in drawn])
         self.names = [one.digest() for _, one in drawn]
         self.values: dict[tuple[str, int], dict[str, dict]] = {}
         self.jobs: dict[tuple[str, int], Job] = {}
@@ -116,15 +120,12 @@ def ranks(scores: np.ndarray, truth: np.ndarray, strata: np.ndarray, floor: floa
     return found | {"regret": stats.regret(scores, truth)}
 
 
-def gap_rows(
-    plan: Plan, drawn: Sequence[tuple[int, Architecture]], found: Comparison, counts: list[dict]
-) -> list[dict]:
+def gap_rows(plan: Plan, found: Comparison, counts: list[dict]) -> list[dict]:
     """Returns a row for each metric, method and seed, and for parameters and FLOPs as rankers.
 
     Gaps are inherited minus from scratch.
     """
-    strata = np.array([stratum for stratum, _ in drawn])
-    rows = []
+    strata, rows = found.strata, []
     for metric in plan.metrics:
         sign = sign_of(metric)
         truth, floor = found.truth(metric), found.floor(metric)
@@ -174,20 +175,17 @@ def plain(row: dict) -> dict:
 
 
 MEANS = (
-    *("gap", "absolute_gap", "worst_gap", "tau", "tau_strata", "tau_noise_tied", "tau_strata_noise_tied", "spearman"),
-    "regret",
+    *("gap", "absolute_gap", "worst_gap", *TAUS),
+    *("spearman", "regret"),
 )
 """Columns of :func:`gap_rows` whose means over seeds a summary has."""
 
 
-def summary_rows(
-    plan: Plan, drawn: Sequence[tuple[int, Architecture]], found: Comparison, rows: list[dict]
-) -> list[dict]:
+def summary_rows(plan: Plan, found: Comparison, rows: list[dict]) -> list[dict]:
     """Returns a row for each metric and method: means over seeds with intervals, and whether seeds choose alike.
 
     Args:
         plan: the plan; its first method is what the others are compared with.
-        drawn: stratum and architecture of each.
         found: the measured values.
         rows: of :func:`gap_rows`.
     """
@@ -206,7 +204,7 @@ def summary_rows(
             # One ranking, without seeds: its interval is that of its row.
             line |= {name: value for name, value in own[0].items() if name.endswith(("_low", "_high"))}
         else:
-            line |= intervals(drawn, found, metric, method)
+            line |= intervals(found, metric, method)
             line |= {"noise_floor": found.floor(metric), "within_noise": within(line, found.floor(metric))}
             baseline = next(iter(plan.methods))
             if method != baseline and found.seeds(baseline):
@@ -217,21 +215,32 @@ def summary_rows(
     return summary
 
 
-def intervals(
-    drawn: Sequence[tuple[int, Architecture]], found: Comparison, metric: str, method: str
-) -> dict[str, float]:
+def intervals(found: Comparison, metric: str, method: str) -> dict[str, float]:
     """Returns the ends of the intervals of a method's means: over architectures and seeds."""
-    gaps, known = found.gaps(metric, method)
-    strata = np.array([stratum for stratum, _ in drawn])[known]
-    truth, sign = found.truth(metric)[known], sign_of(metric)
-    statistics = {"gap": [signed(one) for one in gaps], "absolute_gap": [absolute(one) for one in gaps]}
-    for one in gaps:
-        for name, arguments in taus(sign * (truth + one), sign * truth, strata, found.floor(metric)).items():
-            statistics.setdefault(name, []).append(stats.kendall_statistic(*arguments))
-    line = {}
-    for name, some in statistics.items():
-        line[f"{name}_low"], line[f"{name}_high"] = stats.mean_interval(len(truth), some)
+    known, line = found.gaps(metric, method)[1], {}
+    for name in ("gap", "absolute_gap", *TAUS):
+        some = statistics_of(found, metric, method, name, known)
+        if some:
+            line[f"{name}_low"], line[f"{name}_high"] = stats.mean_interval(int(known.sum()), some)
     return line
+
+
+def statistics_of(found: Comparison, metric: str, method: str, name: str, known: np.ndarray) -> list[stats.Statistic]:
+    """Returns a statistic of each seed of a method, of resamplings.
+
+    Args:
+        found: the measured values.
+        metric: which.
+        method: which.
+        name: `gap`, `absolute_gap` or one of :data:`TAUS`; without a noise floor those with ties by noise are none.
+        known: whether each architecture counts.
+    """
+    gaps = found.gaps(metric, method, known)[0]
+    if name in ("gap", "absolute_gap"):
+        return list(map(signed if name == "gap" else absolute, gaps))
+    truth, sign, floor = found.truth(metric)[known], sign_of(metric), found.floor(metric)
+    forms = [taus(sign * (truth + one), sign * truth, found.strata[known], floor) for one in gaps]
+    return [stats.kendall_statistic(*form[name]) for form in forms if name in form]
 
 
 def within(line: dict, floor: float) -> str | None:
@@ -242,12 +251,21 @@ def within(line: dict, floor: float) -> str | None:
     return "yes" if high <= floor else "no" if low > floor else "open"
 
 
-def compared(found: Comparison, metric: str, method: str, other: str) -> dict[str, float]:
-    """Returns how much larger a method's mean absolute gap is than another's, on the architectures that both have."""
+def compared(found: Comparison, metric: str, method: str, other: str, name: str = "absolute_gap") -> dict[str, float]:
+    """Returns how much larger a statistic of a method is than another's, on the architectures that both have.
+
+    Args:
+        found: the measured values.
+        metric: which.
+        method: which.
+        other: what is subtracted.
+        name: of the statistic, see :func:`statistics_of`.
+    """
     both = found.gaps(metric, method)[1] & found.gaps(metric, other)[1]
-    one, two = (found.gaps(metric, name, both)[0] for name in (method, other))
-    if not both.any():
+    one, two = (statistics_of(found, metric, which, name, both) for which in (method, other))
+    if not (both.any() and one and two):
         return {}
-    low, high = stats.mean_interval(int(both.sum()), list(map(absolute, one)), list(map(absolute, two)))
-    value = np.mean(np.abs(one)) - np.mean(np.abs(two))
+    low, high = stats.mean_interval(int(both.sum()), one, two)
+    everyone = np.arange(both.sum())[None]
+    value = np.mean([of(everyone) for of in one]) - np.mean([of(everyone) for of in two])
     return {"difference": value, "difference_low": low, "difference_high": high}

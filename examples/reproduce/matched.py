@@ -15,7 +15,8 @@ from fairseq_mos.families import family_of
 from reproduce.comparison import Comparison, sign_of
 from reproduce.costs import BACKWARD, training_flops
 from reproduce.finished import Finished
-from reproduce.plan import DRAWN, Matched, Plan
+from reproduce.plan import Plan
+from reproduce.plan_blocks import DRAWN, Matched
 from reproduce.units import Job, Training, flags_of
 
 COLUMNS = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from fairseq_mos.report.document import Code, Document, Figure, Section, Table, Text
-from reproduce.comparison import TITLES, Comparison, plain
+from reproduce.claims import SEEDS
+from reproduce.comparison import TITLES, Comparison
 from reproduce.conflicts import conflict_table
 from reproduce.figures import CONFLICT
 from reproduce.matched import COLUMNS as MATCHED_COLUMNS
@@ -54,6 +55,22 @@ REGRETS = (
     "Random search spends the FLOPs of the supernet's training on this one limit, and knows what it trained exactly."
 )
 
+CLAIM_COLUMNS = {
+    "claim": "claim",
+    "metric": "metric",
+    "verdict": "state",
+    "rule": "rule",
+    "value": "value",
+    "low": "from",
+    "high": "to",
+    "limit": "limit",
+    "seeds": "seeds",
+    "architectures": "archs",
+}
+CLAIMS = (
+    "Reproduced, or not, where the whole 95% interval is on that side of the limit; undecided else, while an "
+    f"architecture is not measured, and with fewer than {SEEDS} supernet seeds of a method."
+)
 MATCHED = (
     "A dense model, trained from scratch for as many updates as the FLOPs of the supernet's training, of the plan's "
     "search and retraining allow, beside the best that the supernet's first seed gives as it is."
@@ -80,7 +97,7 @@ def document_of(
         content: what `results.json` holds.
         figures: of each metric.
     """
-    floors = plain(content["noise_floor"])
+    floors = content["noise_floor"]
     about = (
         f"{len(found.names)} architectures of space {plan.space}, drawn before training from "
         f"{plan.architectures.strata} strata of FLOPs (seed {plan.architectures.seed}; architectures.csv). Gaps are "
@@ -88,6 +105,8 @@ def document_of(
         "and everything else for each seed are in gaps.csv."
     )
     sections = [Section("What is compared", [Text(about), Code(command(name))])]
+    if content.get("claims"):
+        sections.append(Section("Claims", [table(content["claims"], CLAIM_COLUMNS, CLAIMS)]))
     for metric in plan.metrics:
         own = [row for row in content["summary"] if row["metric"] == metric]
         section = Section(TITLES[metric])

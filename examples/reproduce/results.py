@@ -9,6 +9,7 @@ from fairseq_mos.arch import Architecture
 from fairseq_mos.report.document import write
 from fairseq_mos.tables import write_csv, write_json
 from reproduce.choices import choice_rows, choice_summary
+from reproduce.claims import claim_rows
 from reproduce.comparison import LOWER, SCRATCH, Comparison, gap_rows, plain, summary_rows
 from reproduce.conflicts import conflict_rows
 from reproduce.costs import all_flops, costs_of, counts_of
@@ -50,18 +51,18 @@ def write_results(
     """
     found = Comparison(drawn, jobs, finished)
     counts = [counts_of(one) for _, one in drawn]
-    rows = gap_rows(plan, drawn, found, counts)
+    rows = gap_rows(plan, found, counts)
     units = [*jobs, *dense, *compared, *retrained]
     flops = all_flops((unit.training for unit in units), finished)
     failures = {unit.name: finished.failures(unit.digest) for unit in units}
-    choices = [plain(row) for row in choice_rows(plan, drawn, found, counts, jobs, flops)]
+    choices = [plain(row) for row in choice_rows(plan, found, counts, jobs, flops)]
     content = {
         "plan": name,
         "units": len(units),
         "done": sum(finished.read(job.digest) is not None for job in units),
         "failed_attempts": sum(map(len, failures.values())),
-        "noise_floor": {metric: found.floor(metric) for metric in plan.metrics},
-        "summary": summary_rows(plan, drawn, found, rows),
+        "noise_floor": plain({metric: found.floor(metric) for metric in plan.metrics}),
+        "summary": summary_rows(plan, found, rows),
         "gaps": rows,
         "costs": costs_of([*jobs, *dense], finished, flops),
         "choices": choice_summary(choices),
@@ -77,6 +78,9 @@ def write_results(
         tables["compute_matched"] = content["compute_matched"] = rows
     if compared:
         tables["conflicts"] = content["conflicts"] = conflict_rows(compared, finished)
+    if plan.claims:
+        answers = claim_rows(plan, found, content["summary"], content.get("retraining", ()))
+        tables["claims"] = content["claims"] = answers
     for title, table in tables.items():
         write_csv(folder / f"{title}.csv", table)
     write_json(folder / "results.json", content | {"failures": {k: v for k, v in failures.items() if v}})

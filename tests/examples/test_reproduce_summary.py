@@ -48,8 +48,8 @@ def measured(tmp_path):
 def summary(measured) -> dict:
     plan, drawn, jobs, finished = measured
     found = Comparison(drawn, jobs, finished)
-    rows = gap_rows(plan, drawn, found, [counts_of(one) for _, one in drawn])
-    return {(row["metric"], row["method"]): row for row in summary_rows(plan, drawn, found, rows)}
+    rows = gap_rows(plan, found, [counts_of(one) for _, one in drawn])
+    return {(row["metric"], row["method"]): row for row in summary_rows(plan, found, rows)}
 
 
 def test_means_over_seeds_with_intervals_and_noise(measured):
@@ -100,7 +100,7 @@ def test_choices_under_limits(measured):
     counts = [{"flops": 10e6, "params": 3}, {"flops": 20e6, "params": 2}, {"flops": 30e6, "params": 1}]
     # The supernet of `plain` costs as much as two trainings.
     flops = {job.training.digest: 20.0 if job.training.method == "plain" else 10.0 for job in jobs}
-    rows = choices.choice_rows(plan, drawn, found, counts, jobs, flops)
+    rows = choices.choice_rows(plan, found, counts, jobs, flops)
     own = {(row["metric"], row["method"], row["seed"], row["stratum"]): row for row in rows}
     # One that fits is no choice.
     assert {key[3] for key in own} == {1, 2}
