@@ -36,6 +36,11 @@ class Elastic(Block, nn.Module):
         if kept is not None and kept[0] == state and all(a is b for a, b in zip(kept[1], inputs)):
             return kept[2]
         value = compute()
+        for tensor in value if isinstance(value, tuple) else (value,):
+            # As a subnet's parameters are, although nothing here has a gradient: torch chooses by that how it multiplies
+            # an input that is not contiguous, and so how it rounds.
+            if isinstance(tensor, Tensor):
+                tensor.requires_grad_()
         self._kept[key] = (state, inputs, value)
         return value
 

@@ -365,3 +365,15 @@ def test_the_feed_forward_block_is_a_module_whose_weights_keep_fairseq_s_names()
     state = {name: value + 1 for name, value in model.state_dict().items() if name != "search_space_version"}
     assert model.load_state_dict(state, strict=False).missing_keys == ["search_space_version"]
     assert torch.equal(layer.ffn.fc1.weight, state["encoder.layers.0.fc1.weight"])
+
+
+@pytest.mark.parametrize("shape", [(3, 9), (5, 7), (1, 30), (8, 3)])
+@torch.no_grad()
+def test_a_subnet_is_bit_equal_for_batches_of_any_shape(shape):
+    """torch multiplies inputs that are not contiguous otherwise where a weight needs no gradient."""
+    model = toy.supernet("neuron")
+    draw = torch.Generator().manual_seed(1)
+    source, previous = (torch.randint(4, toy.VOCABULARY, shape, generator=draw) for _ in range(2))
+    for arch in (model.space.smallest(), model.space.largest()):
+        subnet = model.extract(arch)
+        assert torch.equal(model(source, None, previous)[0], subnet(source, None, previous)[0])
