@@ -27,6 +27,7 @@ from reproduce import plan as plans  # noqa: E402
 from reproduce import running  # noqa: E402
 from reproduce.arguments import parse  # noqa: E402
 from reproduce.finished import Finished, missing  # noqa: E402
+from reproduce.matched import matched_of  # noqa: E402
 from reproduce.plan import Draw, draw, parse_flags, read_plan  # noqa: E402
 from reproduce.results import write_results  # noqa: E402
 from reproduce.retraining import retrained_of  # noqa: E402
@@ -121,8 +122,10 @@ def test_fairseq_understands_every_training_of_a_shipped_plan(path):
     seeds = len(plan.scratch.seeds)
     assert len(listed) == seeds * plan.architectures.number + sum(len(m.seeds) for m in plan.methods.values())
     assert len({job.digest for job in listed}) == len({job.training.digest for job in listed}) == len(listed)
-    again = retrained_of(plan, [one for _, one in draw(space, plan.architectures)], listed)
-    for training in {job.training.method: job.training for job in [*listed, *again]}.values():
+    drawn = [one for _, one in draw(space, plan.architectures)]
+    again = retrained_of(plan, drawn, listed)
+    dense = matched_of(plan, drawn, listed, lambda training: (9000, 1600.0))
+    for training in {job.training.method: job.training for job in [*listed, *again, *dense]}.values():
         words = command_line(training, Path("data"), Path("save"), Path("subnet.yaml"))
         args = options.parse_args_and_arch(options.get_training_parser(), words)
         assert (args.max_update, args.seed, args.save_dir) == ([training.updates], training.seed, "save") or (
