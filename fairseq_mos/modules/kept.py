@@ -37,7 +37,7 @@ class Elastic(Block, nn.Module):
             return kept[2]
         value = compute()
         for tensor in value if isinstance(value, tuple) else (value,):
-            # As a subnet's parameters are, although nothing here has a gradient: torch chooses by that how it multiplies
+            # As a subnet's parameters do, although nothing here has a gradient: by that torch chooses how to multiply
             # an input that is not contiguous, and so how it rounds.
             if isinstance(tensor, Tensor):
                 tensor.requires_grad_()
