@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.config import guarded
+from pipeline.config import guarded, named
 
 from corpora.arguments import parse
 from corpora.recipes import RECIPES
@@ -19,9 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for a failure, 2 for bad input.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] not in RECIPES:
-        print(f"usage: python -m corpora {{{','.join(RECIPES)}}} FLAGS...", file=sys.stderr)
+    argv = named(argv, RECIPES, "corpora")
+    if argv is None:
         return 2
     args = parse(argv[0], argv[1:])
 

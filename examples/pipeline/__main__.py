@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from pipeline.arguments import parse
-from pipeline.config import CONFIGS, guarded
+from pipeline.config import CONFIGS, guarded, named
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,9 +17,8 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for a failure, 2 for bad input.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] not in CONFIGS:
-        print(f"usage: python -m pipeline {{{','.join(CONFIGS)}}} FLAGS...", file=sys.stderr)
+    argv = named(argv, CONFIGS, "pipeline")
+    if argv is None:
         return 2
     config = CONFIGS[argv[0]]
     args = parse(config, argv[1:])

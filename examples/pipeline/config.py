@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,15 @@ class PipelineError(ValueError):
     def __init__(self, message: str, code: int = 2):
         super().__init__(message)
         self.code = code
+
+
+def named(argv: list[str] | None, names: Collection[str], module: str) -> list[str] | None:
+    """Returns a command line (the process's own by default) that begins with one of the names; None after saying so."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in names:
+        return argv
+    print(f"usage: python -m {module} {{{','.join(names)}}} FLAGS...", file=sys.stderr)
+    return None
 
 
 def guarded(script: str, action: Callable[[], object]) -> int:

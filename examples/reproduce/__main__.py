@@ -22,6 +22,9 @@ def main(argv: list[str] | None = None) -> int:
 
     def run() -> None:
         from fairseq_mos.errors import UserError
+        from fairseq_mos.logs import configure_logging
+
+        configure_logging()
         from reproduce.running import run_plan
 
         try:

@@ -57,6 +57,36 @@ def prepare(corpus: Corpus, work: Path, threads: int) -> Path:
     return run.data
 
 
+def tokens_of(data: Path, languages: tuple[str, str], max_tokens: int) -> tuple[int, float]:
+    """Returns the target tokens of the valid split, and of a training batch: a mean over an epoch of fairseq's batches.
+
+    Args:
+        data: binarised data.
+        languages: source and target language.
+        max_tokens: of a batch, with padding.
+    """
+    import numpy as np
+
+    import fairseq_mos
+
+    fairseq_mos.register()
+    from fairseq.data import data_utils
+
+    def lengths(split: str, language: str) -> np.ndarray:
+        # Its sizes are a view of a file that is closed with it.
+        dataset = data_utils.load_indexed_dataset(str(data / f"{split}.{'-'.join(languages)}.{language}"), None)
+        return np.array(dataset.sizes)
+
+    source, target = (lengths("train", language) for language in languages)
+    # As fairseq's translation data sets order and count sentences.
+    order = np.lexsort((target, source))
+    longest = np.maximum(source, target)[order].astype(np.int64)
+    batches = data_utils.batch_by_size(
+        order, None, num_tokens_vec=longest, max_tokens=max_tokens, required_batch_size_multiple=8
+    )
+    return int(lengths("valid", languages[1]).sum()), float(target.sum() / len(batches))
+
+
 def corpus_digest(data: Path) -> str:
     """Returns a digest of dictionaries and binarised text, whatever the folder is called.
 

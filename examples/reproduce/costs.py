@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.families import family_of
 from fairseq_mos.tasks.options import SupernetTaskConfig, sampler
-from reproduce.units import Finished, Job, Training
+from reproduce.finished import Finished
+from reproduce.units import Job, Training
 
 BACKWARD = 3
 """Forward and backward together cost about three forward passes."""
@@ -44,8 +45,24 @@ def training_flops(training: Training, tokens_per_update: float) -> float:
     return BACKWARD * total * tokens_per_update / 30
 
 
-def costs_of(jobs: Sequence[Job], finished: Finished) -> list[dict]:
-    """Returns a row for each method: its finished trainings' means."""
+def all_flops(trainings: Iterable[Training], finished: Finished) -> dict[str, float]:
+    """Returns the FLOPs of each finished training whose log told its tokens, by its digest."""
+    found = {}
+    for training in trainings:
+        tokens = (finished.read(training.digest) or {}).get("tokens_per_update")
+        if tokens and training.digest not in found:
+            found[training.digest] = training_flops(training, tokens)
+    return found
+
+
+def costs_of(jobs: Sequence[Job], finished: Finished, flops: Mapping[str, float]) -> list[dict]:
+    """Returns a row for each method: its finished trainings' means, and the failed attempts of all.
+
+    Args:
+        jobs: of a plan.
+        finished: the finished units.
+        flops: of :func:`all_flops`.
+    """
     rows = []
     for method in dict.fromkeys(job.training.method for job in jobs):
         found = [
@@ -60,7 +77,7 @@ def costs_of(jobs: Sequence[Job], finished: Finished) -> list[dict]:
             known = [value for value in values if value is not None]
             return sum(known) / len(known) if known else None
 
-        flops = [training_flops(training, trained["tokens_per_update"] or 0) for training, trained in found]
+        total = mean([flops.get(training.digest) for training, _ in found])
         rows.append(
             {
                 "method": method,
@@ -68,10 +85,13 @@ def costs_of(jobs: Sequence[Job], finished: Finished) -> list[dict]:
                 "updates": found[0][0].updates,
                 "train_minutes": mean([trained["train_seconds"] / 60 for _, trained in found]),
                 "updates_per_second": mean([trained["updates_per_second"] for _, trained in found]),
-                "training_teraflops": mean(flops) / 1e12,
+                "training_teraflops": None if total is None else total / 1e12,
                 "peak_mib": max(trained["peak_bytes"] for _, trained in found) / 2**20,
                 "threads": found[0][1]["threads"],
                 "restarts": sum(trained["starts"] - 1 for _, trained in found),
+                "failed_attempts": sum(
+                    len(finished.failures(job.digest)) for job in jobs if job.training.method == method
+                ),
             }
         )
     return rows

@@ -10,14 +10,18 @@ from fairseq_mos.documents import read_json
 from fairseq_mos.paths import is_file
 from fairseq_mos.tables import text_lines, write_json
 from reproduce.costs import training_flops
-from reproduce.running import Runner, told_by
-from reproduce.units import Job, Retrained, Training, command_line
+from reproduce.runner import Runner
+from reproduce.training_logs import told_by
+from reproduce.units import Conflict, Job, Training, Unit, command_line
 
 SAMPLE = 12
 """Updates that are timed."""
 
 
-Unit = Job | Retrained
+CONFLICT = "gradient conflict"
+
+CONFLICT_SECONDS = 60.0
+"""Of such a measurement, before there is a result."""
 
 
 def estimate(runner: Runner, jobs: Sequence[Unit], todo: Sequence[Unit], places: Sequence[dict[str, str]]) -> None:
@@ -34,17 +38,23 @@ def estimate(runner: Runner, jobs: Sequence[Unit], todo: Sequence[Unit], places:
     """
     grid = [["method", "done", "missing", "hours", "timed by"]]
     total = 0.0
-    for method in dict.fromkeys(job.training.method for job in jobs):
-        own = [job for job in jobs if job.training.method == method]
+    groups: dict[str, list[Unit]] = {}
+    for job in jobs:
+        groups.setdefault(CONFLICT if isinstance(job, Conflict) else job.training.method, []).append(job)
+    for method, own in groups.items():
         left = [job for job in own if job in todo]
         hours, source = 0.0, ""
-        if left:
+        if left and method == CONFLICT:
+            hours, source = len(left) * conflict_seconds(runner, own) / 3600, "results"
+        elif left:
             seconds, source = seconds_per_update(runner, jobs, left[0].training, places[0])
             updates = sum(job.training.updates for job in left)
             measuring = len(left) * measuring_seconds(runner, own, jobs)
             hours = (updates * seconds + measuring) / 3600
-            total += hours
-        grid.append([method, str(len(own) - len(left)), str(len(left)), f"{hours:.1f}", source])
+        total += hours
+        # What is gone is neither done nor waited for.
+        done = sum(runner.finished.read(job.digest) is not None for job in own)
+        grid.append([method, str(done), str(len(left)), f"{hours:.1f}", source])
     print("\n".join(text_lines(grid)))
     print(f"about {total:.1f} hours of one process, {total / len(places):.1f} hours with {len(places)} side by side")
 
@@ -113,3 +123,9 @@ def measuring_seconds(runner: Runner, own: Sequence[Unit], jobs: Sequence[Unit])
         if rates:
             return sum(rates) / len(rates) * len(own[0].architectures)
     return 10.0 * len(own[0].architectures)
+
+
+def conflict_seconds(runner: Runner, units: Sequence[Conflict]) -> float:
+    """Returns the seconds of a measurement of gradient conflict, by the results that there are."""
+    found = [result["seconds"] for unit in units if (result := runner.finished.read(unit.digest))]
+    return sum(found) / len(found) if found else CONFLICT_SECONDS

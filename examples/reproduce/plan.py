@@ -1,21 +1,21 @@
-"""A plan: what is trained and measured, read from YAML and checked field by field."""
+"""A plan: what is trained and measured, read from YAML; and the draw of its architectures."""
 
 from __future__ import annotations
 
 import random
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.documents import convert, read_yaml
 from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
+from reproduce.plan_blocks import Claim, Conflicts, Corpus, Draw, Matched, Metric, Retraining, Strict, Trained, Updates
 
-Updates = Annotated[int, Meta(ge=1, le=10**9)]
-Seeds = Annotated[list[Annotated[int, Meta(ge=0, le=2**31 - 1)]], Meta(min_length=1)]
 POOL = 4000
 """Random architectures whose quantiles of FLOPs bound the strata."""
 
@@ -25,75 +25,6 @@ OWN = (
     *("--task", "--arch", "--log-file", "--log-format", "--distributed-world-size"),
 )
 """Flags that the runner sets itself, or that a unit's digest could not tell apart."""
-
-
-class Strict(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """A mapping of the plan."""
-
-
-class Corpus(Strict):
-    """The data.
-
-    Attributes:
-        kind: `quickstart` and `multi30k` are prepared as those examples do it; `folder` is what fairseq-preprocess
-            wrote, or the `data-bin` of a prepare.sh.
-        data: its folder; for `quickstart` raw text instead of the built-in corpus.
-        source: source language.
-        target: target language.
-        vocabulary: subwords; 0: as in the example.
-    """
-
-    kind: Literal["quickstart", "multi30k", "folder"]
-    data: str = ""
-    source: str = "en"
-    target: str = "de"
-    vocabulary: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-
-
-class Draw(Strict):
-    """The architectures that are compared, drawn before anything is trained.
-
-    Attributes:
-        number: how many.
-        strata: intervals of FLOPs, equally likely in a uniform draw from the space; each gives as many.
-        seed: of the draw.
-    """
-
-    number: Annotated[int, Meta(ge=2, le=10_000)] = 15
-    strata: Annotated[int, Meta(ge=1, le=100)] = 5
-    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
-
-
-class Trained(Strict):
-    """A method, or training from scratch.
-
-    Attributes:
-        seeds: a training for each (from scratch: of every architecture).
-        flags: of fairseq-train, over the plan's own.
-        updates: instead of the plan's.
-    """
-
-    seeds: Seeds
-    flags: list[str] = []
-    updates: Updates | None = None
-
-
-class Retraining(Strict):
-    """Training on from inherited weights; without variants there is none.
-
-    Attributes:
-        updates: of each.
-        seeds: those of the supernets whose subnets are retrained, with the same seed.
-        validate_every: updates between two points of the curve.
-        variants: name -> flags of fairseq-train, over the plan's own.
-        architectures: how many of the drawn ones, evenly over the strata.
-    """
-
-    updates: Updates = 200
-    seeds: Seeds = field(default_factory=lambda: [1])
-    validate_every: Updates = 20
-    variants: dict[str, list[str]] = {}
-    architectures: Annotated[int, Meta(ge=1, le=10_000)] = 5
 
 
 class Plan(Strict):
@@ -112,6 +43,9 @@ class Plan(Strict):
         metrics: what is compared; `loss` is label-smoothed, as everywhere in this project, `nll_loss` is not.
         beam: beam size for BLEU and chrF.
         retraining: how subnets are trained on from the weights that they inherit.
+        conflicts: where gradients of subnets are compared.
+        claims: what the results are asked.
+        compute_matched: dense models for the FLOPs of supernet, search and retraining.
     """
 
     corpus: Corpus
@@ -119,7 +53,7 @@ class Plan(Strict):
     updates: Updates
     scratch: Trained
     methods: dict[str, Trained]
-    metrics: Annotated[list[Literal["loss", "nll_loss", "bleu", "chrf"]], Meta(min_length=1)]
+    metrics: Annotated[list[Metric], Meta(min_length=1)]
     recipe: Literal["quickstart", "multi30k", "wmt14_en_de", "wmt14_en_fr", "wmt19_en_de", "iwslt14_de_en"] = (
         "quickstart"
     )
@@ -128,6 +62,9 @@ class Plan(Strict):
     architectures: Draw = Draw()
     beam: Annotated[int, Meta(ge=1, le=1000)] = 5
     retraining: Retraining = Retraining()
+    conflicts: Conflicts = Conflicts()
+    compute_matched: Matched = Matched()
+    claims: list[Claim] = []
 
 
 def read_plan(path: Path) -> Plan:
@@ -145,14 +82,24 @@ def read_plan(path: Path) -> Plan:
         )
     parts = {"scratch": plan.scratch, **{f"methods.{name}": method for name, method in plan.methods.items()}}
     again = plan.retraining
-    if again.variants and again.architectures > plan.architectures.number:
-        raise UserError(
-            f"{path}: retraining.architectures is {again.architectures}, allowed: architectures.number at most, "
-            f"which is {plan.architectures.number}"
-        )
+    for name, part, used in (
+        ("retraining", again, again.variants),
+        ("conflicts", plan.conflicts, plan.conflicts.methods),
+    ):
+        if used and part.architectures > plan.architectures.number:
+            raise UserError(
+                f"{path}: {name}.architectures is {part.architectures}, allowed: architectures.number at most, "
+                f"which is {plan.architectures.number}"
+            )
+    for place, claim in enumerate(plan.claims):
+        check_claim(plan, claim, f"{path}: claims[{place}]")
+    for block in ("conflicts", "compute_matched"):
+        for name in getattr(plan, block).methods:
+            if name not in plan.methods:
+                raise UserError(f"{path}: {block}.methods holds {name}, allowed: {', '.join(plan.methods)}")
     if again.variants and not {"loss", "nll_loss"}.intersection(plan.metrics):
         raise UserError(f"{path}: retraining is told by losses: metrics needs loss or nll_loss")
-    for name, part in {**parts, "retraining": again}.items():
+    for name, part in {**parts, "retraining": again, "compute_matched": plan.compute_matched}.items():
         if len(set(part.seeds)) < len(part.seeds):
             raise UserError(f"{path}: {name}.seeds holds a seed twice")
         if not name.removeprefix("methods."):
@@ -164,6 +111,23 @@ def read_plan(path: Path) -> Plan:
             if flag in OWN:
                 raise UserError(f"{path}: {name} holds {flag}, which the runner sets itself")
     return plan
+
+
+def check_claim(plan: Plan, claim: Claim, source: str) -> None:
+    """Checks that a plan's results can answer a claim.
+
+    Raises:
+        UserError: names the field.
+    """
+    allowed = {"metrics": plan.metrics, "method": plan.methods, "than": ("", *plan.methods)}
+    allowed["variant"] = plan.retraining.variants if claim.by == "saved_percent" else ("",)
+    if claim.by == "saved_percent":
+        allowed["metrics"], allowed["than"] = ("loss", "nll_loss"), ("",)
+    for name, values in allowed.items():
+        given = getattr(claim, name)
+        for value in given if name == "metrics" else [given]:
+            if value not in values:
+                raise UserError(f"{source}.{name}: {value!r}, allowed: {', '.join(map(repr, values)) or 'none'}")
 
 
 def parse_flags(flags: list[str], source: str = "flags") -> dict[str, list[str]]:
@@ -214,3 +178,9 @@ def draw(space: SearchSpace, how: Draw) -> list[tuple[int, Architecture]]:
         chosen = rng.sample(part, number)
         found += [(stratum, one) for one in sorted(chosen, key=flops)]
     return found
+
+
+def spread(architectures: Sequence[Architecture], number: int) -> list[Architecture]:
+    """Returns some of the drawn ones, which are sorted by stratum: the middles of equal parts."""
+    total = len(architectures)
+    return [architectures[(2 * i + 1) * total // (2 * number)] for i in range(number)]

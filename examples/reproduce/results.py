@@ -5,161 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from fairseq_mos.arch import Architecture
-from fairseq_mos.files import atomic_write
-from fairseq_mos.markdown import escape
-from fairseq_mos.tables import markdown_lines, write_csv, write_json
-from reproduce import stats
-from reproduce.costs import costs_of, counts_of
-from reproduce.figures import draw_figures
+from fairseq_mos.report.document import write
+from fairseq_mos.tables import write_csv, write_json
+from reproduce.choices import choice_rows, choice_summary
+from reproduce.claims import claim_rows
+from reproduce.comparison import LOWER, SCRATCH, Comparison, gap_rows, plain, summary_rows
+from reproduce.conflicts import conflict_rows
+from reproduce.costs import all_flops, costs_of, counts_of
+from reproduce.figures import CONFLICT, draw_conflicts, draw_figures
+from reproduce.finished import Finished
+from reproduce.matched import matched_rows
+from reproduce.page import document_of
 from reproduce.plan import Plan
-from reproduce.retraining import COLUMNS, retraining_rows
-from reproduce.units import Finished, Job, Retrained
-
-SCRATCH = "scratch"
-LOWER = ("loss", "nll_loss")
-"""Metrics of which less is better."""
-TITLES = {
-    "loss": "valid loss, label-smoothed (bits per token)",
-    "nll_loss": "valid loss (bits per token)",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-}
-RANKERS = ("params", "flops")
-
-
-class Comparison:
-    """The measured values that there are.
-
-    Args:
-        drawn: stratum and architecture of each that is compared.
-        jobs: of the plan.
-        finished: the finished units.
-
-    Attributes:
-        names: digests of the architectures, in the drawn order.
-        values: (method, seed) -> digest -> metric -> value.
-        jobs: (method, seed) -> its job; of training from scratch one of several.
-    """
-
-    def __init__(self, drawn: Sequence[tuple[int, Architecture]], jobs: Sequence[Job], finished: Finished):
-        self.names = [one.digest() for _, one in drawn]
-        self.values: dict[tuple[str, int], dict[str, dict]] = {}
-        self.jobs: dict[tuple[str, int], Job] = {}
-        for job in jobs:
-            measured = finished.read(job.digest)
-            key = (job.training.method, job.training.seed)
-            for row in measured["rows"] if measured else ():
-                self.values.setdefault(key, {})[row["architecture"]] = row
-                self.jobs[key] = job
-
-    def of(self, key: tuple[str, int], metric: str) -> np.ndarray:
-        """Returns a metric of all architectures; NaN where it is not measured yet."""
-        found = self.values.get(key, {})
-        return np.array([found.get(name, {}).get(metric, np.nan) for name in self.names], float)
-
-    def seeds(self, method: str) -> list[int]:
-        """Returns the seeds of a method that have values."""
-        return [seed for name, seed in self.values if name == method]
-
-    def truth(self, metric: str) -> np.ndarray:
-        """Returns each architecture's mean over the from-scratch seeds that are there."""
-        seeds = [self.of((SCRATCH, seed), metric) for seed in self.seeds(SCRATCH)]
-        if not seeds:
-            return np.full(len(self.names), np.nan)
-        known = ~np.isnan(seeds)
-        total = np.where(known, seeds, 0.0).sum(0)
-        return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
-
-    def floor(self, metric: str) -> float:
-        """Returns the noise floor, see :func:`reproduce.stats.noise_floor`."""
-        return stats.noise_floor([self.of((SCRATCH, seed), metric) for seed in self.seeds(SCRATCH)])
-
-
-def ranks(scores: np.ndarray, truth: np.ndarray, strata: np.ndarray, floor: float) -> dict[str, float]:
-    """Returns how well scores rank architectures; lower is better in both.
-
-    Args:
-        scores: one an architecture.
-        truth: from-scratch values.
-        strata: of cost.
-        floor: noise floor of the truth.
-    """
-    if len(truth) < 2:
-        return {}
-    low, high = stats.kendall_interval(scores, truth)
-    tied = stats.kendall(scores, truth, floor=0.0 if np.isnan(floor) else floor)
-    ends = stats.spearman_interval(scores, truth)
-    within = stats.kendall_interval(scores, truth, strata)
-    return {
-        "tau": stats.kendall(scores, truth), "tau_low": low, "tau_high": high,
-        "tau_strata": stats.kendall(scores, truth, strata), "tau_strata_low": within[0], "tau_strata_high": within[1],
-        "tau_noise_tied": tied,
-        "spearman": stats.spearman(scores, truth), "spearman_low": ends[0], "spearman_high": ends[1],
-        "regret": stats.regret(scores, truth),
-    }  # fmt: skip
-
-
-def gap_rows(
-    plan: Plan, drawn: Sequence[tuple[int, Architecture]], found: Comparison, counts: list[dict]
-) -> list[dict]:
-    """Returns a row for each metric, method and seed, and for parameters and FLOPs as rankers.
-
-    Gaps are inherited minus from scratch.
-    """
-    strata = np.array([stratum for stratum, _ in drawn])
-    rows = []
-    for metric in plan.metrics:
-        sign = 1 if metric in LOWER else -1
-        truth, floor = found.truth(metric), found.floor(metric)
-        keys = [key for key in found.values if key[0] != SCRATCH]
-        for method, seed in keys:
-            values = found.of((method, seed), metric)
-            both = ~np.isnan(values) & ~np.isnan(truth)
-            row = {"metric": metric, "method": method, "seed": seed, "architectures": int(both.sum())}
-            if both.any():
-                gaps = (values - truth)[both]
-                worst = int(np.argmax(sign * gaps))
-                low, high = stats.interval(len(gaps), lambda at, gaps=gaps: np.abs(gaps[at]).mean(-1))
-                row |= {"gap": gaps.mean(), "absolute_gap": np.abs(gaps).mean(), "absolute_low": low}
-                row |= {"absolute_high": high, "worst_gap": gaps[worst]}
-                row |= {"worst_architecture": np.array(found.names)[both][worst], "noise_floor": floor}
-                row |= ranks(sign * values[both], sign * truth[both], strata[both], floor)
-                row["chosen"] = np.array(found.names)[both][int(np.argmin(sign * values[both]))]
-            rows.append(row)
-        known = ~np.isnan(truth)
-        for ranker in RANKERS:
-            # More of it should be better.
-            scores = -np.array([one[ranker] for one in counts], float)[known]
-            row = {"metric": metric, "method": ranker, "architectures": int(known.sum())}
-            rows.append(row | ranks(scores, sign * truth[known], strata[known], floor))
-    return [plain(row) for row in rows]
-
-
-def plain(row: dict) -> dict:
-    """Returns a row without numpy's kinds of numbers; what is not known is None."""
-    row = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
-    return {name: None if value != value else value for name, value in row.items()}
-
-
-def summary_rows(rows: list[dict]) -> list[dict]:
-    """Returns a row for each metric and method: means over seeds, their spread, and whether seeds choose alike."""
-    found = []
-    for metric, method in dict.fromkeys((row["metric"], row["method"]) for row in rows):
-        own = [row for row in rows if (row["metric"], row["method"]) == (metric, method) and "tau" in row]
-        if not own:
-            continue
-        line = {"metric": metric, "method": method, "seeds": len(own), "architectures": own[0]["architectures"]}
-        for name in ("gap", "absolute_gap", "worst_gap", "tau", "tau_strata", "tau_noise_tied", "spearman", "regret"):
-            values = [row[name] for row in own if row.get(name) is not None]
-            if values:
-                line[name] = float(np.mean(values))
-                line[f"{name}_spread"] = float(np.max(values) - np.min(values))
-        line["winner_agreement"] = stats.agreement([row.get("chosen") for row in own])
-        found.append(plain(line))
-    return found
+from reproduce.retraining import retraining_rows
+from reproduce.units import Conflict, Job, Retrained
 
 
 def write_results(
@@ -170,8 +30,10 @@ def write_results(
     jobs: list[Job],
     finished: Finished,
     retrained: Sequence[Retrained] = (),
+    compared: Sequence[Conflict] = (),
+    dense: Sequence[Job] = (),
 ) -> Path:
-    """Writes gaps.csv, summary.csv, architectures.csv, costs.csv, results.json, retraining.csv, pictures and a page.
+    """Writes a CSV file for each table, results.json, pictures and a page.
 
     Args:
         folder: where.
@@ -181,15 +43,58 @@ def write_results(
         jobs: of the plan.
         finished: the finished units.
         retrained: the plan's retrainings; without any, no table of them.
+        dense: the plan's dense models for a supernet's FLOPs; without any, no table of them.
+        compared: the plan's measurements of gradient conflict; without any, no table of them.
 
     Returns:
         The page.
     """
     found = Comparison(drawn, jobs, finished)
     counts = [counts_of(one) for _, one in drawn]
-    rows = gap_rows(plan, drawn, found, counts)
-    summary, costs = summary_rows(rows), costs_of(jobs, finished)
-    table = []
+    rows = gap_rows(plan, found, counts)
+    units = [*jobs, *dense, *compared, *retrained]
+    flops = all_flops((unit.training for unit in units), finished)
+    failures = {unit.name: finished.failures(unit.digest) for unit in units}
+    choices = [plain(row) for row in choice_rows(plan, found, counts, jobs, flops)]
+    content = {
+        "plan": name,
+        "units": len(units),
+        "done": sum(finished.read(job.digest) is not None for job in units),
+        "failed_attempts": sum(map(len, failures.values())),
+        "noise_floor": plain({metric: found.floor(metric) for metric in plan.metrics}),
+        "summary": summary_rows(plan, found, rows),
+        "gaps": rows,
+        "costs": costs_of([*jobs, *dense], finished, flops),
+        "choices": choice_summary(choices),
+    }
+    tables = {"gaps": rows, "summary": content["summary"], "costs": content["costs"], "choices": choices}
+    tables["architectures"] = architecture_rows(plan, drawn, found, counts)
+    if retrained:
+        losses = [metric for metric in plan.metrics if metric in LOWER]
+        again = [plain(row) for row in retraining_rows(found, losses, jobs, retrained, finished, flops)]
+        tables["retraining"] = content["retraining"] = again
+    if dense:
+        rows = [plain(row) for row in matched_rows(plan, found, dense, finished)]
+        tables["compute_matched"] = content["compute_matched"] = rows
+    if compared:
+        tables["conflicts"] = content["conflicts"] = conflict_rows(compared, finished)
+    if plan.claims:
+        answers = claim_rows(plan, found, content["summary"], content.get("retraining", ()))
+        tables["claims"] = content["claims"] = answers
+    for title, table in tables.items():
+        write_csv(folder / f"{title}.csv", table)
+    write_json(folder / "results.json", content | {"failures": {k: v for k, v in failures.items() if v}})
+    figures = draw_figures(folder, plan, found, counts)
+    if content.get("conflicts"):
+        figures[CONFLICT] = [draw_conflicts(folder, content["conflicts"])]
+    return write(document_of(name, plan, found, content, figures), folder / "results")[0]
+
+
+def architecture_rows(
+    plan: Plan, drawn: Sequence[tuple[int, Architecture]], found: Comparison, counts: list[dict]
+) -> list[dict]:
+    """Returns a row for each architecture: its costs, all its values and its sizes."""
+    rows = []
     for place, (stratum, one) in enumerate(drawn):
         row = {"architecture": one.digest(), "stratum": stratum, **counts[place]}
         for metric in plan.metrics:
@@ -197,86 +102,5 @@ def write_results(
             for key in found.values:
                 if key[0] != SCRATCH:
                     row[f"{key[0]}_{metric}_{key[1]}"] = found.of(key, metric)[place]
-        table.append(plain(row) | {"sizes": one.to_json()})
-    units = [*jobs, *retrained]
-    failures = {job.training.name: finished.failures(job.digest) for job in units}
-    done = {
-        "units": len(units),
-        "done": sum(finished.read(job.digest) is not None for job in units),
-        "failed_attempts": sum(map(len, failures.values())),
-    }
-    floors = {metric: found.floor(metric) for metric in plan.metrics}
-    write_csv(folder / "gaps.csv", rows)
-    write_csv(folder / "summary.csv", summary)
-    write_csv(folder / "architectures.csv", table)
-    write_csv(folder / "costs.csv", costs)
-    content = {"plan": name, **done, "noise_floor": floors, "summary": summary, "gaps": rows, "costs": costs}
-    again = []
-    if retrained:
-        losses = [metric for metric in plan.metrics if metric in LOWER]
-        again = [plain(row) for row in retraining_rows(found, losses, jobs, retrained, finished)]
-        write_csv(folder / "retraining.csv", again)
-        content["retraining"] = again
-    write_json(folder / "results.json", content | {"failures": {k: v for k, v in failures.items() if v}})
-    pictures = draw_figures(folder, plan, found, counts)
-    page = folder / "results.md"
-    with atomic_write(page) as stream:
-        stream.write(page_text(name, plan, found, done, floors, summary, costs, again, pictures))
-    return page
-
-
-def page_text(name, plan, found, done, floors, summary, costs, again, pictures) -> str:
-    """Returns the page, Markdown."""
-    floors = plain(floors)
-    lines = [
-        f"# {name}", "",
-        f"{done['done']} of {done['units']} units are in, {done['failed_attempts']} attempts failed. "
-        f"Made by `bash examples/reproduce/run.sh examples/reproduce/plans/{name}.yaml`.", "",
-        f"{len(found.names)} architectures of space {plan.space}, drawn before training from "
-        f"{plan.architectures.strata} strata of FLOPs (seed {plan.architectures.seed}; `architectures.csv`). Gaps are "
-        f"inherited minus from scratch (mean over seeds {', '.join(map(str, plan.scratch.seeds))}); tau, its intervals "
-        "and everything else for each seed are in `gaps.csv`.", "",
-    ]  # fmt: skip
-    columns = {
-        "method": "method",
-        "seeds": "seeds",
-        "architectures": "archs",
-        "gap": "mean gap",
-        "absolute_gap": "mean abs. gap",
-        "worst_gap": "worst",
-        "tau": "tau-b",
-        "tau_strata": "tau-b in strata",
-        "tau_noise_tied": "tau-b, noise tied",
-        "spearman": "Spearman",
-        "regret": "regret",
-        "winner_agreement": "same winner",
-    }
-    for metric in plan.metrics:
-        own = [row for row in summary if row["metric"] == metric]
-        lines += [
-            f"## {TITLES[metric]}",
-            "",
-            f"Noise floor (two from-scratch seeds): {shown(floors[metric]) or 'not measured yet'}.",
-            "",
-        ]
-        grid = [list(columns.values())] + [[shown(row.get(column)) for column in columns] for row in own]
-        lines += [*markdown_lines(grid), ""]
-    if costs:
-        lines += ["## Costs", ""]
-        names = dict.fromkeys(column for row in costs for column in row)
-        lines += [*markdown_lines([list(names)] + [[shown(row.get(column)) for column in names] for row in costs]), ""]
-    if again:
-        lines += [f"## Retraining, {plan.retraining.updates:,} updates", ""]
-        grid = [list(COLUMNS.values())] + [[shown(row.get(column)) for column in COLUMNS] for row in again]
-        lines += [*markdown_lines(grid), ""]
-    lines += [f"![{picture.stem}]({picture.name})\n" for picture in pictures]
-    return "\n".join(lines)
-
-
-def shown(value: object) -> str:
-    """Returns a cell of a table; nothing for what is not known."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
-    return escape(value) if isinstance(value, str) else f"{value:,}"
+        rows.append(plain(row) | {"sizes": one.to_json()})
+    return rows

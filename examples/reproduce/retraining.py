@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pipeline.config import PipelineError
 
 from fairseq_mos.arch import Architecture
-from fairseq_mos.report.logs import log_lines
 from reproduce import stats
-from reproduce.costs import training_flops
-from reproduce.plan import Plan, Trained
-from reproduce.units import NETWORK, Finished, Job, Retrained, Training, flags_of
-
-_VALIDATED = re.compile(r"\| valid \| (\{.*\})\s*$")
+from reproduce.finished import Finished
+from reproduce.plan import Plan, Trained, spread
+from reproduce.units import NETWORK, Job, Retrained, Training, flags_of
 
 COLUMNS = {
     "metric": "metric", "method": "method", "seed": "seed", "variant": "variant", "architectures": "archs",
@@ -39,9 +32,7 @@ def retrained_of(plan: Plan, architectures: Sequence[Architecture], jobs: Sequen
         jobs: see :func:`jobs_of`.
     """
     how, found = plan.retraining, []
-    total = len(architectures)
-    # The middles of equal parts of the drawn ones, which are sorted by stratum.
-    chosen = [architectures[(2 * i + 1) * total // (2 * how.architectures)] for i in range(how.architectures)]
+    chosen = spread(architectures, how.architectures) if how.variants else []
     supernets = [job.training for job in jobs if not job.training.architecture]
     for seed in how.seeds if how.variants else ():
         for architecture in chosen:
@@ -60,21 +51,6 @@ def retrained_of(plan: Plan, architectures: Sequence[Architecture], jobs: Sequen
                             )
                         )  # fmt: skip
     return found
-
-
-def curve_of(log: Path) -> list[list[float]]:
-    """Returns the validations that a log tells of: update, `loss` and `nll_loss` of each; of one twice the last counts.
-
-    Raises:
-        PipelineError: none.
-    """
-    found = {}
-    for match in filter(None, map(_VALIDATED.search, log_lines(log))):
-        values = json.loads(match[1])
-        found[int(values["valid_num_updates"])] = [float(values["valid_loss"]), float(values["valid_nll_loss"])]
-    if not found:
-        raise PipelineError(f"{log} tells of no validation", 1)
-    return [[update, *losses] for update, losses in sorted(found.items())]
 
 
 def updates_until(curve: Sequence[Sequence[float]], target: float) -> int | None:
@@ -98,15 +74,10 @@ def break_even(supernet: float, retraining: float, scratch: float) -> int | None
     return math.floor(supernet / (scratch - retraining)) + 1 if retraining < scratch else None
 
 
-def flops_of(training: Training, finished: Finished) -> float:
-    """Returns the FLOPs of a finished training; NaN where its log's tokens are not known."""
-    tokens = (finished.read(training.digest) or {}).get("tokens_per_update")
-    return training_flops(training, tokens) if tokens else math.nan
-
-
 def retraining_rows(
-    found, metrics: Sequence[str], jobs: Sequence[Job], units: Sequence[Retrained], finished: Finished
-) -> list[dict]:
+    found, metrics: Sequence[str], jobs: Sequence[Job], units: Sequence[Retrained], finished: Finished,
+    flops: Mapping[str, float],
+) -> list[dict]:  # fmt: skip
     """Returns a row for each loss, method, seed and variant.
 
     A subnet that does not reach the mean loss of training from scratch counts as if it were trained from scratch: it
@@ -118,6 +89,7 @@ def retraining_rows(
         jobs: of the plan.
         units: its retrainings.
         finished: the finished units.
+        flops: digest -> FLOPs of a finished training.
     """
     scratch: dict[Architecture, list[Training]] = {}
     for job in jobs:
@@ -128,12 +100,6 @@ def retraining_rows(
         result = finished.read(unit.digest)
         if result:
             groups.setdefault((unit.source.method, unit.seed, unit.variant), []).append((unit, result))
-    costs = {}
-    for own in groups.values():
-        for unit, _ in own:
-            for training in (unit.source, unit, *scratch[unit.architecture]):
-                if training.digest not in costs:
-                    costs[training.digest] = flops_of(training, finished)
     rows = []
     for metric in metrics:
         truth = dict(zip(found.names, found.truth(metric)))
@@ -148,9 +114,9 @@ def retraining_rows(
                 curve = [(0, start), *((point[0], point[column]) for point in result["curve"])]
                 reached = updates_until(curve, target)
                 others = scratch[unit.architecture]
-                known = [costs[one.digest] for one in others if not math.isnan(costs[one.digest])]
+                known = [flops[one.digest] for one in others if one.digest in flops]
                 dense = sum(known) / len(known) if known else math.nan
-                full = costs[unit.digest]
+                full = flops.get(unit.digest, math.nan)
                 gaps.append((start - target, curve[-1][1] - target))
                 until.append(math.nan if reached is None else reached)
                 shares.append(1.0 if reached is None else reached / others[0].updates)
@@ -164,7 +130,8 @@ def retraining_rows(
                 row |= {"reached": len(gaps) - missed, "not_reached": missed}
                 row["updates_until"] = np.nanmean(until) if missed < len(gaps) else None
                 row |= {"saved_percent": saved.mean(), "saved_low": low, "saved_high": high}
-                supernet, (full, least, dense) = costs[own[0][0].source.digest], np.mean(prices, 0)
+                supernet = flops.get(own[0][0].source.digest, math.nan)
+                full, least, dense = np.mean(prices, 0)
                 row |= {"supernet_teraflops": supernet / 1e12, "retraining_teraflops": full / 1e12}
                 row |= {"until_teraflops": least / 1e12, "scratch_teraflops": dense / 1e12}
                 if not math.isnan(supernet + full + dense):

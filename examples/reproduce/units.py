@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -15,10 +15,7 @@ from pipeline.training import train_arguments
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.reading import compact_json
-from fairseq_mos.documents import read_json
 from fairseq_mos.models.config import NetworkConfig
-from fairseq_mos.paths import is_file
-from fairseq_mos.tables import write_json
 from reproduce.plan import Plan, Trained, parse_flags
 
 REVISION = 1
@@ -27,6 +24,7 @@ REVISION = 1
 NEUTRAL = {
     *("--user-dir", "--save-dir", "--subnet", "--log-format", "--log-interval", "--num-workers"),
     *("--save-interval-updates", "--keep-interval-updates", "--no-epoch-checkpoints"),
+    "--keep-interval-updates-pattern",
     *("--save-interval", "--validate-interval"),
 }
 """Flags that do not change what is learned: where files lie, when they are saved, how progress is told."""
@@ -127,6 +125,11 @@ class Job:
     beam: int
 
     @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.training.name
+
+    @property
     def spec(self) -> dict:
         """What determines the measured values."""
         how = {"valid": "valid", "test": "test", "beam": self.beam} if self.scores else {"valid": "valid"}
@@ -137,6 +140,44 @@ class Job:
     def digest(self) -> str:
         """Of :attr:`spec`."""
         return digest_of(self.spec)
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A measurement of gradient conflict at one update of a supernet's training; it has no training of its own.
+
+    Attributes:
+        training: of the supernet.
+        update: after which its checkpoint is measured.
+        architectures: whose gradients are compared.
+        batches: of the valid split.
+    """
+
+    training: Training
+    update: int
+    architectures: tuple[Architecture, ...]
+    batches: int
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return f"gradient conflict of {self.training.name}, at update {self.update:,}"
+
+    @property
+    def spec(self) -> dict:
+        """What determines the measured values."""
+        wanted = [one.digest() for one in self.architectures]
+        spec = {"kind": "conflict", "revision": REVISION, "of": self.training.digest, "update": self.update}
+        return {**spec, "on": wanted, "batches": self.batches}
+
+    @property
+    def digest(self) -> str:
+        """Of :attr:`spec`."""
+        return digest_of(self.spec)
+
+
+Unit = Job | Retrained | Conflict
+"""What a run does."""
 
 
 def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> list[Job]:
@@ -224,46 +265,3 @@ def command_line(training: Training, data: Path, save_dir: Path, subnet: Path) -
 def weights_of(folder: Path) -> Path:
     """Returns where the weights lie that a retraining in a folder starts from."""
     return folder / "inherited" / "model.pt"
-
-
-class Finished:
-    """The units that are finished, a small file each, meant to be kept in git; and what failed.
-
-    Args:
-        folder: the results folder.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def _file(self, digest: str, kind: str = "units") -> Path:
-        return self.folder / kind / f"{digest}.json"
-
-    def read(self, digest: str) -> dict | None:
-        """Returns a finished unit's result; None where it is not finished.
-
-        Raises:
-            UserError: a damaged file.
-        """
-        file = self._file(digest)
-        return read_json(file, "finished unit")["result"] if is_file(file) else None
-
-    def write(self, unit: Training | Job, result: dict) -> None:
-        """Keeps a result, in one step."""
-        name = unit.name if isinstance(unit, Training) else f"measurement of {unit.training.name}"
-        write_json(self._file(unit.digest), {"name": name, "unit": unit.spec, "result": result})
-
-    def failures(self, digest: str) -> list[dict]:
-        """Returns the failed attempts of a unit."""
-        file = self._file(digest, "failures")
-        return read_json(file, "failures")["failures"] if is_file(file) else []
-
-    def write_failure(self, job: Job | Retrained, code: int, message: str) -> None:
-        """Counts a failed attempt of a job."""
-        failures = [*self.failures(job.digest), {"exit_code": code, "message": message}]
-        write_json(self._file(job.digest, "failures"), {"name": job.training.name, "failures": failures})
-
-
-def missing(jobs: Iterable[Job | Retrained], finished: Finished) -> list[Job | Retrained]:
-    """Returns the jobs without a measurement, and the retrainings without a curve."""
-    return [job for job in jobs if finished.read(job.digest) is None]

@@ -99,4 +99,5 @@ def _cosine(a: Tensor, b: Tensor) -> float | None:
     """Returns the cosine over the entries where neither is 0; None if there are none."""
     common = (a != 0) & (b != 0)
     a, b = a[common].double(), b[common].double()
-    return torch.nn.functional.cosine_similarity(a, b, dim=0).item() if len(a) else None
+    # Not torch's cosine_similarity, which takes small gradients, as those of routers are, for smaller cosines.
+    return (torch.dot(a, b) / (a.norm() * b.norm())).item() if len(a) else None

@@ -21,17 +21,20 @@ from fairseq import options
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
+from pipeline import commands as pipeline_commands  # noqa: E402
 from pipeline.config import PipelineError  # noqa: E402
 from reproduce import plan as plans  # noqa: E402
 from reproduce import running  # noqa: E402
 from reproduce.arguments import parse  # noqa: E402
+from reproduce.finished import Finished, missing  # noqa: E402
 from reproduce.plan import Draw, draw, parse_flags, read_plan  # noqa: E402
 from reproduce.results import write_results  # noqa: E402
 from reproduce.retraining import retrained_of  # noqa: E402
 from reproduce.schedule import ATTEMPTS, work_off  # noqa: E402
-from reproduce.units import Finished, command_line, jobs_of, missing  # noqa: E402
+from reproduce.units import command_line, jobs_of  # noqa: E402
 
 from fairseq_mos.arch import SearchSpace  # noqa: E402
+from fairseq_mos.documents import read_json  # noqa: E402
 from fairseq_mos.errors import UserError  # noqa: E402
 from fairseq_mos.families import family_of  # noqa: E402
 
@@ -245,7 +248,7 @@ class Commands:
                 {"architecture": d, "loss": loss_of(d) + (not request["scratch"]) / 2, "bleu": 30.0} for d in digests
             ]
             Path(arguments[1]).write_text(json.dumps({"rows": rows, "signature": {}}))
-        return running.commands.Usage(1.0, 2**20)
+        return pipeline_commands.Usage(1.0, 2**20)
 
     def validate(self, arguments: list[str], log: Path) -> None:
         """Gets to the from-scratch loss at update 2, with frozen weights never."""
@@ -275,7 +278,7 @@ def running_digest(data: dict) -> str:
 @pytest.fixture
 def commands(monkeypatch, tmp_path):
     stand_in = Commands()
-    monkeypatch.setattr(running.commands, "run", stand_in)
+    monkeypatch.setattr(pipeline_commands, "run", stand_in)
     monkeypatch.setattr(running, "prepare", lambda corpus, work, threads: tmp_path)
     monkeypatch.setattr(running, "corpus_digest", lambda data: "c")
     monkeypatch.setattr(running, "places", lambda jobs: [{}])
@@ -342,7 +345,7 @@ def test_results_of_known_values(tmp_path, commands):
     assert content["noise_floor"] == {"loss": 0, "bleu": 0}
     rows = {(row["metric"], row["method"], row.get("seed")): row for row in content["gaps"]}
     row = rows["loss", "neuron", 2]
-    assert (row["gap"], row["absolute_gap"], row["worst_gap"], row["absolute_low"]) == (0.5, 0.5, 0.5, 0.5)
+    assert (row["gap"], row["absolute_gap"], row["worst_gap"], row["absolute_gap_low"]) == (0.5, 0.5, 0.5, 0.5)
     assert (row["tau"], row["regret"], row["architectures"]) == (1, 0, 3)
     assert rows["bleu", "plain", 1]["gap"] == 0 and rows["bleu", "plain", 1]["tau"] is None
     summary = {(row["metric"], row["method"]): row for row in content["summary"]}
@@ -352,7 +355,16 @@ def test_results_of_known_values(tmp_path, commands):
     mean = np.mean([family_of(TINY).flops(one) for _, one in draw(TINY, read_plan(path).architectures)])
     # Three passes of 4 updates with 100 of a sentence's 30 tokens.
     assert costs["scratch"]["training_teraflops"] == pytest.approx(3 * 4 * mean * 100 / 30 / 1e12)
-    assert (tmp_path / "results" / "plan" / "gap_loss.png").is_file()
+    folder = tmp_path / "results" / "plan"
+    assert (folder / "gap_loss.png").is_file()
+    # The page is one of `fairseq-mos report`: it needs no other file, and has its Markdown beside it.
+    page, markdown = ((folder / f"results.{ending}").read_text() for ending in ("html", "md"))
+    assert "<td>neuron</td><td>2</td><td>3</td><td>0.500<br><small>[0.500, 0.500]</small></td>" in page
+    assert page.count("<svg") == 4
+    assert "| neuron | 2 | 3 | 0.500<br>" in markdown and "- units that are in: 9 of 9" in markdown
+    assert {file.name for file in (folder / "results-pictures").iterdir()} == {
+        f"{kind}-{metric}.svg" for kind in ("gap", "inherited") for metric in ("loss", "bleu")
+    }
 
 
 def test_tables_of_what_is_there_so_far(tmp_path):
@@ -367,7 +379,9 @@ def test_tables_of_what_is_there_so_far(tmp_path):
     finished.write(listed[-1], {"rows": [row | {"loss": row["loss"] + 0.25} for row in rows]})
     assert len(missing(listed, finished)) == 6
     write_results(tmp_path / "some", "plan", plan, drawn, listed, finished)
-    content = json.loads((tmp_path / "some" / "results.json").read_text())
+    # The noise of one seed is not known, and no number in JSON either.
+    content = read_json(tmp_path / "some" / "results.json", "results")
+    assert content["noise_floor"] == {"loss": None, "bleu": None}
     (row,) = [row for row in content["gaps"] if row["metric"] == "loss" and row["method"] == "neuron"]
     assert (row["architectures"], row["gap"], row["tau"], row["noise_floor"]) == (2, 0.25, 1, None)
 
@@ -415,6 +429,7 @@ def test_killed_it_goes_on_with_what_was_trained(tmp_path, monkeypatch):
     ended = start()
     output = ended.communicate()[0]
     assert ended.returncode == 0, output
+    assert "results.html; elapsed" in output and "DEBUG" not in output
     log = (tmp_path / "work" / "trainings" / jobs_in(tmp_path)[0] / "train.log").read_text()
     assert "Loaded checkpoint" in log
     content = json.loads((tmp_path / "results" / "plan" / "results.json").read_text())
@@ -432,8 +447,8 @@ def jobs_in(tmp_path: Path) -> list[str]:
 
 def test_plan_fields_are_documented():
     text = (ROOT / "examples" / "reproduce" / "README.md").read_text()
-    from reproduce.plan import Corpus, Plan, Retraining, Trained
+    from reproduce.plan import Claim, Conflicts, Corpus, Matched, Plan, Retraining, Trained
 
-    for kind in (Plan, Corpus, Draw, Trained, Retraining):
+    for kind in (Plan, Corpus, Draw, Trained, Retraining, Conflicts, Matched, Claim):
         for field in msgspec.structs.fields(kind):
             assert f"`{field.name}`" in text, field.name

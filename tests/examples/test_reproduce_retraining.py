@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
+from pipeline import commands as pipeline_commands  # noqa: E402
 from pipeline.config import PipelineError  # noqa: E402
 from reproduce import estimate, running  # noqa: E402
 from reproduce.plan import draw, read_plan  # noqa: E402
-from reproduce.retraining import break_even, curve_of, retrained_of, updates_until  # noqa: E402
+from reproduce.retraining import break_even, retrained_of, updates_until  # noqa: E402
+from reproduce.training_logs import curve_of  # noqa: E402
 from reproduce.units import command_line, jobs_of  # noqa: E402
 from test_reproduce import PLAN, TINY, commands, run, small_pool, written  # noqa: E402, F401
 
@@ -142,7 +144,7 @@ def test_a_supernet_from_elsewhere_is_trained_once_for_all_its_subnets(tmp_path,
         time.sleep(0.05)
         return commands(module, *arguments, **further)
 
-    monkeypatch.setattr(running.commands, "run", slow)
+    monkeypatch.setattr(pipeline_commands, "run", slow)
     run(written(tmp_path, methods=methods, **block()), tmp_path, work="elsewhere")
     assert [commands.started.count(kind) for kind in ("train", "extract", "retrain")] == [1, 4, 4]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,41 @@ def test_bootstrap_interval_of_a_mean_has_its_standard_error():
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.3 * error)
     assert all(map(math.isnan, stats.interval(2, lambda at: at.mean(-1))))
+
+
+def test_of_one_seed_an_interval_is_over_architectures_alone():
+    values = np.random.default_rng(0).normal(size=30)
+    one = lambda at: values[at].mean(-1)  # noqa: E731
+    assert stats.mean_interval(30, [one]) == stats.interval(30, one)
+    # The same twice: nothing comes from the seeds.
+    assert stats.mean_interval(30, [one, one]) == pytest.approx(stats.interval(30, one))
+
+
+def test_seeds_that_differ_widen_the_interval_of_their_mean():
+    flat = [lambda at, level=level: np.full(len(at), level) for level in (0.0, 1.0)]
+    # Both seeds are the one or the other in a quarter of the resamplings each.
+    assert stats.mean_interval(10, flat) == (0.0, 1.0)
+    assert stats.mean_interval(10, flat[:1]) == (0.0, 0.0)
+
+
+def test_a_difference_is_of_the_same_architectures():
+    values = np.random.default_rng(0).normal(size=(2, 30))
+    one, other = (lambda at, own=own: own[at].mean(-1) for own in (values[0], values[0] - 0.25))
+    # However different architectures are, the two differ by the same everywhere.
+    assert stats.mean_interval(30, [one], [other]) == pytest.approx((0.25, 0.25))
+    assert all(map(math.isnan, stats.mean_interval(2, [one], [other])))
+
+
+def test_a_statistic_without_a_value_leaves_the_other_seeds():
+    some, none = lambda at: np.ones(len(at)), lambda at: np.full(len(at), np.nan)  # noqa: E731
+    assert stats.mean_interval(5, [some, none]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 9])
+def test_expected_best_of_some_is_the_mean_over_all_draws(number):
+    values = [5.0, 1.0, 4.0, 2.5]
+    draws = list(combinations(values, min(number, 4)))
+    assert stats.best_of(values, number) == pytest.approx(sum(map(min, draws)) / len(draws))
 
 
 def test_interval_of_a_perfect_ranking_is_one_point():

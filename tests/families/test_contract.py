@@ -150,7 +150,7 @@ def test_training_goes_on_exactly(kit, options):
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
-def _files(kit, model, folder) -> None:
+def write_files(kit, model, folder) -> None:
     """Writes a supernet's checkpoint and its dictionaries, named like those of a pair of languages."""
     parts = kit.family.parts()
     config = {name: with_defaults(None, kind) for name, (_, kind) in parts.items()}
@@ -167,7 +167,7 @@ def _files(kit, model, folder) -> None:
 @torch.no_grad()
 def test_an_export_answers_as_the_original_does(kit, tmp_path):
     model = kit.supernet()
-    _files(kit, model, tmp_path)
+    write_files(kit, model, tmp_path)
     found, probe = open_model(tmp_path / "supernet.pt"), kit.family.probe()
     assert found.family is kit.family and found.space == model.space
     bundle = found.bundle("smallest")

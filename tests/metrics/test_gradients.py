@@ -41,6 +41,12 @@ def test_cosines_of_given_gradients():
         assert conflict.cosine == pytest.approx((0.5 - 1 - 0.5) / 3)
 
 
+def test_a_cosine_does_not_depend_on_the_size_of_gradients():
+    for scale in (1.0, 1e-9):
+        found = conflicts(_Toy(), scale, [(1.0, 1.0), (1.0, -2.0)], _loss)
+        assert found["norm"].cosine == pytest.approx(-1 / math.sqrt(10))
+
+
 def test_what_one_alone_uses_does_not_count():
     found = conflicts(_Toy(), 1.0, [(2.0, 0.0), (0.1, 70.0), (0.0, -5.0)], _loss)
     # The first two share one entry and agree, the last two share another and do not; the others share none.

@@ -12,16 +12,19 @@ from fairseq.models.roberta import RobertaModel
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.cost.measured import count_parameters
 from fairseq_mos.errors import UserError
+from fairseq_mos.export.checkpoint import extract_checkpoint
 from fairseq_mos.families import family_of
 from fairseq_mos.families.masked_lm.costs import published
 from fairseq_mos.families.masked_lm.texts import made_up_dictionary, task_with
 from fairseq_mos.models.masked_lm_config import MosRobertaSubnetConfig
 from fairseq_mos.models.mos_roberta_subnet import MosRobertaSubnet
+from fairseq_mos.models.opening import load_bundle
 from fairseq_mos.modules.routing import ROUTINGS
 from fairseq_mos.report.architecture_picture import architecture_svg
 from fairseq_mos.report.mixes import expert_mixes
 from fairseq_mos.search.candidates import Problem
 from tests.families.masked_lm import kit
+from tests.families.test_contract import write_files
 
 SPACES = ("bert_tiny", "bert_v1", "bert_v5.1", "bert_v5.2", "autodistil_base", "autodistil_small", "autodistil_tiny")
 # In millions of parameters, as published searches count them (FLOPs and latency were not limited).
@@ -218,3 +221,19 @@ def test_pictures_and_facts_of_pages():
     facts = family.facts(lambda group, name, default=None: values.get(name, default), kit.supernet().state_dict())
     assert facts["dictionary"] == "50 entries" and facts["longest input"] == "64 tokens"
     assert facts["masked"] == "20% of the tokens, whole words"
+
+
+@torch.no_grad()
+def test_extracted_files_have_merged_bottlenecks(tmp_path):
+    model = kit.supernet(kit.space(bottlenecks=True))
+    write_files(kit.KIT, model, tmp_path)
+    rng = random.Random(7)
+    arch = next(arch for arch in iter(lambda: model.space.sample(rng), None) if arch.encoder.layers == 3)
+    arch.save(tmp_path / "arch.yaml")
+    extract_checkpoint(str(tmp_path / "supernet.pt"), str(tmp_path / "arch.yaml"), str(tmp_path / "out" / "subnet.pt"))
+    subnet = load_bundle(tmp_path / "out" / "subnet.pt").model
+    assert subnet.cfg.bottlenecks == "merged"
+    model.eval().activate(arch)
+    torch.testing.assert_close(subnet(kit.tokens())[0], model(kit.tokens())[0], rtol=1e-5, atol=1e-5)
+    counted = family_of(model.space).counts(arch, family_of(model.space).sizing_of(subnet))
+    assert counted["params"] == count_parameters(subnet).total
