@@ -143,7 +143,12 @@ def _command(module: str, arguments: list[str], log: Path) -> None:
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, force=True)
     sys.argv = [module, *map(str, arguments)]
     os.chdir(Path(__file__).resolve().parent.parent)
-    if module.endswith(".py"):
-        runpy.run_path(module, run_name="__main__")
-    else:
-        importlib.import_module(module).cli_main()
+    try:
+        if module.endswith(".py"):
+            runpy.run_path(module, run_name="__main__")
+        else:
+            importlib.import_module(module).cli_main()
+    except Exception:
+        # As at the end of a process of its own: it says one line and exits with 2, for mistakes of the user.
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
-from msgspec import Meta, Struct
-from reproduce.plan import Seeds, parse_flags
+from msgspec import Meta
+from reproduce.plan import parse_flags
+from reproduce.plan_blocks import Seeds, Strict
 
 from fairseq_mos.documents import convert, read_yaml
 from fairseq_mos.errors import UserError
@@ -26,7 +27,7 @@ OWN = (
 """Flags that the runner sets itself."""
 
 
-class Plan(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class Plan(Strict):
     """A plan.
 
     Attributes:

@@ -10,14 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from fairseq.criterions.sentence_prediction import SentencePredictionConfig, SentencePredictionCriterion
 from fairseq.logging import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
-from glue import predict, results, running, units  # noqa: E402
+from glue import predict, running, starting, units  # noqa: E402
 from glue.arguments import parse  # noqa: E402
+from glue.plan import read_plan  # noqa: E402
 from glue.preparing import prepare  # noqa: E402
 from glue.reading import find_file, read_split  # noqa: E402
 from glue.tasks import SEVEN, TASKS  # noqa: E402
@@ -27,6 +29,7 @@ from pipeline.text import read_lines  # noqa: E402
 
 from fairseq_mos.errors import UserError  # noqa: E402
 from fairseq_mos.metrics.glue import MEASURES, Predictions, glue_scores, write_predictions  # noqa: E402
+from fairseq_mos.models.loading import load_state  # noqa: E402
 from tests import glue_toy  # noqa: E402
 
 POINT = {"lr": [0.01], "batch": [8], "epochs": [10], "seeds": [1]}
@@ -143,6 +146,43 @@ def fairseqs(task: str, model, problem, split: str) -> dict[str, float]:
     return found.get_smoothed_values()
 
 
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(prepared, monkeypatch, capsys):
+    """Killed in the middle of its fourth epoch, behind a save; the second attempt does the rest."""
+    folder, model = prepared
+    finetune(folder, model, "--tasks SST-2 --name whole")
+    ends = []
+
+    def killed(module, arguments, log, threads, **unused):
+        if module == "fairseq_cli.train" and not ends:
+            ends.append(15)
+            place = arguments.index("--max-update") + 1
+            glue_toy.forked(module, [*arguments[:place], "15", *arguments[place + 1 :]], log, threads)
+            raise PipelineError("killed", 1)
+        glue_toy.forked(module, arguments, log, threads)
+
+    monkeypatch.setattr(commands, "run", killed)
+    finetune(folder, model, "--tasks SST-2 --name resumed")
+    assert "failed: SST-2" in capsys.readouterr().err and ends
+    logs, weights = [], []
+    for name in ("whole", "resumed"):
+        unit = next((folder / "work" / "models" / name / "units").iterdir())
+        logs.append((unit / "train.log").read_text())
+        weights.append(load_state(str(unit / "model.pt"))["model"])
+    assert "checkpoint_last.pt (epoch 4 @ 15 updates)" in logs[1] and "@ 15 updates" not in logs[0]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_teacher_that_does_not_fit_ends_fairseq_train_in_one_line_and_with_code_2(prepared, tmp_path):
+    folder, model = prepared
+    start = starting.open_start(model, folder / "dict.txt")
+    data, plan = units.read_data(folder / "work", "SST-2"), read_plan(plan_file(folder))
+    unit = units.units_of(plan, data, start, [1], teacher=("t", model))[0]
+    with pytest.raises(PipelineError, match=f"error: --teacher {model} was trained for task 'masked_lm'") as error:
+        commands.run("fairseq_cli.train", units.command_line(unit, tmp_path / "save", None), tmp_path / "log", 1)
+    assert error.value.code == 2 and "Traceback" not in (tmp_path / "log").read_text()
+
+
 def test_a_failed_training_leaves_one_line_and_exit_code_1(prepared, monkeypatch, capsys):
     folder, model = prepared
 
@@ -150,8 +190,6 @@ def test_a_failed_training_leaves_one_line_and_exit_code_1(prepared, monkeypatch
         raise PipelineError(f"{module} failed; log: {log}", 1)
 
     monkeypatch.setattr(commands, "run", broken)
-    finished_before = results.systems_of(folder / "work")
-    assert finished_before
     with pytest.raises(PipelineError, match="1 trainings failed: SST-2, lr 0.02") as error:
         finetune(folder, model, "--tasks SST-2 --name base", lr=[0.02])
     assert error.value.code == 1
