@@ -26,6 +26,8 @@ INSTALL_REQUIRES = [
 PLOT = ["matplotlib"]
 SEARCH = ["pymoo", "scikit-learn"]
 EXPORT = ["ctranslate2", "safetensors"]
+# Folders for it are written with safetensors and protobuf alone; transformers reads them.
+HUGGINGFACE = ["protobuf", "safetensors", "transformers>=4.40,<5"]
 DATA = ["sacremoses"]
 # The quickstart's corpus comes from Babel's CLDR data: another version is another corpus.
 EXAMPLES = ["Babel==2.18.0", "tensorboardX", *PLOT]
@@ -34,8 +36,9 @@ EXTRAS_REQUIRE = {
     "plot": PLOT,
     "examples": EXAMPLES,
     "export": EXPORT,
+    "huggingface": HUGGINGFACE,
     "data": DATA,
-    "dev": ["hypothesis", "pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES, *EXPORT, *DATA],
+    "dev": ["hypothesis", "pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES, *EXPORT, *HUGGINGFACE, *DATA],
 }
 EXTRAS_REQUIRE["all"] = sorted({name for names in EXTRAS_REQUIRE.values() for name in names})
 

@@ -90,6 +90,12 @@ _ROWS = (
         weights="weights.safetensors",
     ),
     Exporter(
+        "huggingface",
+        "a folder for Hugging Face transformers: RobertaForMaskedLM and, where it can be had, the tokenizer",
+        f"{_FAMILY}.huggingface",
+        ("masked_lm",),
+    ),
+    Exporter(
         "ctranslate2", "a folder for CTranslate2", f"{_FAMILY}.ct2", ("translation",), options=(_QUANTIZATION,)
     ),
 )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 from fairseq.models.roberta.model import base_architecture
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from fairseq_mos.export import checkpoint
 from fairseq_mos.families.masked_lm.limits import refuse, shape_limits
@@ -34,16 +36,12 @@ def to_stock(bundle: Bundle) -> Bundle:
     if eps != _EPS:
         limits.append(f"layer_norm_eps {eps:g}, since its own is {_EPS:g}")
     refuse("stock", limits, "fairseq's roberta")
-    model, positions = bundle.model, bundle.model.max_positions()
+    model = bundle.model
     cfg = _complete({name: options[name] for name in _KEPT} | dict(vars(model.args)))
-    stock = RobertaModel.build_model(OmegaConf.create(cfg), task_with(model.dictionary, positions))
+    stock = _build(cfg, model.dictionary)
     for name, head in model.classification_heads.items():
         stock.register_classification_head(name, head.out_proj.out_features, head.dense.out_features)
-    # Its own version of the names is kept: without, it takes the weights for old ones, and leaves out the last norm.
-    state = {**stock.state_dict(), **{_renamed(name): tensor for name, tensor in model.state_dict().items()}}
-    # The table under its second name.
-    state["encoder.lm_head.weight"] = state[TABLE]
-    stock.load_state_dict(state)
+    _fill(stock, model.state_dict())
     return replace(bundle, model=stock.eval(), config={**bundle.config, "model": cfg})
 
 
@@ -64,8 +62,35 @@ def write(bundle: Bundle, output: str | Path, check: Callable[[Path], None] | No
     return checkpoint.write(to_stock(bundle), output, check)
 
 
-def _renamed(name: str) -> str:
-    return name.replace("encoder.lm_head.dense_layer.", "encoder.lm_head.dense.")
+def of_weights(weights: Mapping[str, Tensor], sizes: Mapping[str, int], dictionary: Dictionary, eps: float):
+    """Returns fairseq's `roberta` with given weights, by our names, in eval mode.
+
+    Args:
+        weights: of a model without bottlenecks.
+        sizes: fairseq's names of sizes.
+        dictionary: of the tokens, with the mask.
+        eps: of layer norms.
+    """
+    model = _build(_complete(dict(sizes)), dictionary)
+    _fill(model, weights)
+    for part in model.modules():
+        if hasattr(part, "eps"):
+            part.eps = eps
+    return model.eval()
+
+
+def _build(cfg: dict, dictionary: Dictionary) -> RobertaModel:
+    return RobertaModel.build_model(OmegaConf.create(cfg), task_with(dictionary, cfg["max_positions"]))
+
+
+def _fill(model: RobertaModel, weights: Mapping[str, Tensor]) -> None:
+    # Its own version of the names is kept: without, it takes the weights for old ones, and leaves out the last norm.
+    state = model.state_dict()
+    for name, tensor in weights.items():
+        state[name.replace("encoder.lm_head.dense_layer.", "encoder.lm_head.dense.")] = tensor
+    # The table under its second name.
+    state["encoder.lm_head.weight"] = state[TABLE]
+    model.load_state_dict(state)
 
 
 def _complete(config: dict) -> dict:

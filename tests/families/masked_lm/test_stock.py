@@ -21,28 +21,32 @@ WITHOUT = """
 import argparse, sys, torch
 torch.serialization.add_safe_globals([argparse.Namespace])
 from fairseq.models.roberta import RobertaModel
-found = RobertaModel.from_pretrained(".", "stock.pt", ".", bpe=None).eval()
-tokens = torch.load("tokens.pt")
-with torch.no_grad():
-    torch.save([found.model(tokens)[0], found.model(tokens, classification_head_name="topics")[0]], "scores.pt")
+for folder in sys.argv[1:]:
+    found = RobertaModel.from_pretrained(folder, "stock.pt", folder, bpe=None).eval()
+    tokens = torch.load(f"{folder}/tokens.pt")
+    with torch.no_grad():
+        scores = [found.model(tokens, classification_head_name=name)[0] for name in (None, "topics")]
+    torch.save(scores, f"{folder}/scores.pt")
 assert not any(name.startswith("fairseq_mos") for name in sys.modules)
 """
 
 
-@pytest.mark.parametrize("options", [{}, {"encoder_normalize_before": True, "activation_fn": "relu"}])
 @torch.no_grad()
-def test_it_runs_without_the_plugin(tmp_path, options):
-    bundle = subnet(tmp_path, "smallest", **options)
-    bundle.model.register_classification_head("topics", num_classes=3, inner_dim=10)
-    stock.write(bundle, tmp_path / "stock.pt")
-    tokens = kit.tokens()
-    torch.save(tokens, tmp_path / "tokens.pt")
-    commands.run([sys.executable, "-c", WITHOUT], tmp_path)
-    scores, topics = torch.load(tmp_path / "scores.pt")
+def test_it_runs_without_the_plugin(tmp_path):
+    tokens, expected = kit.tokens(), {}
     real = tokens.ne(1)
-    torch.testing.assert_close(scores[real], bundle.model(tokens)[0][real], rtol=0, atol=1e-5)
-    expected = bundle.model(tokens, classification_head_name="topics")[0]
-    torch.testing.assert_close(topics, expected, rtol=0, atol=1e-5)
+    for name, options in (("a", {}), ("b", {"encoder_normalize_before": True, "activation_fn": "relu"})):
+        (tmp_path / name).mkdir()
+        bundle = subnet(tmp_path / name, "smallest", **options)
+        bundle.model.register_classification_head("topics", num_classes=3, inner_dim=10)
+        stock.write(bundle, tmp_path / name / "stock.pt")
+        torch.save(tokens, tmp_path / name / "tokens.pt")
+        topics = bundle.model(tokens, classification_head_name="topics")[0]
+        expected[name] = bundle.model(tokens)[0][real], topics
+    commands.run([sys.executable, "-c", WITHOUT, *expected], tmp_path)
+    for name, answers in expected.items():
+        scores, topics = torch.load(tmp_path / name / "scores.pt")
+        torch.testing.assert_close((scores[real], topics), answers, rtol=0, atol=1e-5)
 
 
 def test_the_table_is_there_under_both_names_as_one(tmp_path):
