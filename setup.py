@@ -26,6 +26,8 @@ INSTALL_REQUIRES = [
 PLOT = ["matplotlib"]
 SEARCH = ["pymoo", "scikit-learn"]
 EXPORT = ["ctranslate2", "safetensors"]
+# Folders for it are written with safetensors and protobuf alone; transformers reads them.
+HUGGINGFACE = ["protobuf", "safetensors", "transformers>=4.40,<5"]
 DATA = ["sacremoses"]
 GLUE = ["scikit-learn", "scipy"]
 # The quickstart's corpus comes from Babel's CLDR data: another version is another corpus.
@@ -35,9 +37,10 @@ EXTRAS_REQUIRE = {
     "plot": PLOT,
     "examples": EXAMPLES,
     "export": EXPORT,
+    "huggingface": HUGGINGFACE,
     "data": DATA,
     "glue": [*GLUE, *PLOT],
-    "dev": ["hypothesis", "pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES, *EXPORT, *DATA, *GLUE],
+    "dev": ["hypothesis", "pytest", "pytest-xdist", "ruff", *SEARCH, *EXAMPLES, *EXPORT, *HUGGINGFACE, *DATA, *GLUE],
 }
 EXTRAS_REQUIRE["all"] = sorted({name for names in EXTRAS_REQUIRE.values() for name in names})
 

@@ -27,10 +27,11 @@ class Exporter:
     Attributes:
         name: what `--format` calls it.
         text: what it is.
-        module: where its code is, imported when it is used. It has `write(bundle, output, check, **options)`, which
-            returns the files that were written and calls `check` with them before they are put in their place; where
-            the format has a runtime of its own `run(place, inputs)`, which returns what the family's probe compares;
-            where reading takes more than weights `read(about, folder, trust)`.
+        module: where its code is, imported when it is used; `{family}` in it is the family's name, where each family
+            has a file of its own. It has `write(bundle, output, check, **options)`, which returns the files that were
+            written and calls `check` with them before they are put in their place; where the format has a runtime of
+            its own `run(place, inputs)`, which returns what the family's probe compares; where reading takes more than
+            weights `read(about, folder, trust)`.
         families: whose models it can hold; empty: any.
         options: its own flags.
         weights: name of the safetensors file in its folders, where those can be opened again. They differ, so that no
@@ -54,15 +55,18 @@ class Exporter:
         """
         if self.families and bundle.data.FAMILY not in self.families:
             raise UserError(f"--format {self.name} is for {', '.join(self.families)}, not for {bundle.data.FAMILY}")
-        return self.code.write(bundle, output, check, **options)
+        return self.code(bundle.data.FAMILY).write(bundle, output, check, **options)
 
-    @property
-    def code(self) -> ModuleType:
-        """The module."""
-        return importlib.import_module(self.module)
+    def code(self, family: str) -> ModuleType:
+        """Returns the module.
+
+        Args:
+            family: name of the model's.
+        """
+        return importlib.import_module(self.module.format(family=family))
 
 
-_TRANSLATION = "fairseq_mos.families.translation"
+_FAMILY = "fairseq_mos.families.{family}"
 _QUANTIZATION = Option("quantization", "float32", "float32, int8, int8_float32, int16, float16 or bfloat16")
 _ROWS = (
     Exporter(
@@ -74,19 +78,25 @@ _ROWS = (
     Exporter("fairseq", "a checkpoint of our subnet, e.g. of a safetensors folder", "fairseq_mos.export.checkpoint"),
     Exporter(
         "stock",
-        "a checkpoint of fairseq's own transformer, which runs without this plugin",
-        f"{_TRANSLATION}.stock",
-        ("translation",),
+        "a checkpoint of fairseq's own transformer or roberta, which runs without this plugin",
+        f"{_FAMILY}.stock",
+        ("translation", "masked_lm"),
     ),
     Exporter(
         "torch-export",
         "programs of torch.export, with any batch size and length",
-        f"{_TRANSLATION}.programs",
-        ("translation",),
+        f"{_FAMILY}.programs",
+        ("translation", "masked_lm"),
         weights="weights.safetensors",
     ),
     Exporter(
-        "ctranslate2", "a folder for CTranslate2", f"{_TRANSLATION}.ct2", ("translation",), options=(_QUANTIZATION,)
+        "huggingface",
+        "a folder for Hugging Face transformers: RobertaForMaskedLM and, where it can be had, the tokenizer",
+        f"{_FAMILY}.huggingface",
+        ("masked_lm",),
+    ),
+    Exporter(
+        "ctranslate2", "a folder for CTranslate2", f"{_FAMILY}.ct2", ("translation",), options=(_QUANTIZATION,)
     ),
 )
 EXPORTERS = {row.name: row for row in _ROWS}

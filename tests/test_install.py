@@ -79,7 +79,7 @@ def test_markers_choose_one_fairseq(python, expected):
 
 def test_extras():
     extras = SETUP["EXTRAS_REQUIRE"]
-    assert set(extras) == {"search", "plot", "examples", "export", "data", "dev", "all"}
+    assert set(extras) == {"search", "plot", "examples", "export", "huggingface", "data", "dev", "all"}
     assert "Babel==2.18.0" in extras["examples"]
     assert set(extras["examples"]) | set(extras["plot"]) < set(extras["dev"])
     assert set(extras["all"]) == {text for name, texts in extras.items() if name != "all" for text in texts}
@@ -90,7 +90,7 @@ def test_constraints_pin_every_requirement_exactly(python):
     pinned = names_for(constraints(), python)
     wanted = names_for(requirements(), python)
     assert set(wanted) <= set(pinned)
-    assert all(re.fullmatch(r"==[0-9.]+", spec) for spec in pinned.values()), pinned
+    assert all(re.fullmatch(r"==[0-9.]+(\.post[0-9]+)?", spec) for spec in pinned.values()), pinned
     versions = {"torch": "==2.13.0", "hydra-core": "==1.3.2", "omegaconf": "==2.3.0"}
     assert {name: pinned[name] for name in versions} == versions
     for requirement in requirements():

@@ -27,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for exporter in EXPORTERS.values():
         for name, default, text in exporter.options:
             parser.add_argument(f"--{name}", default=default, help=f"of {exporter.name}: {text}")
-    check = parser.add_argument_group("check", "the export is loaded and must translate as the original does")
+    check = parser.add_argument_group("check", "the export is loaded and must answer as the original does")
     check.add_argument("--test", metavar="FILE", help="raw source text (default: made-up sentences)")
-    check.add_argument("--sentences", type=ranges.SENTENCES, default=100, help="sentences to translate, greedily")
-    check.add_argument("--no-check", action="store_true", help="do not translate anything")
+    check.add_argument("--sentences", type=ranges.SENTENCES, default=100, help="sentences that are compared")
+    check.add_argument("--no-check", action="store_true", help="do not compare anything")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports and checks; exit code 1 where a translation in fp32 differs."""
+    """Exports and checks; exit code 1 where an answer in fp32 differs."""
     import fairseq_mos
     from fairseq_mos.errors import UserError
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         expected = probe.run(bundle, sentences)
 
         def check(new: Path) -> None:
-            verdict = probe.compare(expected, running.run(exporter, new, sentences))
+            verdict = probe.compare(expected, running.run(exporter, bundle.family, new, sentences))
             print(f"checked: {verdict}")
             if verdict.differing and exact:
                 raise _DiffersError(f"sentence {verdict.differing[0] + 1} is the first that differs")
@@ -74,4 +74,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _DiffersError(Exception):
-    """The export does not translate as the original does."""
+    """The export does not answer as the original does."""

@@ -95,8 +95,9 @@ class Opened:
     @cached_property
     def _exported(self) -> Bundle:
         exporter = EXPORTERS[self._about.form]
-        if hasattr(exporter.code, "read"):
-            return exporter.code.read(self._about, self._folder, self._trust)
+        code = exporter.code(self.family.schema.family)
+        if hasattr(code, "read"):
+            return code.read(self._about, self._folder, self._trust)
         return self._about.bundle(read_network(self._about, self._folder / exporter.weights))
 
     def bundle(self, architecture: str | None = None) -> Bundle:

@@ -38,6 +38,21 @@ def write_weights(model: nn.Module, file: Path) -> None:
     file.write_bytes(library().save(dict(stored.values()), metadata={"format": "pt"}))
 
 
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file, which cannot hold code.
+
+    Raises:
+        UserError: it is missing or damaged, or safetensors is missing.
+    """
+    load = library().load
+    try:
+        return load(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+    except Exception as error:  # safetensors' own type of error derives from Exception alone
+        raise UserError(f"{file} is damaged: {' '.join(str(error).split())[:200]}") from error
+
+
 def read_network(about: About, file: Path) -> nn.Module:
     """Builds the subnet that a description and a file of weights describe; nothing of either is executed.
 
@@ -48,13 +63,7 @@ def read_network(about: About, file: Path) -> nn.Module:
     Raises:
         UserError: a file that is missing or damaged, or files that do not fit each other.
     """
-    load = library().load
-    try:
-        tensors = load(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    except Exception as error:  # safetensors' own type of error derives from Exception alone
-        raise UserError(f"{file} is damaged: {' '.join(str(error).split())[:200]}") from error
+    tensors = read_tensors(file)
     family = family_of(about.architecture)
     task = family.task(about.data.dictionaries, tensors, str(file))
 

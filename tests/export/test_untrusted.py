@@ -15,6 +15,7 @@ import torch
 from fairseq_mos import hub
 from fairseq_mos.cli import main
 from fairseq_mos.errors import UserError
+from fairseq_mos.export.programs import WEIGHTS
 from fairseq_mos.families.translation import programs
 from fairseq_mos.models.opening import load_bundle
 from tests.fairseq_commands import ROOT
@@ -159,7 +160,7 @@ def test_every_folder_can_be_evaluated(folder, small, tmp_path):
 def test_a_folder_of_programs_alone(folder, tmp_path, capsys):
     """As earlier versions wrote them."""
     old = shutil.copytree(folder, tmp_path / "old")
-    (old / programs.WEIGHTS).unlink()
+    (old / WEIGHTS).unlink()
     message = r"old holds programs without weights.safetensors, .* run any code: export it anew, or .* trust=True"
     with pytest.raises(UserError, match=message):
         load_bundle(old)

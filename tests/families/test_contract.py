@@ -175,7 +175,7 @@ def test_an_export_answers_as_the_original_does(kit, tmp_path):
     answers = probe.run(bundle, inputs)
     exporter = EXPORTERS["safetensors"]
     exporter.write(bundle, str(tmp_path / "folder"))
-    assert not probe.compare(answers, running.run(exporter, tmp_path / "folder", inputs)).differing
+    assert not probe.compare(answers, running.run(exporter, kit.family, tmp_path / "folder", inputs)).differing
     other = probe.run(found.bundle("largest"), inputs)
     assert probe.compare(answers, other).differing == [0, 1, 2]
 

@@ -9,9 +9,9 @@ from fairseq_mos.families.masked_lm.costs import published
 
 _TEMPLATE = """\
 ---
-library_name: fairseq
+library_name: {library}
 pipeline_tag: fill-mask
-tags: [fill-mask, fairseq, mixture-of-supernets]
+tags: [fill-mask, {library}, mixture-of-supernets]
 # license: fill in
 ---
 
@@ -29,7 +29,7 @@ searches count), one architecture (`{digest}`) of a weight-sharing supernet, ext
 | heads | {sizes.attention_heads} |
 | feed-forward width | {sizes.ffn_dim} |
 | widths between bottlenecks | {hidden} |
-
+{usage}
 ## To be filled in
 
 - **Training data**: which texts, filtering, number of tokens, subword model.
@@ -40,12 +40,20 @@ searches count), one architecture (`{digest}`) of a weight-sharing supernet, ext
 """
 
 
-def model_card(bundle: Any) -> str:
-    """Returns a model card in Markdown, filled in as far as the model itself tells."""
+def model_card(bundle: Any, library: str = "fairseq", usage: str = "") -> str:
+    """Returns a model card in Markdown, filled in as far as the model itself tells.
+
+    Args:
+        bundle: the subnet.
+        library: that reads the model.
+        usage: a section on its use.
+    """
     architecture = bundle.model.architecture
     counted, sizes = count_parameters(bundle.model), architecture.encoder
     return _TEMPLATE.format(
         name=bundle.name,
+        library=library,
+        usage=usage,
         params=counted.total,
         no_embed=counted.no_embed,
         budget=published(architecture),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_mos.documents import read_text
 from fairseq_mos.errors import UserError
@@ -63,11 +63,16 @@ def read_sentences(bundle: Bundle, path: str | None, number: int) -> list[Tensor
     return found
 
 
-@torch.no_grad()
 def run(bundle: Bundle, sentences: Sequence[Tensor]) -> list[Tensor]:
     """Scores every token of each sentence: (length, vocabulary)."""
-    device = next(bundle.model.parameters()).device
-    return [bundle.model(tokens[None].to(device))[0][0].float().cpu() for tokens in sentences]
+    return scores(bundle.model, sentences)
+
+
+@torch.no_grad()
+def scores(model: nn.Module, sentences: Sequence[Tensor]) -> list[Tensor]:
+    """Likewise, of any model with fairseq's interface."""
+    device = next(model.parameters()).device
+    return [model(tokens[None].to(device))[0][0].float().cpu() for tokens in sentences]
 
 
 def compare(first: Sequence[Tensor], second: Sequence[Tensor]) -> Verdict:
@@ -75,6 +80,6 @@ def compare(first: Sequence[Tensor], second: Sequence[Tensor]) -> Verdict:
     differences = [
         float((a - b).abs().max()) if a.shape == b.shape else float("inf") for a, b in zip(first, second)
     ]
-    limits = [TOLERANCE * max(1.0, float(scores.abs().max())) for scores in first]
+    limits = [TOLERANCE * max(1.0, float(found.abs().max())) for found in first]
     differing = [index for index, (found, most) in enumerate(zip(differences, limits)) if not found <= most]
     return Verdict(len(first), differing, max(differences, default=0.0))

@@ -3,18 +3,12 @@
 `encode` maps source tokens to the memory, `memory` projects it to every layer's keys and values, and `step`
 scores the next token from the newest one and the keys and values so far. Beam search stays outside, so the
 programs suit any of them; :mod:`fairseq_mos.families.translation.programs_model` gives them to fairseq's.
-
-Loading a program runs what its file says. So the weights lie beside the programs once more, as safetensors, from which
-the network is built wherever the user does not say that he trusts the folder.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import itertools
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,19 +20,11 @@ from torch.export import Dim
 from torch.nn import functional as F
 
 from fairseq_mos.cost.measured import Padding
-from fairseq_mos.errors import UserError
-from fairseq_mos.export.checkpoint import copy_beside
-from fairseq_mos.families.texts import BESIDE
+from fairseq_mos.export.programs import program, read_folder, write_folder
 from fairseq_mos.families.translation import programs_model
 from fairseq_mos.families.translation.programs_model import ENCODE, MEMORY, STEP
-from fairseq_mos.files import replaced_folder
-from fairseq_mos.formats import EXPORTERS
-from fairseq_mos.models.about import ABOUT, About, write_about
+from fairseq_mos.models.about import About
 from fairseq_mos.models.bundle import Bundle
-from fairseq_mos.models.weights import library, read_network, write_weights
-from fairseq_mos.paths import is_file
-
-WEIGHTS = EXPORTERS["torch-export"].weights
 
 
 class _Positions(nn.Module):
@@ -137,41 +123,16 @@ def export(bundle: Bundle) -> dict[str, torch.export.ExportedProgram]:
     lengths = [{0: batch, 2: layer.memory_states * source} for layer in model.decoder.layers for _ in range(2)]
     arguments = (tokens[:, :1], torch.tensor([5]), padding, projected, before)
     shapes = ({0: batch}, {}, {0: batch, 1: source}, lengths, [{0: batch, 2: past}] * len(before))
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        return {
-            ENCODE: torch.export.export(encode, (tokens,), dynamic_shapes=({0: batch, 1: source},), strict=False),
-            MEMORY: torch.export.export(memory, (states,), dynamic_shapes=({0: source, 1: batch},), strict=False),
-            STEP: torch.export.export(step, arguments, dynamic_shapes=shapes, strict=False),
-        }
+    return {
+        ENCODE: program(encode, (tokens,), ({0: batch, 1: source},)),
+        MEMORY: program(memory, (states,), ({0: source, 1: batch},)),
+        STEP: program(step, arguments, shapes),
+    }
 
 
 def write(bundle: Bundle, folder: str | Path, check: Callable[[Path], None] | None = None) -> list[Path]:
-    """Writes the programs, their weights as safetensors, `arch.json`, dictionaries and subword model.
-
-    Args:
-        bundle: the subnet.
-        folder: to write; replaced if it is such a folder already.
-        check: called with the new folder before it is put in its place; an error leaves all as it was.
-
-    Raises:
-        UserError: not a `mos_subnet`, a folder that cannot be written to, or safetensors that is missing.
-    """
-    library()
-    folder = Path(folder)
-    programs = export(bundle)
-    with replaced_folder(folder, (*programs, WEIGHTS, ABOUT, *BESIDE), kept=["README.md"]) as new:
-        copy_beside(bundle.data.files(), new)
-        for name, program in programs.items():
-            buffer = io.BytesIO()
-            with contextlib.redirect_stdout(io.StringIO()):
-                torch.export.save(program, buffer)
-            (new / name).write_bytes(buffer.getbuffer())
-        write_weights(bundle.model, new / WEIGHTS)
-        write_about(bundle, new, "torch-export")
-        if check is not None:
-            check(new)
-    return [folder / name for name in (*programs, WEIGHTS, ABOUT, *(file.name for file in bundle.data.files()))]
+    """Writes the programs, see :func:`fairseq_mos.export.programs.write_folder`."""
+    return write_folder(bundle, folder, export, check)
 
 
 def read(about: About, folder: Path, trust: bool) -> Bundle:
@@ -180,11 +141,4 @@ def read(about: About, folder: Path, trust: bool) -> Bundle:
     Raises:
         UserError: a file that is missing or damaged.
     """
-    if trust:
-        return programs_model.read(about, folder)
-    if not is_file(folder / WEIGHTS):
-        raise UserError(
-            f"{folder} holds programs without {WEIGHTS}, and loading programs can run any code: export it anew, "
-            "or say that you trust it (--trust of evaluate, trust=True in Python)"
-        )
-    return about.bundle(read_network(about, folder / WEIGHTS))
+    return read_folder(about, folder, programs_model.read if trust else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIn
 from torch import Tensor
 
 from fairseq_mos.errors import UserError
+from fairseq_mos.export.programs import Programs, load_program
 from fairseq_mos.families.translation.texts import load_dictionary
 from fairseq_mos.models.about import About
 from fairseq_mos.models.bundle import Bundle
@@ -25,21 +25,10 @@ def read(about: About, folder: Path) -> Bundle:
     Raises:
         UserError: a file that is missing or damaged.
     """
-    programs = []
-    for name in (ENCODE, MEMORY, STEP):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                # It evaluates expressions and unpickles objects of the file: see `trust` of `open_model`.
-                programs.append(torch.export.load(folder / name).module())
-        except FileNotFoundError as error:
-            raise UserError(f"{folder / name} is missing: {folder} is incomplete") from error
-        except Exception as error:  # of zip, JSON, schema or pickle
-            raise UserError(f"{folder / name} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
-    return about.bundle(ProgramsModel(about, *programs))
+    return about.bundle(ProgramsModel(about, *(load_program(folder / name) for name in (ENCODE, MEMORY, STEP))))
 
 
-class ProgramsModel(FairseqEncoderDecoderModel):
+class ProgramsModel(Programs, FairseqEncoderDecoderModel):
     """Encoder and decoder that call the programs; on the CPU, in fp32."""
 
     def __init__(self, about: About, encode, memory, step):
@@ -71,20 +60,6 @@ class ProgramsModel(FairseqEncoderDecoderModel):
             "print_alignment needs attention, which torch.export programs do not give: load the folder without trust, "
             "which runs the network itself"
         )
-
-    def _apply(self, fn, recurse: bool = True):
-        """Refuses what `half()`, `cuda()` and `to()` would change: constants of the programs would stay behind."""
-        try:
-            moved = fn(torch.zeros(1))
-        except (AssertionError, RuntimeError):  # no such device here
-            moved = None
-        if moved is None or moved.dtype != torch.float32 or moved.device.type != "cpu":
-            raise UserError("torch.export programs run in fp32 on the CPU: for others export with --format safetensors")
-        return super()._apply(fn, recurse)
-
-    def train(self, mode: bool = True):
-        """Stays in eval mode, which is what was exported."""
-        return self
 
 
 class _Encoder(FairseqEncoder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import torch
+from fairseq.data import Dictionary
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.families.masked_lm.family import FAMILY
@@ -25,14 +26,16 @@ def space(bottlenecks: bool = False, **changes) -> SearchSpace:
     return SearchSpace.from_dict(data)
 
 
-def supernet(space_: SearchSpace | None = None, disturbed: bool = True, **options) -> MosRoberta:
+def supernet(
+    space_: SearchSpace | None = None, disturbed: bool = True, dictionary: Dictionary | None = None, **options
+) -> MosRoberta:
     """A small supernet without dropout, its biases and norms away from their trivial initial values."""
     if options.get("routing") == "split":
         options.setdefault("split_gene", "encoder.layers")
     values = {"dropout": 0.0, "attention_dropout": 0.0, "router_dropout": 0.0, "router_hidden_dim": 16, **options}
     cfg = MosRobertaConfig(search_space_definition=(space_ or space()).to_json(), **values)
     torch.manual_seed(1)
-    model = MosRoberta.build_model(cfg, task_with(made_up_dictionary(VOCABULARY), POSITIONS))
+    model = MosRoberta.build_model(cfg, task_with(dictionary or made_up_dictionary(VOCABULARY), POSITIONS))
     if disturbed:
         toy.disturb(model, lambda name: name.endswith("bias") or "norm" in name or "modulation" in name)
     return model
