@@ -79,7 +79,7 @@ def test_markers_choose_one_fairseq(python, expected):
 
 def test_extras():
     extras = SETUP["EXTRAS_REQUIRE"]
-    assert set(extras) == {"search", "plot", "examples", "export", "huggingface", "data", "dev", "all"}
+    assert set(extras) == {"search", "plot", "examples", "export", "huggingface", "data", "glue", "dev", "all"}
     assert "Babel==2.18.0" in extras["examples"]
     assert set(extras["examples"]) | set(extras["plot"]) < set(extras["dev"])
     assert set(extras["all"]) == {text for name, texts in extras.items() if name != "all" for text in texts}
