@@ -136,6 +136,9 @@ def finetune(args: argparse.Namespace) -> None:
     if args.dry_run:
         _tell(finished, units(first, {}), plan, later, len(seeds))
         return
+    if later and "MNLI" not in names:
+        # Before hours of work on the other tasks.
+        _source(args.output, args.name, bool(args.teacher), later)
     _claim(folder, start, args)
     work = Work(folder, 0)
     begin, lost = time.monotonic(), []
@@ -224,7 +227,8 @@ def _source(output: Path, name: str, distilled: bool, later: list[str]) -> tuple
     Raises:
         UserError: there is none.
     """
-    found = best_unit(output, name, "MNLI", read_data(output, "MNLI").digest, distilled)
+    prepared = is_file(data_folder(output, "MNLI") / "about.json")
+    found = best_unit(output, name, "MNLI", read_data(output, "MNLI").digest, distilled) if prepared else None
     path = Finished(models_folder(output) / name).model(found) if found else None
     if path is None or not is_file(path):
         raise UserError(

@@ -287,7 +287,8 @@ def test_small_tasks_start_from_the_best_of_mnli(grid, capsys):
     assert "after MNLI, from its best model: MRPC, RTE, 2 trainings each" in capsys.readouterr().out
     assert not stand_in.trained and not (folder / "work" / "models").exists()
     with pytest.raises(UserError, match="starts RTE from the best model of MNLI, of which there is none"):
-        finetune(folder, model, "--tasks RTE --name a", **changes)
+        finetune(folder, model, "--tasks RTE,QNLI --name a", **changes)
+    assert not stand_in.trained
     finetune(folder, model, "--tasks RTE,MNLI,QNLI --name a", **changes)
     origins = {}
     for words in stand_in.trained:
