@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from fairseq.data import LanguagePairDataset, encoders
+from fairseq.data import LanguagePairDataset
 from fairseq.modules import FairseqDropout
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.utils import apply_to_sample
 from omegaconf import OmegaConf
 
-from fairseq_mos.documents import show
-from fairseq_mos.errors import UserError, one_line
+from fairseq_mos import segmentation
+from fairseq_mos.errors import UserError
 from fairseq_mos.generation import CheckedHub, check_options, texts
 from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.opening import load_bundle
-from fairseq_mos.paths import exists
+from fairseq_mos.paths import place
 from fairseq_mos.ranges import TOKENS
-
-KINDS = ("sentencepiece", "subword_nmt", "none")
 
 
 class TranslationHub(CheckedHub):
@@ -138,8 +135,8 @@ def load(
     Raises:
         UserError: unusable input, or no subword model.
     """
-    checkpoint, data = _place("checkpoint", checkpoint), _place("data", data)
-    architecture = _place("architecture", architecture)
+    checkpoint, data = place("checkpoint", checkpoint), place("data", data)
+    architecture = place("architecture", architecture)
     return of_bundle(load_bundle(checkpoint, architecture, data, trust), bpe, tokenizer, max_tokens)
 
 
@@ -147,30 +144,12 @@ def of_bundle(
     bundle: Bundle, bpe: str | None = None, tokenizer: str | None = None, max_tokens: int = 4096
 ) -> TranslationHub:
     """Like :func:`load`, for a model that is loaded already."""
-    if bpe is not None and bpe not in KINDS:
-        raise UserError(f"bpe is {show(bpe)}, allowed: {', '.join(KINDS)}")
-    if bpe not in (None, "none", bundle.data.subword_kind) and bundle.data.subwords is not None:
-        raise UserError(f"bpe is {bpe!r}, but {bundle.data.subwords} is for {bundle.data.subword_kind}")
+    bundle.require("translation", "translates nothing (torch.hub: see hubconf.py)")
     TOKENS.check("max_tokens", max_tokens)
-    kind = bpe or bundle.data.subword_kind
-    if kind is None or (kind != "none" and bundle.data.subwords is None):
-        folder = bundle.data.dictionaries[0].parent
-        raise UserError(
-            f"there is no subword model beside {bundle.name}: put sentencepiece.bpe.model (or bpecodes) into {folder}, "
-            "or say that the text is segmented already (--bpe none of evaluate, bpe='none' in Python)"
-        )
     config = copy.deepcopy(bundle.config)
-    config["bpe"] = None
-    if kind != "none":
-        option = "sentencepiece_model" if kind == "sentencepiece" else "bpe_codes"
-        config["bpe"] = {"_name": kind, option: str(bundle.data.subwords)}
-        _try(encoders.build_bpe, config["bpe"], f"{bundle.data.subwords} cannot be read as a model of {kind}")
-    name = tokenizer or bundle.data.tokenizer
     source, target = bundle.data.languages
-    config["tokenizer"] = None
-    if name:
-        config["tokenizer"] = {"_name": check_tokenizer(name), "source_lang": source, "target_lang": target}
-        _try(encoders.build_tokenizer, config["tokenizer"], f"tokenizer {name} does not start")
+    languages = {"source_lang": source, "target_lang": target}
+    config["bpe"], config["tokenizer"] = segmentation.configurations(bundle, bpe, tokenizer, **languages)
     config["dataset"]["max_tokens"], config["dataset"]["batch_size"] = max_tokens, None
     # Would be opened, whatever it names.
     config["generation"]["replace_unk"] = None
@@ -182,34 +161,3 @@ def of_bundle(
     task = TranslationTask(task_config, bundle.model.encoder.dictionary, bundle.model.decoder.dictionary)
     cfg = OmegaConf.create({**config, "model": None})
     return TranslationHub(cfg, task, [bundle.model]).eval()
-
-
-def check_tokenizer(name: str) -> str:
-    """Returns the name of a tokenizer.
-
-    Raises:
-        UserError: fairseq knows none of that name.
-    """
-    if not isinstance(name, str) or name not in encoders.TOKENIZER_REGISTRY:
-        raise UserError(f"tokenizer is {show(name)}, allowed: {', '.join(sorted(encoders.TOKENIZER_REGISTRY))}")
-    return name
-
-
-def _place(name: str, value: object) -> str | None:
-    """Returns a path, which may be one of pathlib's, as a text that names something or nothing."""
-    place = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(place, (str, type(None))):
-        raise UserError(f"{name} is {show(value)}, expected a path")
-    if place is not None:
-        exists(place)
-    return place
-
-
-def _try(build: Callable, config: dict, complaint: str) -> None:
-    """Builds something of fairseq's, so that what is missing or damaged shows in one line."""
-    try:
-        build(OmegaConf.create(config))
-    except ImportError as error:
-        raise UserError(str(error)) from error  # it says what to install
-    except (Exception, SystemExit) as error:  # of any library
-        raise UserError(f"{complaint}: {one_line(error, 160)}") from error

@@ -34,6 +34,24 @@ def exists(path: str | os.PathLike) -> bool:
     return _mode(path) is not None
 
 
+def place(name: str, value: object) -> str | None:
+    """Returns what may be one of pathlib's paths as a text that names something or nothing.
+
+    Args:
+        name: of the argument, for messages.
+        value: given for it.
+
+    Raises:
+        UserError: it is no path.
+    """
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, (str, type(None))):
+        raise UserError(f"{name} is {show(value)}, expected a path")
+    if path is not None:
+        exists(path)
+    return path
+
+
 def listing(folder: str | os.PathLike) -> list[Path]:
     """Returns what a folder holds, sorted by name.
 

@@ -28,7 +28,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     sha256: Optional[_Digest] = None  # noqa: UP045
 
 
-def fetch_model(source: str | os.PathLike | None, progress: bool = True) -> str:
+def fetch_model(source: str | os.PathLike | None, progress: bool = True, entry: str = "mos_subnet") -> str:
     """Returns a local path for what `torch.hub` users name a model by.
 
     A URL is downloaded and unpacked once, into a folder of torch's hub folder; of several processes that want it,
@@ -37,6 +37,7 @@ def fetch_model(source: str | os.PathLike | None, progress: bool = True) -> str:
     Args:
         source: a path, a URL of a checkpoint or archive, or a name of the list of published models.
         progress: show a bar.
+        entry: of `hubconf.py`, for messages.
 
     Raises:
         UserError: none of these, a download that failed, or an archive that is damaged, has no model or is no mere
@@ -45,15 +46,15 @@ def fetch_model(source: str | os.PathLike | None, progress: bool = True) -> str:
     if isinstance(source, os.PathLike):
         source = os.fspath(source)
     if source is None or source == "":
-        raise UserError("mos_subnet needs a model: give checkpoint=PATH, URL or name")
+        raise UserError(f"{entry} needs a model: give checkpoint=PATH, URL or name")
     if not isinstance(source, str):
         raise UserError(f"checkpoint is {show(source)}, expected a path, URL or name")
     if "://" not in source and exists(source):
         return source
     digest = None
     if "://" not in source:
-        entry = _published(source)
-        source, digest = entry.url, entry.sha256
+        known = _published(source)
+        source, digest = known.url, known.sha256
     url = download.request_url(source)
     name = Path(urllib.parse.urlsplit(url).path).name[-_MAX_NAME:]
     if name in ("", ".."):

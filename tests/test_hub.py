@@ -36,7 +36,7 @@ def model(small):
 def test_list_and_help_read_well(monkeypatch):
     # torch lists and explains what it has fetched from a host; this checkout stands for that.
     monkeypatch.setattr(torch.hub, "_get_cache_or_reload", lambda *arguments, **options: str(ROOT))
-    assert torch.hub.list("owner/fairseq-mos", trust_repo=True) == ["mos_subnet"]
+    assert torch.hub.list("owner/fairseq-mos", trust_repo=True) == ["mos_roberta", "mos_subnet"]
     text = torch.hub.help("owner/fairseq-mos", "mos_subnet", trust_repo=True)
     assert "translate(text, beam=5)" in text and "checkpoint (str)" in text
 

@@ -46,13 +46,13 @@ def run(args: argparse.Namespace) -> int:
     options = {option.name: getattr(args, option.name) for option in exporter.options}
     exact = all(options[option.name] == option.default for option in exporter.options)
     fairseq_mos.register()
-    from fairseq_mos import hub
     from fairseq_mos.export import running
     from fairseq_mos.models.opening import load_bundle
+    from fairseq_mos.segmentation import check_tokenizer
 
     bundle = load_bundle(args.path, args.architecture, args.data)
     if args.tokenizer:
-        bundle = bundle.with_tokenizer(hub.check_tokenizer(args.tokenizer))
+        bundle = bundle.with_tokenizer(check_tokenizer(args.tokenizer))
     check, probe = None, bundle.family.probe()
     if not args.no_check:
         sentences = probe.read_sentences(bundle, args.test, args.sentences)

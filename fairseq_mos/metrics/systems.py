@@ -51,6 +51,7 @@ class System:
             UserError: it cannot be loaded.
         """
         self.bundle, self.opened = self.opened.bundle(self.architecture), None
+        self.bundle.require("translation", "translates nothing: there is nothing to evaluate")
         # Before anything converts it to half precision.
         self.identity = identity(self.bundle)
 

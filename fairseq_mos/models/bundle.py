@@ -46,6 +46,19 @@ class Bundle:
             raise UserError(f"--format {form} is for {name}, {self.name} is another model")
         return self.model.architecture
 
+    def require(self, family: str, lacking: str) -> None:
+        """Checks the family, for what is there for one alone.
+
+        Args:
+            family: its name.
+            lacking: what models of other families cannot do.
+
+        Raises:
+            UserError: the model is of another one.
+        """
+        if family != self.data.FAMILY:
+            raise UserError(f"{self.name} is of family {self.data.FAMILY}, which {lacking}")
+
     def with_tokenizer(self, name: str) -> Bundle:
         """Returns the same with a tokenizer, which exported configurations name as well."""
         config = {**self.config, "tokenizer": {"_name": name}}
