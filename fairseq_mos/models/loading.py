@@ -12,6 +12,7 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq import models as fairseq_models
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.documents import parse_json
@@ -82,11 +83,20 @@ def load_model(state: dict, path: str, dictionaries: tuple[Path, ...]):
     task = family_of_options(config, path).task(dictionaries, state["model"], path, state["cfg"].task)
     with explained(path):
         # Without storage first: sizes that are not those of the weights must not exhaust the memory.
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutStorage():
             _check_shapes(fairseq_models.build_model(copy.deepcopy(config), task, from_checkpoint=True), state["model"])
         model = fairseq_models.build_model(config, task, from_checkpoint=True)
         model.load_state_dict(state["model"], model_cfg=config)
     return model.eval()
+
+
+class _WithoutStorage(TorchFunctionMode):
+    """Lets what has no storage stay so: fairseq's `roberta` draws its first weights on the CPU, wherever they are."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is Tensor.cpu and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
