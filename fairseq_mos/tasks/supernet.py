@@ -135,7 +135,7 @@ class SupernetTask:
             model.activate(architecture)
             step_criterion = criterion
             if distil:
-                weight = criterion.distillation_weight(update_num)
+                weight = criterion.inplace_weight(update_num)
                 largest = role == "largest"
                 step_criterion = partial(criterion, teacher=teacher, keep_teacher=largest, weight=weight)
             if self.cfg.loss_weight_by_cost and self.pinned is None:

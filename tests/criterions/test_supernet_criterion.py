@@ -32,7 +32,7 @@ def test_distillation_is_the_mixed_loss(weight):
     criterion = SupernetLabelSmoothedCrossEntropy(_task(), False, 0.1, inplace_distillation=weight)
     criterion(model, sample, keep_teacher=True)
     teacher = criterion.release_teacher()
-    assert not teacher.requires_grad and criterion.teacher is None
+    assert not teacher.requires_grad and criterion.kept is None
     model.activate(model.space.smallest())
     loss, _, _ = criterion(model, sample, teacher=teacher)
     hard, _, _ = LabelSmoothedCrossEntropyCriterion(_task(), False, 0.1)(model, sample)
