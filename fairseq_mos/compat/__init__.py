@@ -28,6 +28,7 @@ def apply() -> list[str]:
         literals,
         loading,
         locking,
+        masking,
         numbers,
         numpy2,
         reporting,
@@ -74,6 +75,7 @@ def apply() -> list[str]:
         launching.repair_silent_launch,
         launching.repair_stray_rank,
         scoring.repair_bleu_tokenizer,
+        masking.repair_whole_word_masks,
     )
     silence_noise()
     return [repair.__name__.removeprefix("repair_") for repair in repairs if repair()]

@@ -42,6 +42,18 @@ class MosRobertaConfig(SupernetConfig, MaskedLMNetworkConfig):
     no_dropout_scaling: bool = option(
         False, "do not scale dropout with the active width, and that of attention with heads, over the super ones"
     )
+    init_from: Optional[str] = option(
+        None,
+        "start from a trained encoder of super size: a checkpoint of fairseq's roberta, or a Hugging Face folder with "
+        "BERT or RoBERTa (config.json, model.safetensors); bottlenecks start as identities, experts as copies",
+    )
+    init_spread: float = ranged(
+        0.1,
+        "with --init-from: how far mixed experts are scattered around the weight that they start from, relative to its "
+        "standard deviation; of equal experts (0) the routers' gradient is zero (default: 0.1)",
+        Range(float, 0.0, 10.0),
+    )
+    initialised_from: Optional[str] = option(None, "filled in by training: what --init-from was")
 
 
 @dataclass

@@ -7,6 +7,7 @@ from fairseq.models import register_model, register_model_architecture
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.errors import UserError
 from fairseq_mos.models.definitions import embed_in_config
+from fairseq_mos.models.initialising import initialise, read
 from fairseq_mos.models.masked_lm import MaskedLMEncoder, MaskedLMModel, leaf_options, longest
 from fairseq_mos.models.masked_lm_config import MosRobertaConfig
 from fairseq_mos.models.mos_roberta_subnet import MosRobertaSubnet, sizes_of
@@ -37,12 +38,22 @@ class MosRoberta(Supernet, MaskedLMModel):
             UserError: no or a malformed search space, contradicting flags or a number out of range.
         """
         space = read_space(cfg, MosRobertaConfig, cls, sizes_of)
+        largest = space.largest()
         leaves = elastic_leaves(cfg, space, leaf_options(cfg))
         definitions = {"search_space_definition": space.to_json(), "num_experts": cfg.num_experts}
         cfg.max_positions = longest(cfg, task)
-        embed_in_config(cfg, "model", **definitions, max_positions=cfg.max_positions)
-        encoder = MaskedLMEncoder(cfg, task.source_dictionary, space.largest(), leaves, merged=False)
-        return cls(cfg, encoder, space)
+        # Once it has started, a checkpoint is all that it needs.
+        origin, cfg.init_from = cfg.init_from, None
+        cfg.initialised_from = origin or cfg.initialised_from
+        definitions.update(init_from=None, initialised_from=cfg.initialised_from, max_positions=cfg.max_positions)
+        embed_in_config(cfg, "model", **definitions)
+        encoder = MaskedLMEncoder(cfg, task.source_dictionary, largest, leaves, merged=False)
+        model = cls(cfg, encoder, space)
+        if origin is not None:
+            options = ("layer_norm_eps", "activation_fn", "encoder_normalize_before")
+            shared = {name: getattr(cfg, name) for name in options} | dict(sizes_of(largest))
+            initialise(model, read(origin), {**shared, "activation_fn": str(cfg.activation_fn)}, cfg.init_spread)
+        return model
 
     def resize(self, architecture: Architecture) -> None:
         super().resize(architecture)

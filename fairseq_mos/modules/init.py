@@ -51,6 +51,21 @@ Draw = Callable[[Tensor], Tensor]
 """Fills a weight (out, in) in place."""
 
 
+def scattered(center: Tensor, deviations: Tensor, spread: float) -> Tensor:
+    """Returns experts (m, out, in) that average to a weight exactly.
+
+    Args:
+        center: the weight (out, in).
+        deviations: independent draws (m, out, in).
+        spread: each expert's deviation, relative to the draws'.
+    """
+    m = deviations.shape[0]
+    # Centring m independent draws leaves each a variance of (m - 1) / m: undo it, so that the spread is
+    # the same for every m.
+    scale = spread * math.sqrt(m / max(m - 1, 1))
+    return center + scale * (deviations - deviations.mean(0))
+
+
 def _independent(weight: Tensor, draw: Draw) -> None:
     for expert in weight:
         draw(expert)
@@ -66,12 +81,8 @@ def _centered(weight: Tensor, draw: Draw) -> None:
     deviations = torch.empty_like(weight)
     _independent(deviations, draw)
     center = draw(torch.empty_like(weight[0]))
-    m = weight.shape[0]
-    # Centring m independent draws leaves each a variance of (m - 1) / m: undo it, so that the spread is
-    # the same for every m.
-    scale = _CENTERED_SPREAD * math.sqrt(m / max(m - 1, 1))
     with torch.no_grad():
-        weight.copy_(center + scale * (deviations - deviations.mean(0)))
+        weight.copy_(scattered(center, deviations, _CENTERED_SPREAD))
 
 
 EXPERT_INITS = {

@@ -7,12 +7,19 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from fairseq_mos.modules.elastic import Routed
 from fairseq_mos.modules.routing import Router
 
 
 def routers(network: nn.Module) -> Iterator[Router]:
     """Yields the routers of a network."""
     return (module for module in network.modules() if isinstance(module, Router))
+
+
+def experts_are_equal(network: nn.Module) -> bool:
+    """Whether no weight has experts that differ."""
+    leaves = (part for part in network.modules() if isinstance(part, Routed) and part.num_experts > 1)
+    return all(bool((leaf.weight == leaf.weight[:1]).all()) for leaf in leaves)
 
 
 @torch.no_grad()

@@ -132,7 +132,7 @@ def _window(text: Optional[str]) -> Optional[tuple[float, float]]:
     return low, high
 
 
-def start_router_warmup(cfg: SupernetTaskConfig, model, expert_init: str) -> None:
+def start_router_warmup(cfg: SupernetTaskConfig, model) -> None:
     """Makes the routers of a new model mix all experts alike, if that is asked for.
 
     Raises:
@@ -142,8 +142,8 @@ def start_router_warmup(cfg: SupernetTaskConfig, model, expert_init: str) -> Non
         return
     if not any(router_warmup.routers(model)):
         raise UserError("--router-warmup needs routers: --routing global, layer or neuron, and 2 experts or more")
-    if expert_init == "copy":
-        raise UserError("--router-warmup needs experts that differ: not --expert-init copy")
+    if router_warmup.experts_are_equal(model):
+        raise UserError("--router-warmup needs experts that differ: not --expert-init copy, nor --init-spread 0")
     router_warmup.begin_uniform(model)
 
 

@@ -80,7 +80,7 @@ class SupernetTask:
             return model
         if not from_checkpoint:
             embed_in_config(cfg, "task", **self.definitions())
-            options.start_router_warmup(self.cfg, model, str(model.cfg.expert_init))
+            options.start_router_warmup(self.cfg, model)
         listed = self._sampler_of(model.space).options.listed
         if listed and not from_checkpoint:
             # The checkpoint should hold the architectures, not the name of a file that may move.
