@@ -94,6 +94,9 @@ def trained(request, tmp_path_factory):
         # Dropout, because opening the teacher must not change what is drawn.
         steps[f"whole-{kind}"] = _train(family, kind, f"whole-{kind}", 6, *SUPERNET)
         steps[f"parts-{kind}"] = _train(family, kind, f"parts-{kind}", 2, *SUPERNET)
+    if request.param == "masked_lm":
+        layers = ["--relation-weight", "1", "--relation-heads", "8"]
+        steps["layers"] = _train(family, "supernet", "layers", 12, *STOCK, *layers)
     done = commands.run_steps(list(steps.values()), folder)
     logs = re.split(r"done training in .*", done.stderr + done.stdout)
     assert len(logs) == len(steps) + 1
@@ -111,6 +114,12 @@ def test_the_divergence_falls_and_the_checkpoint_names_the_teacher(trained, kind
     assert (criterion["teacher"], criterion["distillation_weight"]) == (STOCK[1], 0.6)
     # Nothing of the teacher is in it.
     assert state["model"].keys() == plain["model"].keys() and state.get("criterion") is None
+
+
+def test_relations_fall_too(trained):
+    if trained.name == "masked_lm":
+        found, without = (trained.logged("layers", name) for name in ("relation_loss", "hidden_loss"))
+        assert len(found) == 12 and sum(found[-3:]) < sum(found[:3]) and not without
 
 
 def test_stopped_and_resumed_equals_uninterrupted(trained):
