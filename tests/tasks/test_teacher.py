@@ -13,10 +13,12 @@ from fairseq import tasks
 from omegaconf import OmegaConf
 from torch import nn
 
+from fairseq_mos.cli import main
 from fairseq_mos.criterions.teacher import Teacher
 from fairseq_mos.errors import UserError
 from tests import fairseq_commands as commands
 from tests import supernet_commands
+from tests.criterions.kit import KITS
 from tests.families.masked_lm import commands as masked_lm
 from tests.supernet_commands import PLUGIN, difference, load
 
@@ -184,12 +186,20 @@ def _open(trained, path: str, architecture: str | None) -> nn.Module:
     return Teacher(path, architecture, trained.name, tasks.setup_task(cfg)).model(nn.Linear(1, 1))
 
 
-def test_teachers_that_open(trained, places):
+def test_teachers_that_open(trained, places, tmp_path):
     stock, alone = (_open(trained, places[name], None) for name in ("STOCK", "ALONE"))
     tables = [next(model.parameters()) for model in (stock, alone)]
     assert tables[0].equal(tables[1]) and not stock.training
-    dense = _open(trained, places["SUPERNET"], "smallest")
-    assert not hasattr(dense, "activate") or dense.architecture
+    # A supernet's architecture, and that exported, say the same.
+    export = ["export", "--path", places["SUPERNET"], "--architecture", "smallest", "--format", "safetensors"]
+    export += ["--data", str(trained.folder / "bin"), "--output", str(tmp_path / "exported")]
+    assert main(export) == 0
+    dense = _open(trained, places["SUPERNET"], "smallest"), _open(trained, str(tmp_path / "exported"), None)
+    assert dense[0].architecture == dense[1].architecture and not hasattr(dense[0], "activate")
+    sample = KITS[trained.name].batch()
+    inputs = {name: value.clamp(max=20) for name, value in sample["net_input"].items()}
+    first, second = (model(**inputs)[0] for model in dense)
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
 
 
 BAD = [
