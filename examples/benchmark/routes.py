@@ -76,6 +76,7 @@ def with_ctranslate2(folder: str, model: str, max_tokens: int, threads: int) -> 
 def with_generate(path: str, lines: Sequence[str], beam: int, folder: Path, threads: int) -> list[str]:
     """Returns what fairseq-generate prints, through its command line."""
     from fairseq_mos import hub
+    from fairseq_mos.generated import read_generated
     from fairseq_mos.models.opening import load_bundle
 
     bundle = load_bundle(path)
@@ -107,12 +108,9 @@ def with_generate(path: str, lines: Sequence[str], beam: int, folder: Path, thre
         + ["--beam", str(beam), "--remove-bpe", "sentencepiece", "--num-workers", "0"],
         environment,
     )
-    found = {}
-    for line in printed.splitlines():
-        if line.startswith("H-"):
-            number, _, text = line.split("\t", 2)
-            found[int(number[2:])] = text.strip()
-    return [found[index] for index in range(len(lines))]
+    (folder / "generated.txt").write_text(printed, "utf-8")
+    found = read_generated(folder / "generated.txt")
+    return [found[index].hypothesis.strip() for index in range(len(lines))]
 
 
 def _run(words: list[str], environment: dict[str, str]) -> str:

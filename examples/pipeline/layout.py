@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -149,14 +148,17 @@ def read_hypotheses(path: Path, number: int) -> list[tuple[str, str]]:
     Raises:
         PipelineError: a sentence of the `number` is missing, or there is one too many.
     """
-    found: dict[int, tuple[str, str]] = {}
-    for line in path.read_text("utf-8").split("\n"):
-        match = re.match(r"H-(\d+)\t([^\t]*)\t(.*)", line, re.DOTALL)
-        if match and int(match.group(1)) not in found:
-            found[int(match.group(1))] = (match.group(3).strip(), match.group(2))
-    if sorted(found) != list(range(number)):
+    from fairseq_mos.errors import UserError
+    from fairseq_mos.generated import read_generated
+
+    try:
+        generated = read_generated(path)
+    except UserError as error:
+        raise PipelineError(str(error), 1) from error
+    found = [(i, text.hypothesis.strip(), text.score) for i, text in generated.items() if text.hypothesis is not None]
+    if [index for index, _, _ in found] != list(range(number)):
         raise PipelineError(f"{path} translates {len(found)} sentences, the test set has {number}", 1)
-    return [found[index] for index in range(number)]
+    return [(text, score) for _, text, score in found]
 
 
 class Paced:

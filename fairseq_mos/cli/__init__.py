@@ -19,6 +19,7 @@ from fairseq_mos.logs import configure_logging
 VERBS = {
     "architecture": "write the largest, the smallest or a random architecture of a search space as YAML",
     "average": "average the weights of several fairseq checkpoints",
+    "corpus": "make a corpus of what fairseq-generate printed: sequence-level distillation, back-translation",
     "evaluate": "translate test sets with one or several models and score them with sacreBLEU",
     "export": "write a subnet in a format to share or to deploy, and check that it translates alike",
     "extract": "write one architecture of a supernet as an ordinary, dense fairseq checkpoint",

@@ -72,8 +72,8 @@ class Distillation:
     """Its options."""
     NEED_TEACHER = ("teacher_architecture", "distillation_weight", "distillation_temperature")
     """Those that mean nothing without a teacher."""
-    PARTS = ("distillation_loss",)
-    """What is logged of a teacher besides `loss`, which is all that training minimises."""
+    PARTS = {"distillation_loss": math.log(2)}
+    """What is logged of a teacher besides `loss`, which is all that training minimises, and its unit."""
 
     kept: Optional[torch.Tensor] = None
 
@@ -165,12 +165,12 @@ class Distillation:
 
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
-        """Logs what fairseq's criterion does and, with a teacher, :attr:`PARTS` (base 2)."""
+        """Logs what fairseq's criterion does and, with a teacher, :attr:`PARTS`."""
         super().reduce_metrics(logging_outputs)
-        for name in cls.PARTS:
+        for name, unit in cls.PARTS.items():
             if any(name in log for log in logging_outputs):
                 total, size = (sum(log.get(key, 0) for log in logging_outputs) for key in (name, "sample_size"))
-                metrics.log_scalar(name, total / size / math.log(2), size, round=3)
+                metrics.log_scalar(name, total / size / unit, size, round=3)
 
 
 def _divergence(lprobs, teacher, pads, reduce: bool) -> torch.Tensor:

@@ -20,6 +20,7 @@ from tests.supernet_commands import load
 GOOD = {
     "architecture": "--path SUPERNET --output OUT.yaml",
     "average": "--inputs SUPERNET SUPERNET --output OUT.pt",
+    "corpus": "--inputs GENERATED --source-lang en --target-lang de --output OUT",
     "evaluate": "--path SUPERNET --architecture smallest --test-set TEST --output OUT",
     "export": "--path SUPERNET --architecture smallest --format safetensors --output OUT",
     "extract": "--path SUPERNET --architecture smallest --output OUT/model.pt",
@@ -35,6 +36,7 @@ GOOD = {
 PATHS = {
     "architecture": ("--path", "--search-space", "--architecture"),
     "average": ("--inputs",),
+    "corpus": ("--inputs",),
     "evaluate": ("--path", "--architecture", "--hypotheses", "--test-set", "--data", "--comet-python"),
     "export": ("--path", "--architecture", "--data", "--test"),
     "extract": ("--path", "--architecture", "--data"),
@@ -72,13 +74,14 @@ def folder(tmp_path_factory):
     (folder / "empty").mkdir()
     (folder / "RUN").mkdir()
     (folder / "data.jsonl").write_text("")
+    (folder / "generated.txt").write_text("S-0\tein Hund\nH-0\t-0.1\ta dog\n")
     return folder
 
 
 def _words(verb, folder, **replaced):
     places = {
         "SUPERNET": folder / "supernet.pt", "TEST": folder / "test", "OUT": folder / "out", "RUN": folder / "RUN",
-        "DATA": folder, "DATASET": folder / "data.jsonl",
+        "DATA": folder, "DATASET": folder / "data.jsonl", "GENERATED": folder / "generated.txt",
     }  # fmt: skip
     words = GOOD[verb].split()
     return [
@@ -169,6 +172,7 @@ def test_outputs(verb, name, folder, capsys, monkeypatch):
 READ = {
     "architecture": ("x.yaml", "--search-space x.yaml --output ./x.yaml"),
     "average": ("x.pt", "--inputs supernet.pt x.pt --output x.pt"),
+    "corpus": ("x.en", "--inputs x.en --source-lang en --target-lang de --output x"),
     "evaluate": ("OUT/scores.json", "--hypotheses h=OUT/scores.json --test-set TEST --output OUT"),
     "export": ("x.pt", "--path x.pt --format fairseq --output x.pt"),
     "extract": ("x.yaml", "--path supernet.pt --architecture x.yaml --output x.yaml"),

@@ -13,10 +13,12 @@ from fairseq import tasks
 from omegaconf import OmegaConf
 from torch import nn
 
+from fairseq_mos.cli import main
 from fairseq_mos.criterions.teacher import Teacher
 from fairseq_mos.errors import UserError
 from tests import fairseq_commands as commands
 from tests import supernet_commands
+from tests.criterions.kit import KITS
 from tests.families.masked_lm import commands as masked_lm
 from tests.supernet_commands import PLUGIN, difference, load
 
@@ -94,6 +96,9 @@ def trained(request, tmp_path_factory):
         # Dropout, because opening the teacher must not change what is drawn.
         steps[f"whole-{kind}"] = _train(family, kind, f"whole-{kind}", 6, *SUPERNET)
         steps[f"parts-{kind}"] = _train(family, kind, f"parts-{kind}", 2, *SUPERNET)
+    if request.param == "masked_lm":
+        layers = ["--relation-weight", "1", "--relation-heads", "8"]
+        steps["layers"] = _train(family, "supernet", "layers", 12, *STOCK, *layers)
     done = commands.run_steps(list(steps.values()), folder)
     logs = re.split(r"done training in .*", done.stderr + done.stdout)
     assert len(logs) == len(steps) + 1
@@ -111,6 +116,12 @@ def test_the_divergence_falls_and_the_checkpoint_names_the_teacher(trained, kind
     assert (criterion["teacher"], criterion["distillation_weight"]) == (STOCK[1], 0.6)
     # Nothing of the teacher is in it.
     assert state["model"].keys() == plain["model"].keys() and state.get("criterion") is None
+
+
+def test_relations_fall_too(trained):
+    if trained.name == "masked_lm":
+        found, without = (trained.logged("layers", name) for name in ("relation_loss", "hidden_loss"))
+        assert len(found) == 12 and sum(found[-3:]) < sum(found[:3]) and not without
 
 
 def test_stopped_and_resumed_equals_uninterrupted(trained):
@@ -175,12 +186,20 @@ def _open(trained, path: str, architecture: str | None) -> nn.Module:
     return Teacher(path, architecture, trained.name, tasks.setup_task(cfg)).model(nn.Linear(1, 1))
 
 
-def test_teachers_that_open(trained, places):
+def test_teachers_that_open(trained, places, tmp_path):
     stock, alone = (_open(trained, places[name], None) for name in ("STOCK", "ALONE"))
     tables = [next(model.parameters()) for model in (stock, alone)]
     assert tables[0].equal(tables[1]) and not stock.training
-    dense = _open(trained, places["SUPERNET"], "smallest")
-    assert not hasattr(dense, "activate") or dense.architecture
+    # A supernet's architecture, and that exported, say the same.
+    export = ["export", "--path", places["SUPERNET"], "--architecture", "smallest", "--format", "safetensors"]
+    export += ["--data", str(trained.folder / "bin"), "--output", str(tmp_path / "exported")]
+    assert main(export) == 0
+    dense = _open(trained, places["SUPERNET"], "smallest"), _open(trained, str(tmp_path / "exported"), None)
+    assert dense[0].architecture == dense[1].architecture and not hasattr(dense[0], "activate")
+    sample = KITS[trained.name].batch()
+    inputs = {name: value.clamp(max=20) for name, value in sample["net_input"].items()}
+    first, second = (model(**inputs)[0] for model in dense)
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
 
 
 BAD = [
