@@ -10,23 +10,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from pipeline.arguments import OneLineParser, available_cores, natural, whole
+from pipeline.arguments import OneLineParser, available_cores, names_of, natural, whole
 from pipeline.config import EXAMPLES, ROOT
 
 PROG = "examples/bert/run.sh"
 SHARED = ROOT.parent / "shared" / "data"
 ROUTINGS = ("shared", "layer", "neuron")
 SUBNETS = ("found", "largest", "smallest")
-
-
-def _names(allowed: tuple[str, ...]):
-    def parse(text: str) -> tuple[str, ...]:
-        names = tuple(text.split(","))
-        if not set(names) <= set(allowed) or len(set(names)) != len(names):
-            raise argparse.ArgumentTypeError(f"'{text}' is not allowed; names of {', '.join(allowed)}, by commas")
-        return names
-
-    return parse
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -64,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--space", default="bert_tiny", help="search space: a shipped one or a YAML file (default: bert_tiny)")
     add(
         "--routings",
-        type=_names(ROUTINGS),
+        type=names_of(ROUTINGS),
         default=("neuron",),
         metavar="NAMES",
         help="by commas; the first one's supernet is searched (default: neuron)",
@@ -78,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--scratch",
-        type=_names(SUBNETS),
+        type=names_of(SUBNETS),
         default=("found",),
         metavar="NAMES",
         help="which subnets are trained from scratch as well (default: found)",

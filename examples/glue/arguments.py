@@ -11,7 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from pipeline.arguments import OneLineParser, available_cores, whole
+from pipeline.arguments import OneLineParser, available_cores, names_of, whole
 from pipeline.config import EXAMPLES
 
 from glue.tasks import TASKS
@@ -22,13 +22,6 @@ LEAST = 8
 """Tokens of an example: four of them are no words."""
 
 _seed = whole(0, 2**31 - 1)
-
-
-def _tasks(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if not set(names) <= set(TASKS) or len(set(names)) != len(names):
-        raise argparse.ArgumentTypeError(f"'{text}' is not allowed; names of {', '.join(TASKS)}, by commas")
-    return names
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -78,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--data", type=Path, required=True, metavar="DIR", help="folder with a folder a task, files as published")
     add("--dict", type=Path, required=True, metavar="FILE", help="the model's dictionary (dict.txt)")
     add("--bpe", required=True, metavar="FILE", help="its sentencepiece model; none: text is cut at its spaces")
-    add("--tasks", type=_tasks, metavar="NAMES", help="by commas (default: those whose folders are there)")
+    add("--tasks", type=names_of(TASKS), metavar="NAMES", help="by commas (default: those whose folders are there)")
     add(
         "--length",
         type=whole(LEAST, 100_000),
@@ -96,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PLAN",
         help="grid: published, small or a YAML file (default: published)",
     )
-    add("--tasks", type=_tasks, metavar="NAMES", help="by commas (default: all that are prepared)")
+    add("--tasks", type=names_of(TASKS), metavar="NAMES", help="by commas (default: all that are prepared)")
     add("--seeds", type=_seeds, metavar="NUMBERS", help="by commas, instead of the plan's")
     add("--teacher", metavar="NAME", help="distils: the name of a model that was fine-tuned on the same tasks here")
     add("--distillation-weight", type=float, default=0.5, metavar="W", help="of the teacher's targets (default: 0.5)")

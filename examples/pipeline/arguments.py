@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -60,6 +60,18 @@ def _language(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text):
         raise argparse.ArgumentTypeError(f"'{text}' is no language code such as en or de")
     return text
+
+
+def names_of(allowed: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Returns a parser of different names by commas, all of them allowed ones."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        if not set(names) <= set(allowed) or len(set(names)) != len(names):
+            raise argparse.ArgumentTypeError(f"'{text}' is not allowed; names of {', '.join(allowed)}, by commas")
+        return names
+
+    return parse
 
 
 def available_cores() -> int:

@@ -12,15 +12,14 @@ from fairseq_mos.arch.architecture import Architecture
 from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError
 from fairseq_mos.models import huggingface
-from fairseq_mos.models.masked_lm import POSITIONS
+from fairseq_mos.models.masked_lm import POSITIONS, TABLE
 from fairseq_mos.models.opening import open_model
 from fairseq_mos.models.pretrained import Field, Pretrained
 from fairseq_mos.modules.elastic import Routed
 from fairseq_mos.modules.init import scattered
 from fairseq_mos.paths import is_file, is_folder
 
-_TABLE = "encoder.sentence_encoder.embed_tokens.weight"
-_ROWS = (_TABLE, "encoder.lm_head.bias")
+_ROWS = (TABLE, "encoder.lm_head.bias")
 _EPS = 1e-5
 """Of fairseq's own layer norms."""
 
@@ -53,8 +52,8 @@ def _of_model(model: nn.Module, where: str) -> Pretrained:
     state, encoder = dict(model.state_dict()), model.encoder.sentence_encoder
     if any("bottleneck" in name for name in state):
         raise UserError(f"{where} has bottlenecks around its layers: start from a model of one width")
-    own = state.pop("encoder.lm_head.weight", state[_TABLE])
-    if not torch.equal(own, state[_TABLE]):
+    own = state.pop("encoder.lm_head.weight", state[TABLE])
+    if not torch.equal(own, state[TABLE]):
         raise UserError(f"{where} has another table in its head than in its embedding (untie_weights_roberta)")
     options = getattr(model, "cfg", None) or model.args
     names = ("embed_dim", "ffn_embed_dim", "layers", "attention_heads")
@@ -120,7 +119,7 @@ def _with_rows(source: Pretrained, symbols: list[str], wanted: Mapping[str, Tens
     """Returns the source's weights with a row for each symbol and each position of ours."""
     found, entries = dict(source.weights), source.entries
     if entries is None:
-        rows = len(found[_TABLE])
+        rows = len(found[TABLE])
         if rows != len(symbols):
             raise UserError(
                 f"--init-from {source.where}: vocab_size is {rows}, but the dictionary has {len(symbols)} entries with "

@@ -16,6 +16,9 @@ from fairseq_mos.modules.lm_head import LMHead
 from fairseq_mos.modules.sentence_encoder import SentenceEncoder
 from fairseq_mos.modules.stack import StackOptions
 
+TABLE = "encoder.sentence_encoder.embed_tokens.weight"
+"""Name of the embedding among a model's weights."""
+
 POSITIONS = "encoder.sentence_encoder.embed_positions.weight"
 """Name of the table of positions among a model's weights."""
 

@@ -49,7 +49,9 @@ class MaskedLM(Family):
         return [DrawnStack("encoder", arch.encoder.embed_dim, found)]
 
     def facts(self, config, weights):
-        table = weights.get("encoder.sentence_encoder.embed_tokens.weight")
+        from fairseq_mos.models.masked_lm import TABLE
+
+        table = weights.get(TABLE)
         share, whole = config("task", "mask_prob", 0.15), config("task", "mask_whole_words")
         return {
             "dictionary": "" if table is None else f"{len(table):,} entries",

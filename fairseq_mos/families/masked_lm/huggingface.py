@@ -13,12 +13,13 @@ from fairseq_mos.export.checkpoint import copy_beside
 from fairseq_mos.families.masked_lm import probe, stock
 from fairseq_mos.families.masked_lm.card import model_card
 from fairseq_mos.families.masked_lm.limits import refuse, shape_limits
-from fairseq_mos.families.masked_lm.texts import FILE, POSITIONS, load_dictionary
+from fairseq_mos.families.masked_lm.texts import FILE, load_dictionary
 from fairseq_mos.families.masked_lm.tokenizer import NotFaithful, tokenizer_files
 from fairseq_mos.families.texts import BESIDE
 from fairseq_mos.files import replaced_folder
 from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.huggingface import CONFIG, WEIGHTS, config_of, names, read_folder, token_types
+from fairseq_mos.models.masked_lm import POSITIONS
 from fairseq_mos.models.weights import library
 from fairseq_mos.paths import listing
 

@@ -22,6 +22,7 @@ from fairseq_mos.export.programs import Programs, load_program, program, read_fo
 from fairseq_mos.families.masked_lm.texts import load_dictionary
 from fairseq_mos.models.about import About
 from fairseq_mos.models.bundle import Bundle
+from fairseq_mos.models.masked_lm import POSITIONS
 from fairseq_mos.models.mos_roberta_subnet import MosRobertaSubnet
 
 SCORES = "scores.pt2"
@@ -82,7 +83,7 @@ class ProgramsModel(Programs, FairseqEncoderModel):
     def __init__(self, about: About, scores: nn.Module):
         state = scores.state_dict()
         dictionary = load_dictionary(about.data.dictionaries[0], state)
-        positions = len(state["encoder.sentence_encoder.embed_positions.weight"]) - dictionary.pad() - 1
+        positions = len(state[POSITIONS]) - dictionary.pad() - 1
         super().__init__(_Encoder(dictionary, scores, positions))
         self.architecture, self._options = about.architecture, about.model_config
 

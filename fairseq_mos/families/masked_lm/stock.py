@@ -15,8 +15,9 @@ from torch import Tensor
 
 from fairseq_mos.export import checkpoint
 from fairseq_mos.families.masked_lm.limits import refuse, shape_limits
-from fairseq_mos.families.masked_lm.texts import TABLE, task_with
+from fairseq_mos.families.masked_lm.texts import task_with
 from fairseq_mos.models.bundle import Bundle
+from fairseq_mos.models.masked_lm import TABLE
 
 _EPS = 1e-5
 _KEPT = (

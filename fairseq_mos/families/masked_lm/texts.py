@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.families.texts import Texts
+from fairseq_mos.models.masked_lm import POSITIONS, TABLE
 from fairseq_mos.paths import is_file
 
 FILE = "dict.txt"
@@ -18,12 +19,6 @@ FILE = "dict.txt"
 
 MASK = "<mask>"
 """The entry that fairseq's tasks add to what the file holds."""
-
-TABLE = "encoder.sentence_encoder.embed_tokens.weight"
-"""Name of the embedding among a model's weights."""
-
-POSITIONS = "encoder.sentence_encoder.embed_positions.weight"
-"""Name of the table of positions."""
 
 
 class MaskedLMTexts(Texts):

@@ -15,6 +15,7 @@ from fairseq_mos.models.opening import load_bundle
 from tests import fairseq_commands as commands
 from tests.families.masked_lm import kit
 from tests.families.masked_lm.files import subnet, write_supernet
+from tests.supernet_commands import weights
 
 # As somebody has it who knows nothing of the plugin.
 WITHOUT = """
@@ -51,7 +52,7 @@ def test_it_runs_without_the_plugin(tmp_path):
 
 def test_the_table_is_there_under_both_names_as_one(tmp_path):
     stock.write(subnet(tmp_path), tmp_path / "stock.pt")
-    state = torch.load(tmp_path / "stock.pt", weights_only=False)["model"]
+    state = weights(tmp_path / "stock.pt")
     tables = [state[f"encoder.{name}.weight"] for name in ("lm_head", "sentence_encoder.embed_tokens")]
     assert tables[0].data_ptr() == tables[1].data_ptr() and not any("dense_layer" in name for name in state)
 
