@@ -75,8 +75,13 @@ class MaskedLMEvaluator(LossEvaluator):
 
 def _checked_dataset(task, folder: Path, split: str, max_tokens: int):
     where = f"split {split!r} of {folder}"
-    with explained(where):
-        task.load_dataset(split, combine=False, epoch=1)
+    try:
+        with explained(where):
+            task.load_dataset(split, combine=False, epoch=1)
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise UserError(f"{where} is missing: see --valid-subset") from error
+        raise
     dataset = task.dataset(split)
     # As fairseq's validation, whichever update it follows.
     dataset.set_epoch(1)
