@@ -31,6 +31,7 @@ def apply() -> list[str]:
         masking,
         numbers,
         numpy2,
+        readers,
         reporting,
         resuming,
         schedules,
@@ -76,6 +77,7 @@ def apply() -> list[str]:
         launching.repair_stray_rank,
         scoring.repair_bleu_tokenizer,
         masking.repair_whole_word_masks,
+        readers.repair_readers_at_exit,
     )
     silence_noise()
     return [repair.__name__.removeprefix("repair_") for repair in repairs if repair()]
