@@ -127,7 +127,7 @@ class SupernetConfig(FairseqDataclass):
     )
     trainable: ChoiceEnum(list(SUPERNET_PARTS)) = option(
         "all",
-        "what training changes: all, or routing: what the architecture adds to shared weights alone, which are routers, "
+        "what training changes: all, or routing: what the architecture adds to shared weights alone, that is routers, "
         "modulation and differences of low rank; with --finetune-from-model of a supernet without them (default: all)",
     )
     modulation: ChoiceEnum(list(MODULATIONS)) = option(

@@ -17,7 +17,7 @@ from fairseq_mos.modules.elastic import ElasticLinear
 class LowRankLinear(ElasticLinear):
     """A linear layer whose weight is `W + sum_j mix[j] U_j V_j`, of which a prefix is active.
 
-    U is zero and V random at first (LoRA), so that the layer begins as one without differences. The bias is one for all.
+    U is zero and V random at first (LoRA), so that the layer begins as one without differences. The bias is shared.
 
     Args:
         in_features: super input width.

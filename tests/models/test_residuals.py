@@ -44,14 +44,14 @@ def test_shared_weights_stay_and_all_else_is_trained(trained):
     added = after.keys() - before.keys()
     begun = weights(folder / "begun" / "checkpoint_last.pt")
     assert added and all(map(is_residual, added))
-    # Each has moved, but for modulation of what is in no layer that is there.
     assert not any(torch.equal(begun[name], after[name]) for name in added)
     assert f"(num. trained: {sum(after[name].numel() for name in added):,})" in log
 
 
 def test_it_begins_as_the_supernet_was(trained):
     folder, _, _ = trained
-    ours, theirs = (open_model(folder / name / "checkpoint_last.pt", str(folder / "bin")) for name in ("begun", "shared"))
+    files = (folder / name / "checkpoint_last.pt" for name in ("begun", "shared"))
+    ours, theirs = (open_model(file, str(folder / "bin")) for file in files)
     for arch in (ours.space.largest(), ours.space.smallest()):
         found, wanted = (one.model.extract(arch).state_dict() for one in (ours, theirs))
         assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
