@@ -68,7 +68,7 @@ def supernet(
     torch.manual_seed(1)
     model = MosTransformer.build_model(cfg, task_ or task())
     if disturbed:
-        disturb(model, lambda name: name.endswith("bias") or "norm" in name or "modulation" in name)
+        disturb(model, lambda name: name.endswith(("bias", ".up")) or "norm" in name or "modulation" in name)
     return model
 
 

@@ -24,6 +24,8 @@ def counts_of(architecture: Architecture) -> dict[str, int]:
 def training_flops(training: Training, tokens_per_update: float) -> float:
     """Returns the FLOPs of a training: of its architectures' dense passes, without output layer, mixing and optimiser.
 
+    Those of the training that it begins with are counted, too, and frozen weights as trained ones: an upper bound.
+
     Args:
         training: the training; of a supernet the architectures that each update drew are counted.
         tokens_per_update: target tokens, of one architecture.
@@ -42,7 +44,8 @@ def training_flops(training: Training, tokens_per_update: float) -> float:
                 if one not in known:
                     known[one] = per_token(one)
                 total += known[one]
-    return BACKWARD * total * tokens_per_update / 30
+    before = training_flops(training.start, tokens_per_update) if training.start else 0.0
+    return before + BACKWARD * total * tokens_per_update / 30
 
 
 def all_flops(trainings: Iterable[Training], finished: Finished) -> dict[str, float]:
@@ -53,6 +56,12 @@ def all_flops(trainings: Iterable[Training], finished: Finished) -> dict[str, fl
         if tokens and training.digest not in found:
             found[training.digest] = training_flops(training, tokens)
     return found
+
+
+def training_minutes(training: Training, finished: Finished) -> float | None:
+    """Returns how long a finished training took, with the one that it begins with; None where one is not known."""
+    parts = [finished.read(one.digest) for one in (training, training.start) if one]
+    return sum(part["train_seconds"] for part in parts) / 60 if all(parts) else None
 
 
 def costs_of(jobs: Sequence[Job], finished: Finished, flops: Mapping[str, float]) -> list[dict]:
@@ -78,12 +87,13 @@ def costs_of(jobs: Sequence[Job], finished: Finished, flops: Mapping[str, float]
             return sum(known) / len(known) if known else None
 
         total = mean([flops.get(training.digest) for training, _ in found])
+        minutes = [training_minutes(training, finished) for training, _ in found]
         rows.append(
             {
                 "method": method,
                 "trainings": len(found),
                 "updates": found[0][0].updates,
-                "train_minutes": mean([trained["train_seconds"] / 60 for _, trained in found]),
+                "train_minutes": mean(minutes),
                 "updates_per_second": mean([trained["updates_per_second"] for _, trained in found]),
                 "training_teraflops": None if total is None else total / 1e12,
                 "peak_mib": max(trained["peak_bytes"] for _, trained in found) / 2**20,

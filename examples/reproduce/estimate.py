@@ -86,7 +86,7 @@ def seconds_per_update(
 def update_flops(training: Training) -> float:
     """Returns the FLOPs of an update for each target token, a mean over some updates."""
     few = min(training.updates, 300)
-    return training_flops(replace(training, updates=few), 1.0) / few
+    return training_flops(replace(training, updates=few, start=None), 1.0) / few
 
 
 def timed(runner: Runner, training: Training, place: dict[str, str]) -> float:

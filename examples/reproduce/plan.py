@@ -91,6 +91,8 @@ def read_plan(path: Path) -> Plan:
                 f"{path}: {name}.architectures is {part.architectures}, allowed: architectures.number at most, "
                 f"which is {plan.architectures.number}"
             )
+    for name, part in parts.items():
+        check_start(plan, part, f"{path}: {name}")
     for place, claim in enumerate(plan.claims):
         check_claim(plan, claim, f"{path}: claims[{place}]")
     for block in ("conflicts", "compute_matched"):
@@ -111,6 +113,24 @@ def read_plan(path: Path) -> Plan:
             if flag in OWN:
                 raise UserError(f"{path}: {name} holds {flag}, which the runner sets itself")
     return plan
+
+
+def check_start(plan: Plan, part: Trained, source: str) -> None:
+    """Checks that what hands on weights to a training is a training of the plan that begins anew.
+
+    Raises:
+        UserError: names the field.
+    """
+    if not part.after:
+        return
+    allowed = [] if part is plan.scratch else [name for name, method in plan.methods.items() if not method.after]
+    if part.after not in allowed:
+        raise UserError(f"{source}.after: {part.after!r}, allowed: {', '.join(map(repr, allowed)) or 'none'}")
+    seeds = plan.methods[part.after].seeds
+    for seed in part.seeds:
+        if seed not in seeds:
+            given = ", ".join(map(str, seeds))
+            raise UserError(f"{source}.seeds holds {seed}, allowed: those of methods.{part.after}, {given}")
 
 
 def check_claim(plan: Plan, claim: Claim, source: str) -> None:

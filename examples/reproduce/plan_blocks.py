@@ -54,11 +54,13 @@ class Trained(Strict):
         seeds: a training for each (from scratch: of every architecture).
         flags: of fairseq-train, over the plan's own.
         updates: instead of the plan's.
+        after: of a method: another one, whose supernet of the same seed hands on its weights.
     """
 
     seeds: Seeds
     flags: list[str] = []
     updates: Updates | None = None
+    after: str = ""
 
 
 class Retraining(Strict):

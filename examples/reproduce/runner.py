@@ -128,6 +128,8 @@ class Runner:
     def train(self, training: Training, place: dict[str, str]) -> None:
         """Runs fairseq-train, which goes on where a killed one stopped, and keeps what its log tells.
 
+        What hands on its weights is trained before, unless its checkpoint is here.
+
         Raises:
             PipelineError: it failed.
         """
@@ -138,7 +140,8 @@ class Runner:
         if training.architecture:
             training.architecture.save(subnet)
         kept = self.kept.get(training.digest, ())
-        words = command_line(keeping(training, kept), self.data, save_dir, subnet)
+        start = self.trained(training.start, place) if training.start else None
+        words = command_line(keeping(training, kept), self.data, save_dir, subnet, start)
         peak = self.command("fairseq_cli.train", words, log, place)
         told = told_by(log) | ({"curve": curve_of(log)} if isinstance(training, Retrained) else {})
         self.finished.write(training, {**told, "peak_bytes": peak, **self.about()})

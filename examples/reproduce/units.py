@@ -51,6 +51,7 @@ class Training:
         corpus: digest of the data.
         space: search space.
         architecture: what is trained from scratch; None: a supernet.
+        start: the training of a supernet whose weights it begins with; None: it begins anew.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Training:
     corpus: str
     space: SearchSpace
     architecture: Architecture | None = None
+    start: Training | None = None
 
     @property
     def name(self) -> str:
@@ -74,6 +76,8 @@ class Training:
         shape = {"space": self.space.digest()}
         if self.architecture:
             shape = {"architecture": self.architecture.digest()}
+        if self.start:
+            shape["after"] = self.start.digest
         return {"kind": "training", "revision": REVISION, "corpus": self.corpus, "flags": flags, **shape}
 
     @property
@@ -194,11 +198,14 @@ def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> l
     scores = not {"bleu", "chrf"}.isdisjoint(plan.metrics)
     found = []
 
-    def add(name: str, part: Trained, seed: int, subnet: Architecture | None = None) -> None:
+    def training_of(name: str, part: Trained, seed: int, subnet: Architecture | None = None) -> Training:
         flags = flags_of(plan, part, seed, "scratch" if subnet else "supernet")
-        updates = part.updates or plan.updates
-        training = Training(name, seed, updates, flags, corpus, space, subnet)
-        found.append(Job(training, (subnet,) if subnet else tuple(architectures), scores, plan.beam))
+        start = training_of(part.after, plan.methods[part.after], seed) if part.after else None
+        return Training(name, seed, part.updates or plan.updates, flags, corpus, space, subnet, start)
+
+    def add(name: str, part: Trained, seed: int, subnet: Architecture | None = None) -> None:
+        measured = (subnet,) if subnet else tuple(architectures)
+        found.append(Job(training_of(name, part, seed, subnet), measured, scores, plan.beam))
 
     for seed in plan.scratch.seeds:
         for architecture in architectures:
@@ -245,7 +252,9 @@ def flags_of(plan: Plan, part: Trained, seed: int, kind: str) -> dict[str, list[
     return found
 
 
-def command_line(training: Training, data: Path, save_dir: Path, subnet: Path) -> list[str]:
+def command_line(
+    training: Training, data: Path, save_dir: Path, subnet: Path, start: Path | None = None
+) -> list[str]:
     """Returns the arguments of fairseq-train.
 
     Args:
@@ -253,12 +262,15 @@ def command_line(training: Training, data: Path, save_dir: Path, subnet: Path) -
         data: binarised data.
         save_dir: folder for checkpoints.
         subnet: file of the architecture, of a subnet; inherited weights are beside it, see :func:`weights_of`.
+        start: checkpoint whose weights a supernet begins with.
     """
     flags = training.flags | {"--save-dir": [str(save_dir)]}
     if training.architecture:
         flags["--subnet"] = [str(subnet)]
     if isinstance(training, Retrained):
         flags["--finetune-from-model"] = [str(weights_of(subnet.parent))]
+    if start:
+        flags["--finetune-from-model"] = [str(start)]
     return [str(data), *(word for name, values in flags.items() for word in (name, *values))]
 
 

@@ -17,6 +17,7 @@ from fairseq_mos.modules.gates import SCOPES
 from fairseq_mos.modules.init import EXPERT_INITS
 from fairseq_mos.modules.leaves import MODULATIONS
 from fairseq_mos.modules.routing import ROUTINGS
+from fairseq_mos.modules.trainable import SUBNET_PARTS, SUPERNET_PARTS
 from fairseq_mos.ranges import POSITIONS, PROBABILITY, Range
 
 SIZE_HELP = "set by the architecture; a conflicting value is refused"
@@ -90,9 +91,10 @@ class SupernetConfig(FairseqDataclass):
     routing: ChoiceEnum(list(ROUTINGS)) = option(
         "neuron",
         "how experts are mixed: shared (one expert: plain weight sharing), global (one mix for the whole "
-        "network; k-shot NAS with --expert-scope all), layer (layer-wise MoS), neuron (neuron-wise MoS); or which one "
-        "is used: split (that of the value of --split-gene: few-shot NAS), disentangled (that of the layer's own "
-        "feed-forward width, in attention of its number of heads) (default: neuron)",
+        "network; k-shot NAS with --expert-scope all), layer (layer-wise MoS), neuron (neuron-wise MoS), low-rank (as "
+        "layer, but experts are one weight with differences of --expert-rank); or which one is used: split (that of "
+        "the value of --split-gene: few-shot NAS), disentangled (that of the layer's own feed-forward width, in "
+        "attention of its number of heads) (default: neuron)",
     )
     split_gene: Optional[str] = option(
         None, "with --routing split: the gene by whose value the experts are split, such as decoder.layers"
@@ -102,6 +104,11 @@ class SupernetConfig(FairseqDataclass):
         "experts of every feed-forward weight, mixed for each architecture; split and disentangled have one for each "
         "choice in the search space instead (default: 2)",
         Range(int, 1, 1000),
+    )
+    expert_rank: int = ranged(
+        8,
+        "with --routing low-rank: rank of each expert's difference from the shared weight (default: 8)",
+        Range(int, 1, 1024),
     )
     router_hidden_dim: int = ranged(128, "hidden width of the routers (default: 128)", Range(int, 1, 65_536))
     router_dropout: float = ranged(0.1, "dropout probability inside the routers (default: 0.1)", PROBABILITY)
@@ -117,6 +124,11 @@ class SupernetConfig(FairseqDataclass):
         "ffn",
         "weights that have experts: ffn (the feed-forward blocks, as in MoS), attention (all four projections of "
         "every attention) or all (default: ffn)",
+    )
+    trainable: ChoiceEnum(list(SUPERNET_PARTS)) = option(
+        "all",
+        "what training changes: all, or routing: what the architecture adds to shared weights alone, that is routers, "
+        "modulation and differences of low rank; with --finetune-from-model of a supernet without them (default: all)",
     )
     modulation: ChoiceEnum(list(MODULATIONS)) = option(
         "none",
@@ -144,7 +156,7 @@ class SubnetConfig(FairseqDataclass):
     """Options that dense subnets of all families have."""
 
     subnet: Optional[str] = option(None, "architecture of the subnet: a YAML file")
-    trainable: ChoiceEnum(["all", "norms-biases"]) = option(
+    trainable: ChoiceEnum(list(SUBNET_PARTS)) = option(
         "all", "what training changes: all, or norms-biases: layer norms and biases alone (default: all)"
     )
     architecture_definition: Optional[str] = option(
@@ -172,7 +184,10 @@ def method(options: object) -> dict[str, str]:
         return "" if value is None else str(value)
 
     about = {"routing": get("routing"), "experts": "1" if get("routing") == "shared" else get("num_experts")}
-    further = {name: get(name) for name in ("expert_scope", "split_gene", "modulation")}
+    names = ("expert_scope", "split_gene", "modulation")
+    if about["routing"] == "low-rank":
+        names = ("expert_rank", *names)
+    further = {name: get(name) for name in names}
     return about | {name: value for name, value in further.items() if value not in ("", "ffn", "none")}
 
 

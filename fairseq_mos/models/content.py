@@ -30,7 +30,7 @@ RANGES = (
     (re.compile(r"(encoder|decoder)_attention_heads"), _HEADS),
     (re.compile(r"max_(source_|target_)?positions"), POSITIONS),
     (re.compile(r"(.*_)?dropout|(encoder|decoder)_layerdrop"), PROBABILITY),
-    (re.compile(r"num_experts"), _EXPERTS),
+    (re.compile(r"num_experts|expert_rank"), _EXPERTS),
 )
 """Patterns of the names of numeric model options, and what each may be."""
 

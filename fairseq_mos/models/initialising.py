@@ -17,6 +17,7 @@ from fairseq_mos.models.opening import open_model
 from fairseq_mos.models.pretrained import Field, Pretrained
 from fairseq_mos.modules.elastic import Routed
 from fairseq_mos.modules.init import scattered
+from fairseq_mos.modules.residuals import is_residual
 from fairseq_mos.paths import is_file, is_folder
 
 _ROWS = (TABLE, "encoder.lm_head.bias")
@@ -111,8 +112,8 @@ def initialise(model: nn.Module, source: Pretrained, largest: Mapping[str, objec
 
 
 def _is_ours(name: str) -> bool:
-    """Whether no source has such a tensor: routers, modulation and the check of the space."""
-    return "routing" in name or name == "search_space_version"
+    """Whether no source has such a tensor: routers, modulation, differences and the check of the space."""
+    return is_residual(name) or name == "search_space_version"
 
 
 def _with_rows(source: Pretrained, symbols: list[str], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from fairseq_mos.models.masked_lm_config import MosRobertaSubnetConfig
 from fairseq_mos.models.supernet import read_subnet
 from fairseq_mos.modules.leaves import DenseLeaves
 from fairseq_mos.modules.sentence_encoder import merged
-from fairseq_mos.modules.trainable import freeze
+from fairseq_mos.modules.trainable import SUBNET_PARTS, freeze
 
 
 def sizes_of(architecture: Architecture) -> list[tuple[str, int]]:
@@ -66,7 +66,7 @@ class MosRobertaSubnet(MaskedLMModel):
         definition = architecture.to_json()
         embed_in_config(cfg, "model", architecture_definition=definition, max_positions=cfg.max_positions)
         model = cls._build(cfg, task.source_dictionary, architecture, cfg.bottlenecks == "merged")
-        freeze(model, str(cfg.trainable))
+        freeze(model, SUBNET_PARTS[str(cfg.trainable)])
         return model
 
     @classmethod
@@ -82,6 +82,8 @@ class MosRobertaSubnet(MaskedLMModel):
         names = MosRobertaSubnetConfig.__dataclass_fields__
         given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
         cfg = MosRobertaSubnetConfig(**given)
+        # A supernet's option of that name is about other parts.
+        cfg.trainable = "all"
         cfg.bottlenecks = "merged" if merged else "apart"
         return cls._build(cfg, dictionary, architecture, merged)
 

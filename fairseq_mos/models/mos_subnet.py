@@ -10,7 +10,7 @@ from fairseq_mos.models.definitions import embed_in_config
 from fairseq_mos.models.network import TranslationModel, build_stacks, sizes_of
 from fairseq_mos.models.supernet import read_subnet
 from fairseq_mos.modules.leaves import DenseLeaves
-from fairseq_mos.modules.trainable import freeze
+from fairseq_mos.modules.trainable import SUBNET_PARTS, freeze
 
 
 @register_model("mos_subnet", dataclass=MosSubnetConfig)
@@ -40,7 +40,7 @@ class MosSubnet(TranslationModel):
         architecture = read_subnet(cfg, MosSubnetConfig, cls, sizes_of)
         embed_in_config(cfg, "model", architecture_definition=architecture.to_json())
         model = cls.from_dictionaries(cfg, task.source_dictionary, task.target_dictionary, architecture)
-        freeze(model, str(cfg.trainable))
+        freeze(model, SUBNET_PARTS[str(cfg.trainable)])
         return model.for_task(task)
 
     @classmethod

@@ -163,6 +163,8 @@ def subnet_config(cfg: DictConfig, architecture: Architecture, space: SearchSpac
         if group == "model":
             # Super sizes, if they were given, are not those of the subnet.
             given.update({size: None for size in SIZES if size in own})
+            # And what was trained of it is no part of a subnet.
+            given.pop("trainable", None)
         config[group] = {**given, "_name": name}
     definitions = {"architecture_definition": architecture.to_json(), "search_space_definition": space.to_json()}
     config["model"].update(definitions)

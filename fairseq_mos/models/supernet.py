@@ -15,7 +15,9 @@ from fairseq_mos.models.config import refuse_unsupported
 from fairseq_mos.modules.block import collapse
 from fairseq_mos.modules.gates import gates_of
 from fairseq_mos.modules.leaves import ElasticLeaves, LeafOptions
+from fairseq_mos.modules.residuals import with_residuals
 from fairseq_mos.modules.routing import Routing
+from fairseq_mos.modules.trainable import SUPERNET_PARTS, freeze
 
 SizesOf = Callable[[Architecture], Sequence[tuple[str, int]]]
 
@@ -40,6 +42,7 @@ def elastic_leaves(cfg, space: SearchSpace, options: LeafOptions | None = None) 
         str(cfg.expert_scope),
         str(cfg.modulation),
         cfg.modulation_hidden_dim,
+        cfg.expert_rank,
         gates,
         options or LeafOptions(),
     )
@@ -106,7 +109,15 @@ class Supernet:
     """
 
     def begin(self, space: SearchSpace) -> None:
-        """Makes the largest architecture the active one, at the end of construction."""
+        """Freezes what is not trained and makes the largest architecture the active one, at the end of construction.
+
+        Raises:
+            UserError: nothing is left to train, or not with recomputed activations.
+        """
+        if str(self.cfg.trainable) != "all" and getattr(self.cfg, "checkpoint_activations", False):
+            # fairseq's layers that recompute are not trained where no input of theirs is.
+            raise UserError(f"--trainable {self.cfg.trainable} does not go with --checkpoint-activations")
+        freeze(self, SUPERNET_PARTS[str(self.cfg.trainable)])
         self.space = space
         # Resuming with an edited search space would slice the weights wrongly and silently.
         # fairseq's EMA averages all tensors but those with "version" in their name, and fails on integers.
@@ -159,7 +170,7 @@ class Supernet:
         return subnet.eval()
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
-        """Loads weights.
+        """Loads weights; those of a supernet without differences of low rank, or without modulation, do as well.
 
         Raises:
             UserError: they belong to another search space.
@@ -170,4 +181,6 @@ class Supernet:
                 f"the checkpoint was trained on another search space than {self.space.name!r} as it is now: "
                 "give the space that it was trained on, or another --save-dir"
             )
+        if strict:
+            state_dict = with_residuals(state_dict, self.state_dict())
         return super().load_state_dict(state_dict, strict, model_cfg, args)

@@ -99,6 +99,11 @@ class ElasticLinear(Routed):
         else:
             draw(self.weight)
 
+    @property
+    def experts(self) -> Tensor:
+        """What tells the experts apart, with m > 1: (m, ...)."""
+        return self.weight
+
     def activate(self, in_features: int, out_features: int) -> None:
         """Sets the active size."""
         self.size = (out_features, in_features)

@@ -47,6 +47,12 @@ def normal_(weight: Tensor) -> Tensor:
         return weight.normal_(mean=0.0, std=BERT_STD)
 
 
+def projection_(weight: Tensor) -> Tensor:
+    """Fills `weight` (out, in) in place so that its outputs are as large as its inputs: N(0, in ** -0.5)."""
+    with torch.no_grad():
+        return weight.normal_(std=weight.shape[1] ** -0.5)
+
+
 Draw = Callable[[Tensor], Tensor]
 """Fills a weight (out, in) in place."""
 

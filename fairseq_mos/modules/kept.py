@@ -10,6 +10,18 @@ from torch import Tensor, nn
 from fairseq_mos.modules.block import Block
 
 
+def _as_a_subnet_s(value: object) -> object:
+    """Makes a tensor require a gradient, as a subnet's parameters do, although nothing here has one.
+
+    By that torch chooses how to multiply an input that is not contiguous, and so how it rounds.
+    """
+    if not isinstance(value, Tensor):
+        return value
+    # A frozen parameter itself stays frozen.
+    value = value.detach() if isinstance(value, nn.Parameter) and not value.requires_grad else value
+    return value.requires_grad_()
+
+
 class Elastic(Block, nn.Module):
     """A module whose eval-mode results are kept until its parameters, its size or its mode change.
 
@@ -36,11 +48,7 @@ class Elastic(Block, nn.Module):
         if kept is not None and kept[0] == state and all(a is b for a, b in zip(kept[1], inputs)):
             return kept[2]
         value = compute()
-        for tensor in value if isinstance(value, tuple) else (value,):
-            # As a subnet's parameters do, although nothing here has a gradient: by that torch chooses how to multiply
-            # an input that is not contiguous, and so how it rounds.
-            if isinstance(tensor, Tensor):
-                tensor.requires_grad_()
+        value = tuple(map(_as_a_subnet_s, value)) if isinstance(value, tuple) else _as_a_subnet_s(value)
         self._kept[key] = (state, inputs, value)
         return value
 

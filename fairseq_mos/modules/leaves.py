@@ -15,6 +15,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.modules import init
 from fairseq_mos.modules.elastic import ElasticEmbedding, ElasticLayerNorm, ElasticLinear, Routed
 from fairseq_mos.modules.gates import SCOPES, Gates
+from fairseq_mos.modules.low_rank import LowRankLinear
 from fairseq_mos.modules.modulation import Modulation
 from fairseq_mos.modules.routing import ROUTINGS, Routing
 
@@ -115,6 +116,7 @@ class ElasticLeaves(DenseLeaves):
         expert_scope: a name of :data:`SCOPES`.
         modulation: a name of :data:`MODULATIONS`.
         modulation_hidden_dim: hidden width of the modulation.
+        expert_rank: of experts that are differences of low rank.
         gates: of routings with hard gates, see :func:`fairseq_mos.modules.gates.gates_of`.
         options: see :class:`LeafOptions`.
     """
@@ -137,6 +139,7 @@ class ElasticLeaves(DenseLeaves):
         expert_scope: str = "ffn",
         modulation: str = "none",
         modulation_hidden_dim: int = 32,
+        expert_rank: int = 8,
         gates: Gates | None = None,
         options: LeafOptions = LeafOptions(),
     ):
@@ -149,6 +152,9 @@ class ElasticLeaves(DenseLeaves):
             raise UserError(f"--modulation {modulation!r} is unknown; allowed: {', '.join(MODULATIONS)}")
         self.num_experts = 1 if routing == "shared" else num_experts
         self.kind = ROUTINGS[routing]
+        if self.kind.low_rank and expert_init != "centered":
+            raise UserError(f"--expert-init {expert_init} is for whole experts, not --routing {routing}: leave it out")
+        self.expert_rank = expert_rank
         self.router = (encoding_dim, router_hidden_dim, router_dropout)
         self.expert_init = expert_init
         self.scope = SCOPES[expert_scope]
@@ -188,7 +194,10 @@ class ElasticLeaves(DenseLeaves):
     ):
         experts = self.experts.get(part, 1)
         draw = self.options.draw(fan_out)
-        leaf = ElasticLinear(in_features, out_features, bias, experts, self.expert_init, draw)
+        if experts > 1 and self.kind.low_rank:
+            leaf = LowRankLinear(in_features, out_features, bias, experts, self.expert_rank, draw)
+        else:
+            leaf = ElasticLinear(in_features, out_features, bias, experts, self.expert_init, draw)
         leaf.gate = self.gates.get(part)
         return leaf
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from fairseq_mos.modules.elastic import Routed
+from fairseq_mos.modules.elastic import ElasticLinear
 from fairseq_mos.modules.routing import Router
 
 
@@ -18,8 +18,8 @@ def routers(network: nn.Module) -> Iterator[Router]:
 
 def experts_are_equal(network: nn.Module) -> bool:
     """Whether no weight has experts that differ."""
-    leaves = (part for part in network.modules() if isinstance(part, Routed) and part.num_experts > 1)
-    return all(bool((leaf.weight == leaf.weight[:1]).all()) for leaf in leaves)
+    leaves = (part for part in network.modules() if isinstance(part, ElasticLinear) and part.num_experts > 1)
+    return all(bool((leaf.experts == leaf.experts[:1]).all()) for leaf in leaves)
 
 
 @torch.no_grad()

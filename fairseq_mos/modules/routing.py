@@ -78,6 +78,9 @@ class Routing(Elastic):
         first: the routing of the network's first layer; None: this is the first.
     """
 
+    low_rank = False
+    """Whether experts are differences of low rank from one weight; see :mod:`fairseq_mos.modules.low_rank`."""
+
     def __init__(
         self, num_experts: int, encoding_dim: int, hidden_dim: int, dropout: float, first: Routing | None = None
     ):
@@ -171,6 +174,16 @@ class LayerRouting(Routing):
         return {**super().__getstate__(), "_pass": None}
 
 
+class LowRankRouting(LayerRouting):
+    """Layer-wise mixing of experts that are differences of low rank from one weight.
+
+    Layer-wise, since routers should not cost what the experts save: a neuron-wise router has
+    (hidden width + 1) * m numbers for each output neuron, the differences themselves only m * r, and r for an input.
+    """
+
+    low_rank = True
+
+
 class NeuronRouting(Routing):
     """Neuron-wise MoS: a softmax over the experts for every output neuron, a router for each leaf."""
 
@@ -238,6 +251,7 @@ ROUTINGS: dict[str, type[Routing]] = {
     "global": GlobalRouting,
     "layer": LayerRouting,
     "neuron": NeuronRouting,
+    "low-rank": LowRankRouting,
     "split": GateRouting,
     "disentangled": GateRouting,
 }

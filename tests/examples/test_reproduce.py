@@ -26,6 +26,7 @@ from pipeline.config import PipelineError  # noqa: E402
 from reproduce import plan as plans  # noqa: E402
 from reproduce import running  # noqa: E402
 from reproduce.arguments import parse  # noqa: E402
+from reproduce.costs import training_flops  # noqa: E402
 from reproduce.finished import Finished, missing  # noqa: E402
 from reproduce.matched import matched_of  # noqa: E402
 from reproduce.plan import Draw, draw, parse_flags, read_plan  # noqa: E402
@@ -53,6 +54,7 @@ PLAN = {
     },
     "metrics": ["loss", "bleu"],
 }
+AFTER = {"added": {"seeds": [1], "after": "plain", "updates": 2, "flags": ["--routing low-rank --trainable routing"]}}
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +86,12 @@ def jobs(path: Path, corpus: str = "c"):
         ({"scratch": {"seeds": [1, 1]}}, "scratch.seeds holds a seed twice"),
         ({"scratch": {"seeds": [1], "rate": 1}}, "scratch: object contains unknown field"),
         ({"flags": ["--seed 3"]}, "flags holds --seed, which the runner sets itself"),
+        ({"scratch": {"seeds": [1], "after": "plain"}}, "scratch.after: 'plain', allowed: none"),
+        ({"methods": {"a": {"seeds": [1], "after": "a"}}}, "methods.a.after: 'a', allowed: none"),
+        ({"methods": {**PLAN["methods"], **AFTER, "b": {"seeds": [1], "after": "added"}}},
+         "methods.b.after: 'added', allowed: 'plain', 'neuron'"),
+        ({"methods": {**PLAN["methods"], "b": {"seeds": [1, 2], "after": "plain"}}},
+         "methods.b.seeds holds 2, allowed: those of methods.plain, 1"),
         ({"flags": ["routing"]}, "flags holds 'routing', expected a flag"),
         ({"flags": ["--x 'a"]}, "No closing quotation"),
         ({"architectures": {"number": 2, "strata": 3}}, "architectures.number is 2, allowed: architectures.strata"),
@@ -228,7 +236,10 @@ class Commands:
 
     def __call__(self, module, arguments, log, threads, held=(), variables=None):
         kind = {"fairseq_cli.train": "train", "fairseq_mos.cli": "extract"}.get(module, "measure")
-        self.started.append("retrain" if "--finetune-from-model" in arguments else kind)
+        if "--finetune-from-model" in arguments:
+            kind = "retrain" if "--subnet" in arguments else "from supernet"
+            assert Path(arguments[arguments.index("--finetune-from-model") + 1]).is_file()
+        self.started.append(kind)
         if self.started[-1] == self.broken:
             raise PipelineError(f"it failed; log: {log}", 1)
         if module == "fairseq_cli.train":
@@ -304,6 +315,20 @@ def test_nothing_is_repeated_and_plans_share_units(tmp_path, commands):
     assert len(commands.started) == 20
     content = json.loads((tmp_path / "results" / "other" / "results.json").read_text())
     assert (content["units"], content["done"]) == (10, 10)
+
+
+def test_a_method_begins_with_the_weights_of_another_and_costs_both(tmp_path, commands):
+    path = written(tmp_path, methods={"added": AFTER["added"], "plain": PLAN["methods"]["plain"]})
+    added, plain = (job.training for job in jobs(path)[-2:])
+    assert added.start == plain and added.spec["after"] == plain.digest
+    assert training_flops(added, 1.0) == training_flops(plain, 1.0) + training_flops(replace(added, start=None), 1.0)
+    run(path, tmp_path)
+    # The weights' own training comes first, though its turn is later, and only once.
+    assert commands.started[12:] == ["train", "from supernet", "measure", "measure"]
+    rows = json.loads((tmp_path / "results" / "plan" / "results.json").read_text())["costs"]
+    minutes = {row["method"]: row["train_minutes"] for row in rows}
+    assert minutes["added"] == 2 * minutes["plain"]
+    assert {path.name for path in (tmp_path / "results" / "units").iterdir()} >= {f"{added.digest}.json"}
 
 
 def test_a_finished_training_is_not_repeated_for_another_measurement(tmp_path, commands):

@@ -178,7 +178,7 @@ def supernet(**options) -> TaggerSupernet:
         options.setdefault("split_gene", "tower.layers")
     torch.manual_seed(1)
     model = TaggerSupernet(SupernetConfig(router_hidden_dim=16, **options), space())
-    toy.disturb(model, lambda name: "modulation" in name)
+    toy.disturb(model, lambda name: "modulation" in name or name.endswith(".up"))
     return model
 
 

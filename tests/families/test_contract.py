@@ -121,6 +121,7 @@ def test_latency_memory_and_data_sets(kit, tmp_path):
     [
         {"routing": "neuron", "router_dropout": 0.3},
         {"routing": "neuron", "modulation": "all"},
+        {"routing": "low-rank", "expert_scope": "all", "router_dropout": 0.3},
         {"routing": "split", "expert_scope": "all"},
         {"routing": "disentangled", "expert_scope": "all", "modulation": "all"},
     ],

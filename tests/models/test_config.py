@@ -18,6 +18,11 @@ def test_what_signatures_name():
     # A checkpoint of the versions before scopes and modulation, as fairseq keeps it or plain.
     options = {"routing": "layer", "num_experts": 4}
     assert method(options) == method(argparse.Namespace(**options)) == {"routing": "layer", "experts": "4"}
+    assert method(SupernetConfig(routing="low-rank", expert_rank=16)) == {
+        "routing": "low-rank",
+        "experts": "2",
+        "expert_rank": "16",
+    }
     # With hard gates the space says how many experts there are.
     assert method(toy.supernet("split", expert_scope="all").cfg) == {
         "routing": "split",

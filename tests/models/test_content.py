@@ -88,6 +88,7 @@ BAD = {
     "dropout of 2": (_model(dropout=2.0), "dropout is 2.0, allowed: 0 to 1"),
     "dropout nan": (_model(router_dropout=float("nan")), "router_dropout is nan"),
     "no expert": (_model(num_experts=0), "num_experts is 0"),
+    "rank of 1e9": (_model(expert_rank=10**9), "expert_rank is 1000000000"),
     "1e9 experts": (_model(num_experts=10**9), "num_experts is 1000000000"),
     "more experts than weights": (_model(num_experts=1000), "configuration asks for|shape"),
     "wide router": (_model(router_hidden_dim=10**12), "router_hidden_dim"),

@@ -77,7 +77,7 @@ def test_experts_are_mixed_and_then_scaled(routing):
     torch.testing.assert_close(dense.bias, (mix.squeeze(-1) * leaf.bias[:, :rows]).sum(0) + s, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("routing", ["shared", "global", "layer", "neuron"])
+@pytest.mark.parametrize("routing", ["shared", "global", "layer", "neuron", "low-rank"])
 def test_it_starts_as_if_there_were_none(routing):
     plain = toy.supernet(routing, **OUTSIDE)
     model = toy.supernet(routing, modulation="all", **OUTSIDE)

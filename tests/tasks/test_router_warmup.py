@@ -30,7 +30,7 @@ def _copies(model, routers: bool) -> list[torch.Tensor]:
     return [p.detach().clone() for name, p in model.named_parameters() if ("router" in name) == routers]
 
 
-@pytest.mark.parametrize("routing", ["global", "layer", "neuron"])
+@pytest.mark.parametrize("routing", ["global", "layer", "neuron", "low-rank"])
 def test_mixes_are_uniform_until_routers_learn(routing):
     task, model = _built(3, routing=routing, num_experts=4)
     criterion = SupernetLabelSmoothedCrossEntropy(task, False, 0.1)

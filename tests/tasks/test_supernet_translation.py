@@ -128,8 +128,9 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     [
         [],
         ["--routing", "split", "--split-gene", "decoder.layers", "--expert-scope", "all", "--modulation", "all"],
+        ["--routing", "low-rank", "--expert-scope", "all"],
     ],
-    ids=["neuron", "split"],
+    ids=["neuron", "split", "low-rank"],
 )
 def test_two_ranks_equal_one_process_with_doubled_update_freq(trained, tmp_path, flags):
     folder, _ = trained

@@ -100,6 +100,7 @@ def test_unused_parameters_get_zero_gradients(task):
     [
         {},
         {"routing": "shared", "modulation": "all"},
+        {"routing": "low-rank", "expert_scope": "all"},
         {"routing": "split", "expert_scope": "all"},
         {"routing": "disentangled", "expert_scope": "all", "modulation": "all"},
     ],

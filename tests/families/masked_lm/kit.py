@@ -37,7 +37,7 @@ def supernet(
     torch.manual_seed(1)
     model = MosRoberta.build_model(cfg, task_with(dictionary or made_up_dictionary(VOCABULARY), POSITIONS))
     if disturbed:
-        toy.disturb(model, lambda name: name.endswith("bias") or "norm" in name or "modulation" in name)
+        toy.disturb(model, lambda name: name.endswith(("bias", ".up")) or "norm" in name or "modulation" in name)
     return model
 
 
