@@ -120,8 +120,16 @@ class SentencePredictionDistillation(SentencePredictionCriterion):
         # In a list: as a module of the criterion it would be saved, and its parameters be optimised.
         self._teacher: list = []
 
-    def teacher(self, logits: torch.Tensor):
-        """Returns the teacher, where the student's logits are; loaded when it is first needed, not for validation.
+    def begin_training(self, model) -> None:
+        """Loads the teacher, which training alone asks: what is wrong with it is said before the first update.
+
+        Raises:
+            UserError: there is none, or it does not fit.
+        """
+        self.teacher(next(model.parameters()))
+
+    def teacher(self, like: torch.Tensor):
+        """Returns the teacher, on the device and in the precision of a tensor of the student's; loaded once.
 
         Raises:
             UserError: there is none, or it does not fit.
@@ -130,7 +138,7 @@ class SentencePredictionDistillation(SentencePredictionCriterion):
             if not self.path:
                 raise UserError("--criterion sentence_prediction_distillation needs --teacher CHECKPOINT")
             model = load_teacher(self.path, self.task, self.classification_head_name)
-            self._teacher.append(model.to(logits.device, logits.dtype))
+            self._teacher.append(model.to(like.device, like.dtype))
         return self._teacher[0]
 
     def forward(self, model, sample, reduce=True):
