@@ -285,7 +285,9 @@ def test_small_tasks_start_from_the_best_of_mnli(grid, capsys):
     running.finetune(
         flags(folder, "finetune", f"--model {model} --plan {plan_file(folder, **changes)} --name a --dry-run")
     )
-    assert "after MNLI, from its best model: MRPC, RTE, 2 trainings each" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "after MNLI, from its best model: MRPC, RTE, 2 trainings each" in out
+    assert "all together, done ones too: at most " in out
     assert not stand_in.trained and not (folder / "work" / "models").exists()
     with pytest.raises(UserError, match="starts RTE from the best model of MNLI, of which there is none"):
         finetune(folder, model, "--tasks RTE,QNLI --name a", **changes)
