@@ -137,7 +137,9 @@ class SentencePredictionDistillation(SentencePredictionCriterion):
         if not self._teacher:
             if not self.path:
                 raise UserError("--criterion sentence_prediction_distillation needs --teacher CHECKPOINT")
-            model = load_teacher(self.path, self.task, self.classification_head_name)
+            # Building it draws weights: a resumed training must draw what the uninterrupted one did.
+            with torch.random.fork_rng():
+                model = load_teacher(self.path, self.task, self.classification_head_name)
             self._teacher.append(model.to(like.device, like.dtype))
         return self._teacher[0]
 
