@@ -103,4 +103,10 @@ RANK = Range(int, 0, 65_535)
 UPDATES = Range(int, 0, 2**62)
 RESAMPLES = Range(int, 0, 1_000_000)
 """Of a bootstrap; 0: none."""
+TUNING = Range(int, 1, 1_000_000)
+"""Updates of the fine-tuning of a candidate."""
+EXAMPLES = Range(int, 1, 1_000_000)
+"""Of an update."""
+RATE = Range(float, 0.0, 1.0, above=True)
+"""Learning rate."""
 COUNT = Range(int, 1, 1_000_000_000)

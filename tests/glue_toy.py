@@ -7,6 +7,7 @@ import random
 import runpy
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -66,24 +67,24 @@ def _write(path: Path, model: torch.nn.Module, options: dict) -> Path:
     return path
 
 
-def sentences(number: int, words: list[str], seed: int) -> list[str]:
+def sentences(number: int, words: Sequence[str], seed: int) -> list[str]:
     """Made-up sentences."""
     draw = random.Random(seed)
     return [" ".join(draw.choices(words, k=draw.randint(2, 6))) for _ in range(number)]
 
 
-def write_sst(folder: Path, train: int = 30, dev: int = 11) -> None:
+def write_sst(folder: Path, train: int = 30, dev: int = 11, words: Sequence[str] = WORDS) -> None:
     """Writes SST-2 whose classes have words of their own: they can be learned."""
     for name, number, seed in (("train", train, 1), ("dev", dev, 2)):
-        halves = sentences(number, WORDS[:15], seed), sentences(number, WORDS[15:], seed + 10)
+        halves = sentences(number, words[:15], seed), sentences(number, words[15:], seed + 10)
         lines = [f"{halves[place % 2][place]} \t{place % 2}" for place in range(number)]
         write(folder / "SST-2" / f"{name}.tsv", ["sentence\tlabel", *lines])
 
 
-def write_sts(folder: Path, train: int = 12, dev: int = 7) -> None:
+def write_sts(folder: Path, train: int = 12, dev: int = 7, words: Sequence[str] = WORDS) -> None:
     """Writes the STS benchmark's own files, without a line of names; the third line ends with a licence."""
     for name, number, seed in (("sts-train", train, 3), ("sts-dev", dev, 4)):
-        first, second = sentences(number, WORDS, seed), sentences(number, WORDS, seed + 10)
+        first, second = sentences(number, words, seed), sentences(number, words, seed + 10)
         draw = random.Random(seed)
         lines = [
             f"genre\tfile\t2012\t{place:04}\t{draw.uniform(0, 5):.3f}\t{a}\t{b}" + "\tlicence" * (place == 2)

@@ -103,6 +103,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Parses the flags; exits with code 2 and one line on bad ones."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    try:
+        args.low, args.high = map(float, args.window.split(":"))
+    except ValueError:
+        args.low = args.high = 0.0
+    if not 0 <= args.low < args.high <= 1:
+        parser.error(f"--window is {args.window[:60]!r}, allowed: LOW:HIGH with 0 <= LOW < HIGH <= 1")
     for flag, folder in (("--text", args.text), ("--glue", args.glue)):
         if folder is not None and not folder.is_dir():
             parser.error(f"{flag} {folder} is no folder")
@@ -113,12 +119,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for task in args.tasks:
         if not (args.glue / task).is_dir():
             parser.error(f"--tasks {task}: there is no folder {args.glue / task}; --tasks none goes without")
-    try:
-        args.low, args.high = map(float, args.window.split(":"))
-    except ValueError:
-        args.low = args.high = 0.0
-    if not 0 <= args.low < args.high <= 1:
-        parser.error(f"--window is {args.window[:60]!r}, allowed: LOW:HIGH with 0 <= LOW < HIGH <= 1")
     args.command = shlex.join(["bash", PROG, *argv])
     return args
 

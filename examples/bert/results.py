@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from typing import TYPE_CHECKING
 
 from bert import tuning
 from bert.arguments import SUBNETS
-
-if TYPE_CHECKING:
-    from bert.stages import Run
+from bert.layout import Run
 
 
 def rows(run: Run) -> list[dict]:
     """Returns one row a system: sizes, loss in bits per masked token, scores of its tasks."""
-    from bert.stages import loss_file
     from fairseq_mos.arch import Architecture
     from fairseq_mos.families import family_of
 
@@ -29,7 +25,7 @@ def rows(run: Run) -> list[dict]:
             "seed": system.seed,
             "params_no_embed": counts["params_no_embed"],
             "flops": counts["flops"],
-            "loss": json.loads(loss_file(run, system).read_text())["loss"],
+            "loss": json.loads(run.loss_file(system).read_text())["loss"],
         }
         found.append({**row, **tuning.scores(run, system), "architecture": arch.to_json()})
     return found

@@ -8,18 +8,16 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import commands
 from pipeline.config import PipelineError
 from pipeline.training import TrainingProgress
 from pipeline.vocabulary import train_model, write_dictionary
-from pipeline.work import Work, digest_files, duration, write_text
+from pipeline.work import digest_files, duration, write_text
 
 from bert import results, text, tuning
-from bert.arguments import SHARED, SUBNETS
+from bert.layout import Run, System
 
 RECIPE = [
     *("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", "0.002", "--lr-scheduler", "inverse_sqrt"),
@@ -29,67 +27,6 @@ RECIPE = [
     *("--log-format", "json", "--log-interval", "20"),
 ]
 """fairseq-train's flags that supernets and trainings from scratch have in common."""
-
-
-@dataclass(frozen=True)
-class System:
-    """A dense model of the table.
-
-    Attributes:
-        subnet: one of :data:`bert.arguments.SUBNETS`.
-        origin: the routing of the supernet that it was extracted from, or `scratch`.
-        seed: of that training.
-    """
-
-    subnet: str
-    origin: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Name of its folder."""
-        return f"{self.subnet}-{self.origin}-{self.seed}"
-
-
-class Run:
-    """One run: its flags, its folder and its commands.
-
-    Args:
-        args: the parsed flags.
-    """
-
-    def __init__(self, args: argparse.Namespace):
-        self.args, self.folder = args, args.output
-        self.files = text.files_of(args.text, SHARED)
-        self.work = Work(args.output, 8 if args.tasks else 7)
-        self.data, self.model = self.folder / "data", self.folder / "vocabulary" / "sentencepiece.model"
-        self.search = self.folder / "search"
-
-    def command(self, module: str, arguments: list[str], log: str, **options) -> None:
-        """Runs a command with the run's log folder and threads."""
-        held = [self.work.lock.fileno()]
-        commands.run(module, arguments, self.work.log(log), self.args.threads, held=held, **options)
-
-    def supernet(self, routing: str, seed: int) -> Path:
-        """Returns a supernet's folder."""
-        return self.folder / "supernets" / f"{routing}-{seed}"
-
-    def architecture(self, subnet: str) -> Path:
-        """Returns a subnet's YAML file."""
-        return self.search / "best.yaml" if subnet == "found" else self.folder / "architectures" / f"{subnet}.yaml"
-
-    def systems(self) -> Iterator[System]:
-        """Yields the dense models of the table."""
-        for seed in self.args.seeds:
-            for subnet in SUBNETS:
-                yield from (System(subnet, routing, seed) for routing in self.args.routings)
-                if subnet in self.args.scratch:
-                    yield System(subnet, "scratch", seed)
-
-    def checkpoint(self, system: System) -> Path:
-        """Returns a dense model's checkpoint."""
-        folder = self.folder / "subnets" / system.name
-        return folder / ("checkpoints/checkpoint_last.pt" if system.origin == "scratch" else "subnet.pt")
 
 
 def run_stages(args: argparse.Namespace) -> Run:
@@ -236,16 +173,6 @@ def _extract(run: Run, system: System) -> None:
     )  # fmt: skip
 
 
-def origin_token(run: Run, system: System) -> str:
-    """Returns what identifies a dense model."""
-    return run.work.token(("train-" if system.origin == "scratch" else "extract-") + system.name)
-
-
-def loss_file(run: Run, system: System) -> Path:
-    """Returns the file with a system's loss."""
-    return run.folder / "losses" / f"{system.name}.json"
-
-
 def _validate(run: Run, system: System) -> None:
     arguments = [
         str(run.data),
@@ -265,7 +192,7 @@ def _validate(run: Run, system: System) -> None:
         losses = re.findall(r'"valid_loss": "([^"]+)"', "\n".join(lines))
         if not losses:
             raise PipelineError("fairseq-validate printed no valid loss", 1)
-        write_text(loss_file(run, system), json.dumps({"loss": float(losses[-1])}) + "\n")
+        write_text(run.loss_file(system), json.dumps({"loss": float(losses[-1])}) + "\n")
         run.work.say(f"{system.name}: {losses[-1]} bits per masked token")
 
-    run.work.step(f"validate-{system.name}", {"after": origin_token(run, system)}, [loss_file(run, system)], validate)
+    run.work.step(f"validate-{system.name}", {"after": run.origin_token(system)}, [run.loss_file(system)], validate)

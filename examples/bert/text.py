@@ -25,9 +25,7 @@ def files_of(folder: Path | None, shared: Path) -> list[Path]:
         PipelineError: there are none.
     """
     if folder is None:
-        return [
-            shared / name for name in ("multi30k/train.en.gz", "glue/SST-2/train.tsv.gz", "glue/STS-B/sts-train.tsv.gz")
-        ]
+        return [shared / name for name in _SHARED]
     found = sorted([*folder.glob("*.txt"), *folder.glob("*.txt.gz")])
     if not found:
         raise PipelineError(f"{folder} has no *.txt or *.txt.gz")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import shlex
-from typing import TYPE_CHECKING
 
 from pipeline.work import digest_files, write_text
 
 from bert import text
-
-if TYPE_CHECKING:
-    from bert.stages import Run, System
+from bert.layout import Run, System
 
 PLAN = """\
 # Small models take a higher rate than those of the published grid.
@@ -45,8 +42,6 @@ def tune_all(run: Run) -> None:
 
 
 def _tune(run: Run, system: System) -> None:
-    from bert.stages import origin_token
-
     plan = run.folder / "tuning" / f"{system.name}.yaml"
     write_text(plan, PLAN.format(seed=system.seed, updates=run.args.tuning_updates))
     arguments = ["glue", "finetune", "--model", str(run.checkpoint(system)), "--name", system.name]
@@ -57,7 +52,7 @@ def _tune(run: Run, system: System) -> None:
         run.work.say(f"bash examples/glue/run.sh {shlex.join(arguments[1:])}")
         run.command("glue", arguments, f"tune-{system.name}")
 
-    settings = {"plan": digest_files([plan]), "after": [origin_token(run, system), run.work.token("glue")]}
+    settings = {"plan": digest_files([plan]), "after": [run.origin_token(system), run.work.token("glue")]}
     folder = run.folder / "glue" / "models" / system.name
     run.work.step(f"tune-{system.name}", settings, [folder], tune, continues=True)
 

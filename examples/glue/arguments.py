@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=_plan,
         default=PLANS / "published.yaml",
         metavar="PLAN",
-        help="grid: published, small or a YAML file (default: published)",
+        help="grid: published, autodistil, small or a YAML file (default: published)",
     )
     add("--tasks", type=names_of(TASKS), metavar="NAMES", help="by commas (default: all that are prepared)")
     add("--seeds", type=_seeds, metavar="NUMBERS", help="by commas, instead of the plan's")

@@ -29,7 +29,7 @@ from glue.plan import Plan, read_plan
 from glue.preparing import data_folder
 from glue.starting import Start, open_start
 from glue.tasks import TASKS
-from glue.units import Data, Finished, Unit, command_line, read_data, units_of
+from glue.units import Data, Finished, Unit, command_line, flops_at_most, read_data, units_of
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,8 @@ def finetune(args: argparse.Namespace) -> None:
     first = [name for name in names if name not in later]
     if args.dry_run:
         _tell(finished, units(first, {}), plan, later, len(seeds))
+        flops = sum(flops_at_most(plan, one, start.params_no_embed, len(seeds)) for one in data.values())
+        print(f"all together, done ones too: at most {flops:.1e} FLOPs (6 a weight and token, no example shorter)")
         return
     if later and "MNLI" not in names:
         # Before hours of work on the other tasks.

@@ -127,6 +127,20 @@ class Unit:
         return digest_of(self.spec)
 
 
+def flops_at_most(plan: Plan, data: Data, weights: int, seeds: int) -> float:
+    """Returns FLOPs of all of a task's trainings: 6 a weight and token (Kaplan et al. 2020), no sentence shorter.
+
+    Args:
+        plan: the grid.
+        data: the task.
+        weights: of the model, without embeddings and output layer.
+        seeds: how many.
+    """
+    points = [(batch, epochs) for _ in plan.lr for batch in plan.batch for epochs in plan.epochs]
+    examples = sum(updates_of(plan, data.train, batch, epochs) * batch for batch, epochs in points)
+    return 6.0 * weights * examples * data.length * seeds
+
+
 def updates_of(plan: Plan, train: int, batch: int, epochs: int) -> int:
     """Returns the updates of a training: the linear decay has to know them before."""
     updates = math.ceil(train / batch) * epochs

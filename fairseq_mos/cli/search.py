@@ -16,7 +16,7 @@ from fairseq_mos.search.constraints import Constraint
 from fairseq_mos.search.launch import Processes, launch
 from fairseq_mos.search.quantities import QUANTITIES, limits_help, parse_objectives
 from fairseq_mos.search.request import BUDGET, SearchRequest
-from fairseq_mos.search.scoring import POST_PROCESS, ScorerOptions
+from fairseq_mos.search.scoring import POST_PROCESS, ProxyOptions, ScorerOptions
 from fairseq_mos.search.settings import Settings
 
 
@@ -104,6 +104,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"how to join subwords before scoring, as in fairseq: {', '.join(POST_PROCESS)} (default: by the marks in "
         "the target dictionary)",
     )
+    proxy = parser.add_argument_group(
+        "proxy_score", "fine-tunes each candidate on a task of GLUE; masked language models"
+    )
+    proxy.add_argument("--proxy-data", metavar="DIR", help="the task, as examples/glue/run.sh prepare writes it")
+    proxy.add_argument("--proxy-task", metavar="NAME", help="its name in GLUE (default: what DIR/about.json says)")
+    short = ProxyOptions()
+    for name, kind, text in (
+        ("updates", ranges.TUNING, "updates of the fine-tuning"),
+        ("lr", ranges.RATE, "peak learning rate, which falls linearly to 0; small models take a higher one"),
+        ("batch_size", ranges.EXAMPLES, "examples of an update"),
+        ("seed", ranges.SEED, "of head, dropout and order of examples"),
+    ):
+        flag = f"--proxy-{name.replace('_', '-')}"
+        proxy.add_argument(flag, type=kind, default=getattr(short, name), help=f"{text} (default: %(default)s)")
     sizes = parser.add_argument_group("evolution and nsga2", "the published sizes of the evolution by default")
     for name, kind, text in (
         ("population", ranges.POPULATION, "first generation"),
@@ -153,7 +167,7 @@ def read(args: argparse.Namespace) -> SearchRequest:
         constraints=constraints,
         start=args.start or [],
         precision="fp16" if args.fp16 else "bf16" if args.bf16 else "fp32",
-        scoring=from_flags(ScorerOptions, args),
+        scoring=from_flags(ScorerOptions, args, proxy=from_flags(ProxyOptions, args, "proxy_")),
         settings=from_flags(Settings, args, parents=parents),
     )
 

@@ -21,6 +21,7 @@ def apply() -> list[str]:
     from fairseq_mos.compat import (
         arguments,
         batching,
+        beginning,
         checkpoints,
         data,
         finished,
@@ -58,6 +59,7 @@ def apply() -> list[str]:
         resuming.repair_loss_scaler,
         resuming.repair_early_stopping,
         finished.repair_finished_training,
+        beginning.repair_unready_criterion,  # after the former, whose limits it reads
         locking.repair_shared_save_dir,
         validation.repair_empty_translations,
         validation.repair_best_metric,

@@ -106,6 +106,15 @@ class Distillation:
             if getattr(options, name) != self.options.__dataclass_fields__[name].default:
                 raise UserError(f"--{name.replace('_', '-')} needs --teacher")
 
+    def begin_training(self, model) -> None:
+        """Opens the teacher, which training alone asks: what is wrong with it is said before the first update.
+
+        Raises:
+            UserError: it cannot be loaded, or does not fit the task.
+        """
+        if self.source is not None:
+            self.source.model(model)
+
     def inplace_weight(self, update: int) -> float:
         """Returns the weight of the largest architecture's predictions at an update."""
         if update >= self.distillation_warmup:

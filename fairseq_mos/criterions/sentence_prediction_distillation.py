@@ -120,8 +120,16 @@ class SentencePredictionDistillation(SentencePredictionCriterion):
         # In a list: as a module of the criterion it would be saved, and its parameters be optimised.
         self._teacher: list = []
 
-    def teacher(self, logits: torch.Tensor):
-        """Returns the teacher, where the student's logits are; loaded when it is first needed, not for validation.
+    def begin_training(self, model) -> None:
+        """Loads the teacher, which training alone asks: what is wrong with it is said before the first update.
+
+        Raises:
+            UserError: there is none, or it does not fit.
+        """
+        self.teacher(next(model.parameters()))
+
+    def teacher(self, like: torch.Tensor):
+        """Returns the teacher, on the device and in the precision of a tensor of the student's; loaded once.
 
         Raises:
             UserError: there is none, or it does not fit.
@@ -129,8 +137,10 @@ class SentencePredictionDistillation(SentencePredictionCriterion):
         if not self._teacher:
             if not self.path:
                 raise UserError("--criterion sentence_prediction_distillation needs --teacher CHECKPOINT")
-            model = load_teacher(self.path, self.task, self.classification_head_name)
-            self._teacher.append(model.to(logits.device, logits.dtype))
+            # Building it draws weights: a resumed training must draw what the uninterrupted one did.
+            with torch.random.fork_rng():
+                model = load_teacher(self.path, self.task, self.classification_head_name)
+            self._teacher.append(model.to(like.device, like.dtype))
         return self._teacher[0]
 
     def forward(self, model, sample, reduce=True):

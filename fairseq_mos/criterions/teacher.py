@@ -14,7 +14,8 @@ from fairseq_mos.models.opening import Opened, open_model
 
 
 class Teacher:
-    """Opens its checkpoint when it is first asked, and belongs to no module: no checkpoint or average holds it.
+    """Opens its checkpoint when a training begins, or when it is first asked; belongs to no module, so that no
+    checkpoint or average holds it.
 
     Args:
         path: a checkpoint or an exported folder: whatever :func:`fairseq_mos.models.opening.open_model` opens.

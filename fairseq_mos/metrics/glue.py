@@ -24,6 +24,9 @@ MEASURES = {
 }
 """Task -> its measures; the first one stands for it in averages."""
 
+SENTENCES = {**dict.fromkeys(MEASURES, 2), "CoLA": 1, "SST-2": 1}
+"""Task -> sentences of an example."""
+
 REGRESSION = ("STS-B",)
 """Tasks whose labels and predictions are numbers."""
 

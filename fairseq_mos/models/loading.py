@@ -60,7 +60,7 @@ def space_of(state: dict, path: str) -> SearchSpace:
     """
     if not is_supernet(state):
         name = getattr(state["cfg"].model if state.get("cfg") else None, "_name", "unknown")
-        raise UserError(f"{path} is no supernet: its model is {name}, expected mos_transformer")
+        raise UserError(f"{path} is no supernet: its model is {name}, expected mos_transformer or mos_roberta")
     definition = state["cfg"].model.search_space_definition
     return SearchSpace.from_dict(parse_json(definition, f"the search space of {path}"), f"the search space of {path}")
 

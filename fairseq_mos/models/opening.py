@@ -56,7 +56,8 @@ class Opened:
             UserError: it is none.
         """
         if self.state is None:
-            raise UserError(f"{self.path} is no supernet: its model is mos_subnet, expected mos_transformer")
+            name = self.family.parts()["model"][0]
+            raise UserError(f"{self.path} is no supernet: its model is {name}, expected mos_transformer or mos_roberta")
         return space_of(self.state, self.path)
 
     @cached_property

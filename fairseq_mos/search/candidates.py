@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import prod
 
@@ -20,6 +21,9 @@ Fitness = tuple[float, ...]
 _TRIES = 200
 _REPAIRS = 10
 _REPAIR_STEPS = 1000
+_REMEMBERED = 20_000
+"""Architectures whose violation is kept: repairs in narrow windows come back to the same ones."""
+
 ENUMERABLE = 50_000
 """Sequences of genes up to which a space is listed to the end."""
 
@@ -66,7 +70,7 @@ class Problem:
     ):
         self.space, self.rng, self.objectives = space, rng, objectives
         self.repaired = 0
-        self._violation, self._given = violation, given
+        self._violation, self._given = lru_cache(_REMEMBERED)(violation), given
         self._taken: set[Architecture] = set()
         self._choices = [gene.choices for gene in space.genes]
         self._size = prod(len(choices) for choices in self._choices)

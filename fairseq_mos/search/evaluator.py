@@ -54,7 +54,7 @@ def check_lengths(where: str, lengths: Sequence[int], max_tokens: int) -> None:
 
 
 class Scorer(Protocol):
-    """Measures what the model writes, for objectives such as BLEU."""
+    """Measures what takes more than a pass, for objectives such as BLEU: what the model writes, or learns."""
 
     def signature(self) -> dict[str, str]:
         """Returns what the scores depend on."""
@@ -103,7 +103,7 @@ class LossEvaluator:
         self._known: dict[Architecture, list[Sums]] = {}
 
     def scorer(self, options: Any) -> Scorer:
-        """Returns what measures the quantities of :data:`fairseq_mos.search.quantities.TEXTS`."""
+        """Returns what measures the quantities of :data:`fairseq_mos.search.quantities.SCORES`."""
         raise NotImplementedError
 
     def signature(self) -> dict[str, object]:

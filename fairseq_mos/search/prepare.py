@@ -22,7 +22,7 @@ from fairseq_mos.search.costs import CostModel
 from fairseq_mos.search.evaluation import Values
 from fairseq_mos.search.evaluator import LossEvaluator
 from fairseq_mos.search.plan import Plan, recorded_budget
-from fairseq_mos.search.quantities import CLOCK, QUANTITIES, TEXTS
+from fairseq_mos.search.quantities import CLOCK, QUANTITIES, SCORES
 from fairseq_mos.search.ranks import Ranks
 from fairseq_mos.search.request import BUDGET, Aim, SearchRequest
 
@@ -108,7 +108,7 @@ def _measuring(
     """Returns what measures an architecture, and what its values depend on."""
     sources = {QUANTITIES[name].source for name in request.objectives}
     signature, parts = evaluator.signature(), [evaluator.evaluate]
-    if TEXTS in sources:
+    if SCORES in sources:
         scorer = evaluator.scorer(request.scoring)
         signature.update(scorer.signature())
         parts.append(scorer.evaluate)

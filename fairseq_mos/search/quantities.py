@@ -11,7 +11,7 @@ from fairseq_mos.cost.milliseconds import milliseconds
 from fairseq_mos.errors import UserError
 from fairseq_mos.search.evaluation import Evaluation
 
-LOSSES, TEXTS, COUNTS, CLOCK = "losses", "texts", "counts", "clock"
+LOSSES, SCORES, COUNTS, CLOCK = "losses", "scores", "counts", "clock"
 """Who measures: the family's evaluator, its scorer, its closed forms; a meter, or the predictor of its values."""
 
 
@@ -64,7 +64,7 @@ class Quantity:
     @property
     def expensive(self) -> bool:
         """Whether it needs the model to run on data; limits are on cheap ones only."""
-        return self.source in (LOSSES, TEXTS)
+        return self.source in (LOSSES, SCORES)
 
     @property
     def label(self) -> str:
@@ -93,12 +93,16 @@ QUANTITIES = {
             "nll_loss", "validation loss without label smoothing", LOSSES, "bits per token", "nll loss", "{:.4f}",
         ),
         Quantity(
-            "bleu", "sacreBLEU with inherited weights", TEXTS, "", "BLEU", "{:.2f}", minimize=False,
+            "bleu", "sacreBLEU with inherited weights", SCORES, "", "BLEU", "{:.2f}", minimize=False,
             families=("translation",),
         ),
         Quantity(
-            "chrf", "chrF with inherited weights", TEXTS, "", "chrF", "{:.2f}", minimize=False,
+            "chrf", "chrF with inherited weights", SCORES, "", "chrF", "{:.2f}", minimize=False,
             families=("translation",),
+        ),
+        Quantity(
+            "proxy_score", "score of a short fine-tuning of inherited weights", SCORES, "", "proxy", "{:.2f}",
+            minimize=False, families=("masked_lm",),
         ),
         Quantity(
             "latency_ms", "latency", CLOCK, "ms", "ms", "{:.2f}", traded=True,

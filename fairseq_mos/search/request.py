@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fairseq_mos.errors import UserError
 from fairseq_mos.files import check_folder
 from fairseq_mos.search.constraints import Constraint
+from fairseq_mos.search.scoring import ScorerOptions
 from fairseq_mos.search.settings import Settings
 
 BUDGET = 3125
@@ -64,11 +65,13 @@ class SearchRequest(Aim):
     no_confirm: bool = False
     latency_runs: int = 30
     confirm_runs: int = 100
-    scoring: object = None
+    scoring: ScorerOptions = field(default_factory=ScorerOptions)
     distributed_timeout: float = 10.0
 
     def __post_init__(self) -> None:
         check_folder(self.output)
+        if ("proxy_score" in self.objectives) != (self.scoring.proxy.data is not None):
+            raise UserError("--objectives proxy_score and --proxy-data DIR need each other")
         if self.algorithm == "nsga2" and len(self.objectives) < 2:
             got = ",".join(self.objectives)
             raise UserError(f"--algorithm nsga2 needs several --objectives, such as loss,latency_ms: got {got}")

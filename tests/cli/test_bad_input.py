@@ -44,7 +44,7 @@ PATHS = {
     "latency-dataset": ("--path", "--search-space", "--data"),
     "profile": ("--path", "--search-space", "--architecture", "--data"),
     "report": ("RUN", "--supernet", "--scratch", "--retrained"),
-    "search": ("DATA", "--path", "--latency-predictor", "--start"),
+    "search": ("DATA", "--path", "--latency-predictor", "--start", "--proxy-data"),
     "user-dir": (),
 }
 """What is read. A flag that excludes another one takes its place."""
@@ -56,7 +56,7 @@ TEXTS = {
     "--format", "--metrics", "--paired", "--bpe", "--tokenizer", "--comet", "--source-lang", "--target-lang", "--share",
     "--quantization", "--model", "--device-name", "--memory", "--gen-subset", "--protocol", "--device", "--precision",
     "--algorithm", "--objectives", "--constraint", "--valid-subset", "--post-process", "--distributed-init-method",
-    "--title", "--checkpoint-suffix",
+    "--title", "--checkpoint-suffix", "--proxy-task",
 }  # fmt: skip
 """Flags of text that is no path."""
 

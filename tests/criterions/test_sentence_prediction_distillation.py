@@ -187,6 +187,18 @@ def test_a_training_step_loads_it_once(tmp_path, symbols):
     assert criterion(student, sample)[0].item() == loss.item()
 
 
+def test_a_training_begins_with_the_teacher_and_draws_what_it_did_without(tmp_path, symbols):
+    path, _ = fine_tuned(tmp_path, symbols)
+    criterion = criterion_of(task_of(symbols), distillation_weight=0.5)
+    with pytest.raises(UserError, match="needs --teacher CHECKPOINT"):
+        criterion.begin_training(nn.Linear(1, 1))
+    criterion.path, student = path, nn.Linear(1, 1).double()
+    state = torch.get_rng_state()
+    criterion.begin_training(student)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert next(criterion.teacher(torch.zeros(1)).parameters()).dtype == torch.float64, "the student's precision"
+
+
 @pytest.mark.parametrize(
     ("saved", "student", "message"),
     [

@@ -28,7 +28,7 @@ from fairseq_mos.families import family_of  # noqa: E402
 from fairseq_mos.metrics.glue import MEASURES  # noqa: E402
 from tests import glue_toy  # noqa: E402
 
-PLANS = sorted((ROOT / "examples" / "glue" / "plans").glob("*.yaml"))
+PLANS = {path.stem: path for path in sorted((ROOT / "examples" / "glue" / "plans").glob("*.yaml"))}
 PAIRS = {"MRPC": ("0", "1"), "MNLI": TASKS["MNLI"].labels, "RTE": TASKS["RTE"].labels}
 POINT = {"lr": [0.01], "batch": [8], "epochs": [10], "seeds": [1]}
 
@@ -123,12 +123,13 @@ def test_the_longer_sentence_of_a_pair_is_cut():
 
 
 def test_the_published_plan_is_the_published_grid():
-    plan = read_plan(PLANS[0])
-    assert PLANS[0].stem == "published"
+    plan = read_plan(PLANS["published"])
     assert (plan.lr, plan.batch, plan.epochs) == ([5e-5, 3e-5, 2e-5], [16, 32], [2, 3, 4])
     assert plan.from_mnli == ["MRPC", "RTE"] and plan.max_updates is None
-    small = read_plan(PLANS[1])
+    small = read_plan(PLANS["small"])
     assert len(small.lr) == len(small.batch) == len(small.epochs) == 1
+    other = read_plan(PLANS["autodistil"])
+    assert (other.lr, other.batch, other.epochs, other.from_mnli) == ([2e-5], [32], [20], [])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_bad_plans_are_named(tmp_path, changes, message):
 def unit_of(**changes) -> units.Unit:
     data = units.Data("RTE", Path("data"), "d", 2490, 128, {"valid": 277})
     start = starting.Start(Path("model.pt"), "m", "roberta", {"--encoder-layers": ["2"]}, 512, 1, 1)
-    plan = msgspec.structs.replace(read_plan(PLANS[1]), **changes.pop("plan", {}))
+    plan = msgspec.structs.replace(read_plan(PLANS["small"]), **changes.pop("plan", {}))
     return units.units_of(plan, data, start, [1], **changes)[0]
 
 
@@ -181,7 +182,7 @@ def test_a_digest_depends_on_what_determines_the_outcome():
 
 
 def test_the_plan_may_set_no_flag_of_the_runner():
-    own = set(unit_of().flags) - {name.split()[0] for name in read_plan(PLANS[1]).flags} - {"--encoder-layers"}
+    own = set(unit_of().flags) - {name.split()[0] for name in read_plan(PLANS["small"]).flags} - {"--encoder-layers"}
     free = {"--optimizer", "--weight-decay", "--clip-norm", "--required-batch-size-multiple", "--num-workers"}
     free |= {"--disable-validation", "--no-epoch-checkpoints", *units.NEUTRAL}
     assert own - free <= set(OWN)

@@ -134,6 +134,10 @@ def test_stopped_and_resumed_equals_uninterrupted(trained):
     state["cfg"]["criterion"]["teacher"] = "gone.pt"
     torch.save(state, trained.folder / "moved.pt")
     steps.append([*validate, "--path", "moved.pt"])
+    # Nor does a training that is finished open it.
+    (trained.folder / "finished").mkdir()
+    (trained.folder / "finished" / "checkpoint_last.pt").write_bytes(trained.checkpoint("taught-stock").read_bytes())
+    steps.append(_train(trained.family, "stock", "finished", 12, "--teacher", "gone.pt"))
     done = commands.run_steps(steps, trained.folder)
     for kind in kinds:
         whole, parts = (trained.checkpoint(f"{name}-{kind}") for name in ("whole", "parts"))
@@ -141,7 +145,9 @@ def test_stopped_and_resumed_equals_uninterrupted(trained):
         assert difference(whole, parts) == 0
         assert difference(whole, trained.checkpoint(kind)) > 1e-3
     printed = re.findall(r"\| valid .*\| loss ([\d.]+)", trained.logs["taught-stock"])[-1]
-    assert f"| loss {printed} " in (done.stderr + done.stdout).split("done training")[-1]
+    told = (done.stderr + done.stdout).split("done training")
+    assert f"| loss {printed} " in told[-2] and "this training is finished" in told[-2]
+    assert load(trained.checkpoint("finished"))["optimizer_history"][-1]["num_updates"] == 12
 
 
 def test_two_ranks_equal_one_process_with_doubled_update_freq(trained):
@@ -235,4 +241,5 @@ def test_training_ends_with_exit_code_2(trained, flags, message):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if "error: " in line]
     assert len(lines) == 1 and message in lines[0]
+    assert "begin training epoch" not in done.stderr + done.stdout, "before the first update"
     assert not (trained.folder / "x" / "checkpoint_last.pt").exists()

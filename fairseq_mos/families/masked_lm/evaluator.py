@@ -10,6 +10,7 @@ from omegaconf import open_dict
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.families.batching import batches_by_length
+from fairseq_mos.families.masked_lm.proxy import ProxyScorer
 from fairseq_mos.families.masked_lm.texts import FILE, MaskedLMTexts, load_dictionary
 from fairseq_mos.models.content import check_criterion
 from fairseq_mos.models.loading import explained, load_model
@@ -17,6 +18,7 @@ from fairseq_mos.models.opening import Opened
 from fairseq_mos.paths import is_file, is_folder
 from fairseq_mos.search.evaluator import LossEvaluator, check_lengths, placed
 from fairseq_mos.search.racing import Sums
+from fairseq_mos.search.scoring import ScorerOptions
 
 CRITERIA = ("supernet_masked_lm", "masked_lm")
 """Those whose loss this is."""
@@ -71,6 +73,10 @@ class MaskedLMEvaluator(LossEvaluator):
             return Sums(float(log["loss"]), float(log["loss"]), int(size), int(size))
 
         super().__init__(model, batches, loss, _digest(batches), path, split, max_tokens, precision)
+
+    def scorer(self, options: ScorerOptions) -> ProxyScorer:
+        """Returns what measures `proxy_score`."""
+        return ProxyScorer(self.model, options.proxy)
 
 
 def _checked_dataset(task, folder: Path, split: str, max_tokens: int):

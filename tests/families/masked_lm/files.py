@@ -47,6 +47,7 @@ def write_supernet(folder: Path, space: SearchSpace | None = None, pieces: bool 
     # As fairseq's trainer saves it.
     config = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), resolve=True, enum_to_str=True)
     config.update({name: with_defaults(None, kind) for name, (_, kind) in FAMILY.parts().items()})
+    config["criterion"]["_name"] = "masked_lm"
     config["task"].update(_name="supernet_masked_lm", data=str(folder), tokens_per_sample=kit.POSITIONS)
     values = plain_config(OmegaConf.structured(model.cfg))
     config["model"] = {**values, "_name": "mos_roberta", "search_space_definition": model.space.to_json()}
