@@ -1,143 +1,182 @@
 #!/usr/bin/env python3
-"""Cost of a training step (forward and backward) of the supernet's largest subnet against stock fairseq.
+"""What does a training step of a supernet cost against dense networks of the same sizes?
 
-Both models have the same dimensions, memory (last encoder layer) and q/k/v width (embed width), and see the
-same batch. They are timed in turn, A B A B, in one process; the ratio of each pair and their median count.
+    python examples/benchmark/train_step.py --setting wmt --tokens 480 --subnet smallest --threads 1
+
+The reference is fairseq's own transformer of the subnet's dimensions, forward and backward into `.grad`; memory is the
+last encoder layer and the q/k/v width the embed width, as there. `sandwich` is a whole update of three architectures
+(the largest, the smallest and one between) against the sum of its three dense steps. Contestants alternate in one
+process; ratios are medians over rounds, with quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from alternating import alternate, machine, ratios, write
+
+# Embed width, feed-forward width and decoder layers of the largest, of one between and of the smallest.
+SETTINGS = {
+    "wmt": {"layers": 6, "heads": 8, "vocabulary": 32768, "sizes": [(640, 3072, 6), (640, 2048, 3), (512, 1024, 1)]},
+    "small": {"layers": 3, "heads": 4, "vocabulary": 8000, "sizes": [(192, 768, 3), (192, 512, 2), (128, 256, 1)]},
+}
+CONTESTANTS = {
+    "shared": {"routing": "shared"},
+    "layer": {"routing": "layer"},
+    "neuron": {"routing": "neuron"},
+    "modulation": {"routing": "shared", "modulation": "all"},
+    "neuron, all": {"routing": "neuron", "expert_scope": "all"},
+}
+SUBNETS = ("largest", "between", "smallest")
 
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
     from fairseq_mos import ranges
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    routings = ["shared", "layer", "neuron"]
-    parser.add_argument("--routings", nargs="+", default=routings, help="routings to time")
-    parser.add_argument("--num-experts", type=ranges.COUNT, default=2, help="experts")
-    parser.add_argument("--embed-dim", type=ranges.COUNT, default=512, help="embed width of both stacks")
-    parser.add_argument("--ffn-dim", type=ranges.COUNT, default=2048, help="feed-forward width")
-    parser.add_argument("--layers", type=ranges.COUNT, default=6, help="layers of each stack")
-    parser.add_argument("--heads", type=ranges.COUNT, default=8, help="attention heads")
-    parser.add_argument("--vocabulary", type=ranges.COUNT, default=8000, help="words of the joined dictionary")
-    parser.add_argument("--sentences", type=ranges.COUNT, default=120, help="sentences of the batch")
-    parser.add_argument("--length", type=ranges.COUNT, default=25, help="tokens of every source and target sentence")
-    parser.add_argument("--dropout", type=ranges.PROBABILITY, default=0.1, help="dropout of both models")
-    parser.add_argument("--runs", type=ranges.COUNT, default=7, help="counted pairs per routing, after one uncounted")
-    parser.add_argument("--threads", type=ranges.THREADS, default=2, help="CPU threads")
-    parser.add_argument("--json", help="also write the results to this file")
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--setting", choices=SETTINGS, default="wmt", help="sizes: WMT's of HAT, or small ones")
+    add("--subnet", choices=[*SUBNETS, "sandwich"], default="largest", help="what a step trains")
+    default = ["shared", "layer", "neuron", "modulation"]
+    add("--contestants", nargs="+", choices=CONTESTANTS, default=default, help="supernets")
+    add("--num-experts", type=ranges.COUNT, default=2, help="experts")
+    add("--tokens", type=ranges.COUNT, default=480, help="tokens of a side of the batch, 30 a sentence")
+    add("--plain", action="store_true", help="also the same supernets with gradients by autograd alone")
+    add("--dropout", type=ranges.PROBABILITY, default=0.1, help="dropout of all models")
+    add("--runs", type=ranges.COUNT, default=9, help="counted rounds, after one uncounted")
+    add("--threads", type=ranges.THREADS, default=1, help="CPU threads")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="where")
+    add("--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="of parameters and activations")
+    add("--output", type=Path, default=Path("."), metavar="FOLDER", help="where JSON and Markdown go")
     return parser.parse_args()
 
 
-def main() -> None:
-    """Times every routing against the stock model."""
-    args = parse_args()
-    import torch
+def search_space(setting: dict):
+    """Returns a space that holds the setting's architectures."""
+    from fairseq_mos.arch import SearchSpace
+
+    widths, ffn, layers = (sorted(set(column), reverse=True) for column in zip(*setting["sizes"]))
+    side = {"embed_dim": widths, "ffn_dims": ffn, "self_attention_heads": [setting["heads"]]}
+    decoder = {"layers": layers, "cross_attention_heads": [setting["heads"]], "arbitrary_attention": [-1]}
+    encoder = {**side, "layers": [setting["layers"]]}
+    return SearchSpace.from_dict(
+        {"name": "benchmark", "qkv_dim": "embed", "encoder": encoder, "decoder": {**side, **decoder}}
+    )
+
+
+def architectures(space, setting: dict) -> dict:
+    """Returns the subnets by name."""
+    from fairseq_mos.arch import Architecture
+
+    found = {}
+    for name, (width, ffn, layers) in zip(SUBNETS, setting["sizes"]):
+        fields = space.largest().to_dict()
+        for side, count in (("encoder", setting["layers"]), ("decoder", layers)):
+            own = fields[side]
+            own["embed_dim"] = width
+            for key in (key for key, value in own.items() if isinstance(value, list)):
+                own[key] = [ffn if key == "ffn_dims" else own[key][0]] * count
+            if "layers" in own:
+                own["layers"] = count
+        found[name] = Architecture.from_dict(fields)
+        space.validate(found[name])
+    return found
+
+
+def stock_model(setting: dict, size: tuple[int, int, int], task, dropout: float):
+    """Builds fairseq's own transformer."""
     from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 
-    import fairseq_mos
-    from fairseq_mos.arch import SearchSpace
-    from fairseq_mos.families.translation.texts import made_up_dictionary
-    from fairseq_mos.files import atomic_write
+    cfg = TransformerConfig()
+    width, ffn, layers = size
+    for stack, count in ((cfg.encoder, setting["layers"]), (cfg.decoder, layers)):
+        stack.embed_dim, stack.ffn_embed_dim, stack.layers, stack.attention_heads = width, ffn, count, setting["heads"]
+    cfg.decoder.input_dim = cfg.decoder.output_dim = width
+    cfg.dropout, cfg.share_all_embeddings = dropout, True
+    cfg.max_source_positions = cfg.max_target_positions = 1024
+    return TransformerModelBase.build_model(cfg, task)
+
+
+def supernet_model(space, task, dropout: float, **options):
+    """Builds a supernet."""
     from fairseq_mos.models.config import MosTransformerConfig
     from fairseq_mos.models.mos_transformer import MosTransformer
 
-    torch.set_num_threads(args.threads)
-    dictionary = made_up_dictionary(args.vocabulary)
-    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
-
-    side = {
-        "embed_dim": [args.embed_dim, args.embed_dim // 2],
-        "layers": [args.layers],
-        "ffn_dims": [args.ffn_dim, args.ffn_dim // 2],
-        "self_attention_heads": [args.heads],
-    }
-    space = SearchSpace.from_dict(
-        {
-            "name": "benchmark",
-            "qkv_dim": "embed",
-            "encoder": side,
-            "decoder": {**side, "cross_attention_heads": [args.heads], "arbitrary_attention": [-1]},
-        }
+    cfg = MosTransformerConfig(
+        search_space_definition=space.to_json(), share_all_embeddings=True, dropout=dropout, **options
     )
+    return MosTransformer.build_model(cfg, task)
 
-    stock_cfg = TransformerConfig()
-    for stack in (stock_cfg.encoder, stock_cfg.decoder):
-        stack.embed_dim, stack.ffn_embed_dim = args.embed_dim, args.ffn_dim
-        stack.layers, stack.attention_heads = args.layers, args.heads
-    stock_cfg.decoder.input_dim = stock_cfg.decoder.output_dim = args.embed_dim
-    stock_cfg.dropout, stock_cfg.share_all_embeddings = args.dropout, True
-    stock_cfg.max_source_positions = stock_cfg.max_target_positions = 1024
-    torch.manual_seed(1)
-    stock = TransformerModelBase.build_model(stock_cfg, task).train()
 
-    tokens = torch.randint(4, args.vocabulary, (args.sentences, args.length))
-    lengths = torch.full((args.sentences,), args.length)
+def main() -> None:
+    """Times the contestants."""
+    args = parse_args()
+    import torch
+    from torch.nn import functional as F
 
-    def step(model) -> float:
-        model.zero_grad()
-        start = time.perf_counter()
+    import fairseq_mos
+    from fairseq_mos.families.translation.texts import made_up_dictionary
+    from fairseq_mos.modules.in_place import gradients_in_place
+
+    fairseq_mos.register()
+    torch.set_num_threads(args.threads)
+    setting = SETTINGS[args.setting]
+    dictionary = made_up_dictionary(setting["vocabulary"])
+    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
+    like = {"device": args.device, "dtype": getattr(torch, args.dtype)}
+    tokens = torch.randint(4, setting["vocabulary"], (max(1, args.tokens // 30), 30), device=args.device)
+    lengths = torch.full((len(tokens),), 30, device=args.device)
+
+    def step(model) -> None:
         logits, _ = model(tokens, lengths, tokens)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
-        loss.backward()
-        return time.perf_counter() - start
+        F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten()).backward()
 
-    results = []
-    for routing in args.routings:
-        cfg = MosTransformerConfig(
-            routing=routing,
-            num_experts=args.num_experts,
-            search_space_definition=space.to_json(),
-            share_all_embeddings=True,
-            dropout=args.dropout,
-        )
+    space = search_space(setting)
+    known = architectures(space, setting)
+    trained = list(SUBNETS) if args.subnet == "sandwich" else [args.subnet]
+    stocks = []
+    for name in trained:
         torch.manual_seed(1)
-        supernet = MosTransformer.build_model(cfg, task).train()
-        supernet.activate(space.largest())
-        step(supernet), step(stock)
-        pairs = [(step(supernet), step(stock)) for _ in range(args.runs)]
-        ratios = sorted(ours / theirs for ours, theirs in pairs)
-        row = {
-            "routing": routing,
-            "experts": args.num_experts if routing != "shared" else 1,
-            "supernet_s": statistics.median(ours for ours, _ in pairs),
-            "stock_s": statistics.median(theirs for _, theirs in pairs),
-            "ratio": statistics.median(ratios),
-            "ratio_min": ratios[0],
-            "ratio_max": ratios[-1],
-        }
-        results.append(row)
-        print(
-            f"{routing:>7}, {row['experts']} experts: {row['supernet_s']:.3f} s against "
-            f"{row['stock_s']:.3f} s (medians of {args.runs}); ratio {row['ratio']:.3f} "
-            f"(from {ratios[0]:.3f} to {ratios[-1]:.3f})",
-            flush=True,
-        )
-    report = {
-        "tokens": args.sentences * args.length,
-        "sizes": {k: v for k, v in vars(args).items() if k not in ("json", "routings")},
-        "device": f"cpu ({platform.machine()}), {args.threads} threads, fp32",
-        "torch": torch.__version__,
-        "fairseq_mos": getattr(fairseq_mos, "__version__", None),
-        "results": results,
-    }
-    if args.json:
-        with atomic_write(args.json) as stream:
-            json.dump(report, stream, indent=2)
-    print(f"{report['tokens']} tokens a side, {report['device']}, torch {report['torch']}")
+        model = stock_model(setting, setting["sizes"][SUBNETS.index(name)], task, args.dropout)
+        stocks.append(model.to(**like).train())
+
+    def dense() -> None:
+        for model in stocks:
+            model.zero_grad()
+            step(model)
+
+    def elastic(model) -> None:
+        model.zero_grad()
+        for name in trained:
+            model.activate(known[name])
+            step(model)
+
+    def fast(model) -> None:
+        with gradients_in_place():
+            elastic(model)
+
+    contestants = {"stock": dense}
+    for name in args.contestants:
+        options = CONTESTANTS[name]
+        experts = {} if options["routing"] == "shared" else {"num_experts": args.num_experts}
+        torch.manual_seed(1)
+        model = supernet_model(space, task, args.dropout, **options, **experts).to(**like).train()
+        contestants[name] = lambda model=model: fast(model)
+        if args.plain:
+            contestants[f"{name}, by autograd"] = lambda model=model: elastic(model)
+    rows = ratios(alternate(contestants, args.runs, args.threads))
+    write(
+        args.output,
+        f"train_step-{args.setting}-{args.tokens}-{args.subnet}-{args.threads}",
+        f"A step of {args.subnet}, {tokens.numel()} tokens a side, sizes {args.setting}, {args.num_experts} experts",
+        rows,
+        {**machine(args.threads, args.device), "dtype": args.dtype},
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ change here. Nothing heavy is imported before :func:`apply` runs.
 
 from __future__ import annotations
 
+from fairseq_mos.compat.memory import keep_freed_memory
 from fairseq_mos.compat.reporting import report_user_errors, silence_noise
 
 __all__ = ["apply", "report_user_errors", "silence_noise"]
@@ -82,4 +83,5 @@ def apply() -> list[str]:
         readers.repair_readers_at_exit,
     )
     silence_noise()
+    keep_freed_memory()
     return [repair.__name__.removeprefix("repair_") for repair in repairs if repair()]

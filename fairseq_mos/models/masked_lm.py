@@ -101,7 +101,7 @@ class MaskedLMEncoder(Block, FairseqEncoder):
         """Scores the vocabulary for features (batch, length, embed)."""
         if masked_tokens is not None:
             features = features[masked_tokens, :]
-        return self.lm_head(features, self.sentence_encoder.embed_tokens.active())
+        return self.lm_head(features, self.sentence_encoder.embed_tokens)
 
     def max_positions(self) -> int:
         """Longest input that is accepted, in tokens."""

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fairseq_mos.arch import Sizes
 from fairseq_mos.modules.attention import State
@@ -173,7 +172,7 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         if self.output_projection is not None:
             scores = self.output_projection(flat)
         else:
-            scores = F.linear(flat, self.embed_tokens.active()[:, : self.embed_dim])
+            scores = self.embed_tokens.scores(flat)
         return scores.unflatten(0, features.shape[:-1])
 
     def max_positions(self) -> int:

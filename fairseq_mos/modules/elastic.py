@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairseq_mos.modules import init
+from fairseq_mos.modules import in_place, init
 from fairseq_mos.modules.experts import mix_experts
 from fairseq_mos.modules.kept import Elastic
 
@@ -118,33 +118,49 @@ class ElasticLinear(Routed):
         weight, bias = self.weight, self.bias
         if isinstance(mix, int):
             weight, bias, mix = weight[mix], None if bias is None else bias[mix], None
-        factors = mix
-        if scale is not None:
-            # Of every row its factor, times the mix, which is one for all rows or each row's own.
-            factors = scale.unsqueeze(-1) if mix is None else mix * scale.unsqueeze(-1)
-            weight = weight if mix is not None else weight.unsqueeze(0)
+        factors = _factors(mix, scale)
         if factors is not None:
-            weight = mix_experts(weight, factors, rows, columns)
+            weight = mix_experts(weight if mix is not None else weight.unsqueeze(0), factors, rows, columns)
         elif self.size != self.super_size:
             weight = weight[:rows, :columns]
             if not torch.is_grad_enabled():
                 weight = weight.contiguous()
-        if bias is not None:
-            if mix is not None:
-                bias = mix_experts(bias.unsqueeze(-1), mix, rows, 1).squeeze(-1)
-            elif self.size != self.super_size:
-                bias = bias[:rows]
-            if shift is not None:
-                bias = bias + shift
-        return weight, bias
+        return weight, self._bias(bias, mix, shift)
+
+    def _bias(self, bias: Tensor | None, mix: Tensor | None, shift: Tensor | None) -> Tensor | None:
+        rows = self.rows
+        if bias is None:
+            return None
+        if mix is not None:
+            bias = mix_experts(bias.unsqueeze(-1), mix, rows, 1).squeeze(-1)
+        elif self.size != self.super_size:
+            bias = bias[:rows]
+        return bias if shift is None else bias + shift
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x (..., active in) to (..., active out)."""
+        if in_place.wanted(self.weight):
+            return self._in_place(x, *(self.effect() if self.place else ()))
         weight, bias = self.active()
         return F.linear(x, weight, bias)
 
+    def _in_place(self, x: Tensor, mix=None, scale=None, shift=None) -> Tensor:
+        expert, bias = None, self.bias
+        if isinstance(mix, int):
+            expert, bias, mix = mix, None if bias is None else bias[mix], None
+        if expert is not None or mix is not None or shift is not None:
+            bias = self._bias(bias, mix, shift)
+        return in_place.linear(x, self.weight, bias, self.size, _factors(mix, scale), expert)
+
     def extra_repr(self) -> str:
         return f"size={self.size}, super_size={self.super_size}, num_experts={self.num_experts}"
+
+
+def _factors(mix: Tensor | None, scale: Tensor | None) -> Tensor | None:
+    """Returns the experts' factors: of every row its scale, times the mix, of all rows or each row's own."""
+    if scale is None:
+        return mix
+    return scale.unsqueeze(-1) if mix is None else mix * scale.unsqueeze(-1)
 
 
 class ElasticLayerNorm(Routed):
@@ -203,10 +219,19 @@ class ElasticEmbedding(Elastic):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Looks tokens (...) up: (..., width)."""
+        if in_place.wanted(self.weight):
+            return in_place.embedding(tokens, self.weight, self.padding_idx, self.width)
         if torch.is_grad_enabled():
             # Cutting the looked-up rows, not the table: its gradient would be padded to super width per use.
             return F.embedding(tokens, self.weight, self.padding_idx)[..., : self.width]
         return F.embedding(tokens, self.active(), self.padding_idx)
+
+    def scores(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Scores x (..., width) with the active table, and a bias (vocabulary): (..., vocabulary)."""
+        width = x.shape[-1]
+        if in_place.wanted(self.weight):
+            return in_place.linear(x, self.weight, bias, (self.weight.shape[0], width))
+        return F.linear(x, self.active()[:, :width], bias)
 
     def dense(self) -> Iterator[tuple[str, Tensor]]:
         """Yields the name and value of each tensor of the equal `nn.Embedding`."""

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fairseq_mos.arch.space import Gene
 from fairseq_mos.errors import UserError
@@ -34,6 +35,10 @@ class DenseEmbedding(nn.Embedding):
     def active(self):
         """Returns the table."""
         return self.weight
+
+    def scores(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Scores x (..., width) with the first columns of the table, and a bias (entries): (..., entries)."""
+        return F.linear(x, self.weight[:, : x.shape[-1]], bias)
 
 
 @dataclass(frozen=True)

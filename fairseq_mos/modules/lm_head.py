@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 from fairseq import utils
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fairseq_mos.modules.block import Block
 from fairseq_mos.modules.leaves import DenseLeaves
@@ -44,7 +43,7 @@ class LMHead(Block, nn.Module):
         yield from super().dense()
         yield "bias", self.bias
 
-    def forward(self, features: Tensor, table: Tensor) -> Tensor:
-        """Scores features (..., embed) with table (entries, embed): (..., entries)."""
+    def forward(self, features: Tensor, table: nn.Module) -> Tensor:
+        """Scores features (..., embed) with an embedding table: (..., entries)."""
         x = self.layer_norm(self.activation_fn(self.dense_layer(features)))
-        return F.linear(x, table, self.bias)
+        return table.scores(x, self.bias)

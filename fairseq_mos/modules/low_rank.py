@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from fairseq_mos.modules import init
+from fairseq_mos.modules import in_place, init
 from fairseq_mos.modules.elastic import ElasticLinear
 
 
@@ -58,8 +59,17 @@ class LowRankLinear(ElasticLinear):
             weight = torch.addmm(self.weight[:rows, :columns], up, self.down[:, :columns])
         if scale is not None:
             weight = weight * scale.unsqueeze(-1)
-        bias = None if self.bias is None else self.bias[:rows]
-        return weight, bias if bias is None or shift is None else bias + shift
+        return weight, self._bias(self.bias, None, shift)
+
+    def _in_place(self, x: Tensor, mix=None, scale=None, shift=None) -> Tensor:
+        # The differences' products are small, and so no weight is made of them.
+        rows, columns = self.size
+        inner = F.linear(x, self.down[:, :columns]) * mix.to(self.up.dtype).repeat_interleave(self.rank)
+        y = in_place.linear(x, self.weight, None, self.size) + F.linear(inner, self.up[:rows])
+        if scale is not None:
+            y = y * scale
+        bias = self._bias(self.bias, None, shift)
+        return y if bias is None else y + bias
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, rank={self.rank}"

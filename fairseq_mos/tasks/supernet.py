@@ -22,6 +22,7 @@ from fairseq_mos.families import family_of
 from fairseq_mos.fields import check_fields
 from fairseq_mos.models.definitions import embed_in_config, root_config
 from fairseq_mos.modules.dropout import without_dropout
+from fairseq_mos.modules.in_place import gradients_in_place
 from fairseq_mos.modules.router_warmup import drop_gradients
 from fairseq_mos.sampling.strategies import Sampled, Sampler
 from fairseq_mos.tasks import options
@@ -140,7 +141,7 @@ class SupernetTask:
                 step_criterion = partial(criterion, teacher=teacher, keep_teacher=largest, weight=weight)
             if self.cfg.loss_weight_by_cost and self.pinned is None:
                 step_criterion = _weighted(step_criterion, self._cost_weight(model.space, architecture))
-            with self._dropout(role, model):
+            with self._dropout(role, model), gradients_in_place():
                 step = super().train_step(sample, model, step_criterion, optimizer, update_num, ignore_grad)
             if distil and role == "largest":
                 teacher = criterion.release_teacher()

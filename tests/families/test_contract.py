@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from fairseq_mos.families import FAMILIES, family_of
 from fairseq_mos.formats import EXPORTERS
 from fairseq_mos.models.content import plain_config, with_defaults
 from fairseq_mos.models.opening import open_model
+from fairseq_mos.modules.in_place import gradients_in_place
 from fairseq_mos.modules.routing import ROUTINGS
 from fairseq_mos.sampling.strategies import Sampler, Sampling
 from tests import toy
@@ -75,6 +77,29 @@ def test_a_subnet_is_the_supernet_bit_for_bit(kit, routing, scope, modulation):
         subnet = model.extract(arch)
         assert torch.equal(kit.logits(model(**kit.inputs())), kit.logits(subnet(**kit.inputs())))
         assert not any("routing" in name or tensor.dim() == 3 for name, tensor in subnet.state_dict().items())
+
+
+@pytest.mark.parametrize("scope", ["ffn", "all"])
+@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("modulation", ["none", "all"])
+def test_gradients_in_place_are_autograd_s(kit, routing, scope, modulation):
+    """Of an update of three architectures: what each parameter gets, and which get none."""
+
+    def gradients(way) -> dict[str, torch.Tensor | None]:
+        model = kit.supernet(routing=routing, expert_scope=scope, modulation=modulation).double()
+        for arch in (*_drawn(model.space, 2), model.space.largest()):
+            model.activate(arch)
+            with way():
+                kit.logits(model(**kit.inputs())).square().mean().backward()
+        return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+    plain, fast = gradients(nullcontext), gradients(gradients_in_place)
+    assert [name for name, grad in plain.items() if grad is None] == [name for name in fast if fast[name] is None]
+    for name, grad in plain.items():
+        if grad is not None:
+            # Mixes are made in fp32.
+            rtol, atol = (1e-5, 1e-6) if "rout" in name else (1e-9, 1e-12)
+            torch.testing.assert_close(fast[name], grad, rtol=rtol, atol=atol, msg=name)
 
 
 def test_what_updates_train_is_sampled(kit):
