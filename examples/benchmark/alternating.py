@@ -6,6 +6,7 @@ import json
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -15,13 +16,16 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 
-def alternate(contestants: Mapping[str, Callable[[], object]], runs: int, threads: int) -> dict[str, list[float]]:
+def alternate(
+    contestants: Mapping[str, Callable[[], object]], runs: int, threads: int, device: str = "cpu"
+) -> dict[str, list[float]]:
     """Calls the contestants in turn.
 
     Args:
         contestants: what to time, by name; the first one is the reference.
         runs: rounds that count, after one that does not.
         threads: CPU threads.
+        device: where; of one thread on a CPU the CPU's time counts, which other processes disturb less.
 
     Returns:
         Seconds of each contestant in each round.
@@ -29,7 +33,10 @@ def alternate(contestants: Mapping[str, Callable[[], object]], runs: int, thread
     from torch.utils.benchmark import Timer
     from tqdm import tqdm
 
-    timers = {name: Timer("call()", globals={"call": call}, num_threads=threads) for name, call in contestants.items()}
+    options = {"num_threads": threads}
+    if threads == 1 and device == "cpu":
+        options["timer"] = time.process_time
+    timers = {name: Timer("call()", globals={"call": call}, **options) for name, call in contestants.items()}
     seconds: dict[str, list[float]] = {name: [] for name in timers}
     for _ in tqdm(range(runs + 1), desc="rounds", leave=False, disable=not sys.stderr.isatty()):
         for name, timer in timers.items():

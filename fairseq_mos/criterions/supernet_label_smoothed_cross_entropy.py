@@ -14,6 +14,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 
 from fairseq_mos.criterions.distillation import Distillation, DistillationConfig
+from fairseq_mos.criterions.smoothed import label_smoothed_loss
 
 
 @dataclass
@@ -88,11 +89,15 @@ class SupernetLabelSmoothedCrossEntropy(Distillation, LabelSmoothedCrossEntropyC
         # Before the student's pass, so that both do not need their memory at once.
         answer = self.asked(model, sample, ask)
         net_output = model(**sample["net_input"])
-        lprobs, target = self.get_lprobs_and_target(model, net_output, sample)
-        loss, nll_loss = label_smoothed_nll_loss(lprobs, target, self.eps, self.padding_idx, reduce)
-        pads = target.eq(self.padding_idx)
-        loss, parts = self.taught(loss, lprobs, pads, answer, reduce)
-        loss = self.distilled(loss, lprobs, pads, teacher, keep_teacher, weight, reduce)
+        parts = {}
+        if reduce and answer is None and teacher is None and not keep_teacher and hasattr(model, "activate"):
+            loss, nll_loss = label_smoothed_loss(*self._scores(model, net_output, sample), self.eps, self.padding_idx)
+        else:
+            lprobs, target = self.get_lprobs_and_target(model, net_output, sample)
+            loss, nll_loss = label_smoothed_nll_loss(lprobs, target, self.eps, self.padding_idx, reduce)
+            pads = target.eq(self.padding_idx)
+            loss, parts = self.taught(loss, lprobs, pads, answer, reduce)
+            loss = self.distilled(loss, lprobs, pads, teacher, keep_teacher, weight, reduce)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logging_output = {
             "loss": loss.data,
@@ -107,3 +112,9 @@ class SupernetLabelSmoothedCrossEntropy(Distillation, LabelSmoothedCrossEntropyC
             logging_output["n_correct"] = n_correct.data
             logging_output["total"] = total.data
         return loss, sample_size, logging_output
+
+    def _scores(self, model, net_output, sample):
+        """Returns a supernet's scores (tokens, vocabulary), which need no other softmax than the usual, and targets."""
+        scores = net_output[0][:, self.ignore_prefix_size :]
+        target = model.get_targets(sample, net_output)[:, self.ignore_prefix_size :]
+        return scores.reshape(-1, scores.shape[-1]), target.reshape(-1)

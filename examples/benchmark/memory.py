@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""How much memory does an update of a supernet need beside a dense network of its largest subnet's sizes?
+
+    python examples/benchmark/memory.py --setting wmt --tokens 3000
+
+Each contestant trains in a process of its own with Adam: the dense network, fairseq's own transformer, and supernets
+with a whole sandwich update of three architectures. `beyond` takes off what the supernet's further parameters, their
+gradients and their optimiser states need, so that activations and copies are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from alternating import machine, write
+from networks import (
+    CONTESTANTS,
+    SETTINGS,
+    SUBNETS,
+    architectures,
+    made_up_task,
+    search_space,
+    stock_model,
+    supernet_model,
+)
+
+MEBI = 2**20
+
+
+def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
+    from fairseq_mos import ranges
+
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--setting", choices=SETTINGS, default="wmt", help="sizes: WMT's of HAT, or small ones")
+    add("--contestants", nargs="+", choices=CONTESTANTS, default=[*CONTESTANTS], help="supernets")
+    add("--num-experts", type=ranges.COUNT, nargs="+", default=[2, 6], help="experts")
+    add("--tokens", type=ranges.COUNT, default=3000, help="tokens of a side of the batch, 30 a sentence")
+    add("--output", type=Path, default=Path("."), metavar="FOLDER", help="where JSON and Markdown go")
+    add("--one", help=argparse.SUPPRESS)  # a contestant in a process of its own
+    return parser.parse_args()
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Trains one contestant for two updates: its peak memory, and the bytes of its parameters."""
+    import torch
+    from torch.nn import functional as F
+
+    import fairseq_mos
+    from fairseq_mos.modules.in_place import gradients_in_place
+
+    fairseq_mos.register()
+    torch.set_num_threads(1)
+    setting = SETTINGS[args.setting]
+    task, space = made_up_task(setting), search_space(setting)
+    if args.one == "stock":
+        model, trained = stock_model(setting, setting["sizes"][0], task, 0.1), [None]
+    else:
+        model = supernet_model(args.one, space, task, 0.1, args.num_experts[0])
+        known = architectures(space, setting)
+        trained = [known[name] for name in SUBNETS]
+    optimizer = torch.optim.Adam(model.train().parameters(), foreach=False)
+    tokens = torch.randint(4, setting["vocabulary"], (max(1, args.tokens // 30), 30))
+    lengths = torch.full((len(tokens),), 30)
+    for _ in range(2):
+        optimizer.zero_grad()
+        for architecture in trained:
+            if architecture is not None:
+                model.activate(architecture)
+            with gradients_in_place():
+                logits, _ = model(tokens, lengths, tokens)
+                F.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()
+            del logits
+        optimizer.step()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"peak": peak, "parameters": sum(p.numel() * p.element_size() for p in model.parameters())}
+
+
+def main() -> None:
+    """Compares the contestants."""
+    args = parse_args()
+    if args.one:
+        print(json.dumps(measure(args)))
+        return
+
+    def ask(name: str, experts: int) -> dict:
+        command = [sys.executable, __file__, "--one", name, "--setting", args.setting, "--tokens", str(args.tokens)]
+        done = subprocess.run([*command, "--num-experts", str(experts)], stdout=subprocess.PIPE, text=True, check=True)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    stock, rows = ask("stock", 1), []
+    for name in args.contestants:
+        several = CONTESTANTS[name]["routing"] != "shared"
+        for experts in args.num_experts if several else [1]:
+            ours = ask(name, experts)
+            # Weights, gradients and Adam's two moments.
+            extra = 4 * (ours["parameters"] - stock["parameters"])
+            rows.append(
+                {
+                    "contestant": name,
+                    "experts": experts,
+                    "parameters, MiB": round(ours["parameters"] / MEBI),
+                    "peak, MiB": round(ours["peak"] / MEBI),
+                    "dense network's peak, MiB": round(stock["peak"] / MEBI),
+                    "beyond": (ours["peak"] - extra) / stock["peak"],
+                }
+            )
+    question = f"Peak memory of an update, {args.tokens // 30 * 30} tokens a side, sizes {args.setting}"
+    write(args.output, f"memory-{args.setting}-{args.tokens}", question, rows, machine(1))
+
+
+if __name__ == "__main__":
+    main()
