@@ -90,8 +90,11 @@ class _Embedding(torch.autograd.Function):
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)
         grad = grad.masked_fill(tokens.eq(ctx.padding_idx).unsqueeze(-1), 0)
-        width = grad.shape[-1]
-        weight.grad[:, :width].index_add_(0, tokens.reshape(-1), grad.reshape(-1, width))
+        target, rows = weight.grad[:, : grad.shape[-1]], grad.reshape(-1, grad.shape[-1])
+        if grad.device.type == "cpu":
+            target.index_add_(0, tokens.reshape(-1), rows)
+        else:  # in an order that is always the same
+            target.index_put_((tokens.reshape(-1),), rows, accumulate=True)
         return None, None, None, None
 
 
@@ -182,7 +185,7 @@ def _spread(
     """
     rows, columns = product.shape
     step = max(1, _BLOCK // columns) if product.device.type == "cpu" else rows
-    sums = product.new_empty(rows, len(active))
+    sums = product.new_empty(rows, len(active), dtype=torch.promote_types(product.dtype, torch.float32))
     for start in range(0, rows, step):
         block = slice(start, start + step)
         part = product[block]
@@ -192,7 +195,7 @@ def _spread(
             else:
                 torch.mul(part, factor, out=target[j, block])
             if needs_factors:
-                torch.sum(part * active[j, block], -1, out=sums[block, j])
+                torch.sum(part * active[j, block], -1, dtype=sums.dtype, out=sums[block, j])
     if not needs_factors:
         return None
-    return sums if factors.dim() == 2 else sums.sum(0)
+    return (sums if factors.dim() == 2 else sums.sum(0)).to(factors.dtype)

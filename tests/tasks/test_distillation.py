@@ -66,7 +66,8 @@ def test_warm_up_starts_without_and_ends_with_the_full_weight():
         return all(map(torch.equal, first, second))
 
     warm = {"inplace_distillation": 0.8, "distillation_warmup": 8}
-    assert same(grads(0, **warm), grads(0))
+    for first, second in zip(grads(0, **warm), grads(0)):  # of a loss that is computed in another way
+        torch.testing.assert_close(first, second)
     assert same(grads(2, **warm), grads(2, inplace_distillation=0.2))
     assert same(grads(8, **warm), grads(8, inplace_distillation=0.8))
     assert not same(grads(8, **warm), grads(8))
