@@ -79,14 +79,14 @@ def embedding(tokens: Tensor, weight: Tensor, padding_idx: int, width: int) -> T
 class _Embedding(torch.autograd.Function):
     @staticmethod
     def forward(ctx, tokens, weight, padding_idx, width):
-        ctx.save_for_backward(tokens, weight)
-        ctx.padding_idx = padding_idx
+        ctx.save_for_backward(tokens)
+        ctx.weight, ctx.padding_idx = weight, padding_idx
         return F.embedding(tokens, weight[:, :width])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        tokens, weight = ctx.saved_tensors
+        (tokens,), weight = ctx.saved_tensors, ctx.weight
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)
         grad = grad.masked_fill(tokens.eq(ctx.padding_idx).unsqueeze(-1), 0)
@@ -101,15 +101,16 @@ class _Embedding(torch.autograd.Function):
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, adds, factors, size, expert):
-        ctx.save_for_backward(x, weight, factors)
-        ctx.size, ctx.expert = size, expert
+        ctx.save_for_backward(x, factors)
+        # Not among the saved tensors, which are other ones where activations are computed again, without this `.grad`.
+        ctx.weight, ctx.size, ctx.expert = weight, size, expert
         ctx.bias = bias if adds else None
         return F.linear(x, _mixed(_active(weight, size, expert), factors), None if bias is None else bias[: size[0]])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        x, weight, factors = ctx.saved_tensors
+        (x, factors), weight = ctx.saved_tensors, ctx.weight
         needs_x, _, needs_bias, _, needs_factors, *_ = ctx.needs_input_grad
         active = _active(weight, ctx.size, ctx.expert)
         # Mixed anew, so that no mixed weight waits for its backward pass.
