@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,10 @@ class Elastic(Block, nn.Module):
         value = tuple(map(_as_a_subnet_s, value)) if isinstance(value, tuple) else _as_a_subnet_s(value)
         self._kept[key] = (state, inputs, value)
         return value
+
+    def signature(self) -> Hashable:
+        # Nothing would do for most blocks, but not where the active size is this one's own.
+        raise TypeError(f"{type(self).__name__} does not define signature()")
 
     def sources(self, key: str | None = None) -> Iterable[Tensor]:
         """The parameters that the kept value is computed from."""
