@@ -31,6 +31,11 @@ class TranslationModel(Block, FairseqEncoderDecoderModel):
         self.decoder.attention_in_training = bool(getattr(getattr(task, "cfg", None), "load_alignments", False))
         return self
 
+    @property
+    def full_context_alignment(self) -> bool:
+        """Whether fairseq has to align words by a pass over whole sentences, since decoding gives no attention."""
+        return not self.decoder.attention_in_decoding
+
     def resize(self, architecture: Architecture) -> None:
         """Sets the active sizes of elastic stacks; the architecture fits into their super sizes."""
         encoder, decoder = architecture.encoder, architecture.decoder

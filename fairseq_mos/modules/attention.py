@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_mos.modules.block import Block
+from fairseq_mos.modules.growing import appended, picked
 from fairseq_mos.modules.leaves import DenseLeaves
 
 State = "dict[str, dict[str, Tensor | None]]"
@@ -76,16 +77,18 @@ class Attention(Block, nn.Module):
             query_TBC: (target length, batch, embed).
             memory_SBC: (source length, batch, memory width), the queries' input for self-attention; may be
                 None where :meth:`has_memory`.
-            mask: boolean, True where attention is allowed, broadcastable to (batch, heads, T, S).
+            mask: boolean, True where attention is allowed, or to be added to the scores, broadcastable to
+                (batch, heads, T, S).
             causal: position t attends to positions up to t; exclusive with `mask`.
-            incremental_state: fairseq's decoding cache; the queries are then the newest positions.
+            incremental_state: fairseq's decoding cache; the queries are then the newest positions. It may hold (and
+                `mask` have) one row for each group of consecutive queries: these then are further positions of one.
             need_weights: also return the attention weights.
 
         Returns:
             The output (T, batch, embed) and, if asked for, the weights (batch, heads, T, S).
         """
-        q = self._heads(self.q_proj(query_TBC))
-        k, v = self._keys_and_values(memory_SBC, incremental_state)
+        q, k, v = self._projected(query_TBC, memory_SBC, mask, incremental_state)
+        sentences, batch = k.shape[0], query_TBC.shape[1]
         weights = None
         if need_weights:
             weights = self._weights(q, k, mask, causal)
@@ -94,6 +97,8 @@ class Attention(Block, nn.Module):
             drops = self.training or self.dropout_module.apply_during_inference
             dropout = self.dropout_module.p if drops else 0.0
             out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
+        if sentences != batch:
+            out, weights = self._ungrouped(out, batch), self._ungrouped(weights, batch)
         out_TBC = out.permute(2, 0, 1, 3).flatten(2)
         return self.out_proj(out_TBC), weights
 
@@ -114,21 +119,44 @@ class Attention(Block, nn.Module):
         """Puts keys and values into fairseq's decoding cache."""
         self.set_incremental_state(incremental_state, "attn_state", {"prev_key": keys, "prev_value": values})
 
-    def _heads(self, x_TBC: Tensor) -> Tensor:
-        """Splits (T, B, qkv) into heads: (B, H, T, qkv / H)."""
-        return x_TBC.unflatten(2, (self.num_heads, -1)).permute(1, 2, 0, 3)
+    def _heads(self, x_TBC: Tensor, sentences: int | None = None) -> Tensor:
+        """Splits (T, B, qkv) into heads: (B, H, T, qkv / H).
 
-    def _keys_and_values(self, memory_SBC: Tensor | None, incremental_state: State | None):
-        if incremental_state is None:
-            return self.keys_and_values(memory_SBC)
-        past_k, past_v = self.cached(incremental_state)
-        if self.static_memory and past_k is not None:
-            return past_k, past_v
-        k, v = self.keys_and_values(memory_SBC)
-        if past_k is not None:
-            k, v = torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
-        self.cache(incremental_state, k, v)
-        return k, v
+        Of fewer sentences than rows, the rows of one become further positions: (sentences, H, B / sentences * T, qkv / H).
+        """
+        x = x_TBC.unflatten(2, (self.num_heads, -1))
+        if sentences is None or sentences == x.shape[1]:
+            return x.permute(1, 2, 0, 3)
+        return x.unflatten(1, (sentences, -1)).permute(1, 3, 2, 0, 4).flatten(2, 3)
+
+    @staticmethod
+    def _ungrouped(x: Tensor | None, batch: int) -> Tensor | None:
+        """Undoes what :meth:`_heads` did for sentences, in what came out: (sentences, H, B / sentences * T, N) to (B, H, T, N)."""
+        if x is None:
+            return None
+        return x.unflatten(2, (batch // x.shape[0], -1)).transpose(1, 2).flatten(0, 1)
+
+    def _projected(self, query_TBC: Tensor, memory_SBC: Tensor | None, mask: Tensor | None, state: State | None):
+        """Returns queries, and the keys and values that they attend to, which the cache then has."""
+        if state is None:
+            return (self._heads(self.q_proj(query_TBC)), *self.keys_and_values(memory_SBC))
+        cache = self.get_incremental_state(state, "attn_state")
+        if self.static_memory:
+            if cache is None or "prev_key" not in cache:
+                k, v = self.keys_and_values(memory_SBC)
+                cache = {"prev_key": k, "prev_value": v}
+                self.set_incremental_state(state, "attn_state", cache)
+            k, v = cache["prev_key"], cache["prev_value"]
+            return self._heads(self.q_proj(query_TBC), k.shape[0]), k, v
+        sentences = None if mask is None else mask.shape[0]
+        q, k, v = (self._heads(x, sentences) for x in self._three(query_TBC, state))
+        cache = appended(cache, k, v)
+        self.set_incremental_state(state, "attn_state", cache)
+        return q, cache["prev_key"], cache["prev_value"]
+
+    def _three(self, x_TBC: Tensor, state: State) -> tuple[Tensor, ...]:
+        """Projects an input to queries, keys and values, (T, B, qkv) each."""
+        return self.q_proj(x_TBC), self.k_proj(x_TBC), self.v_proj(x_TBC)
 
     @staticmethod
     def _weights(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
@@ -136,13 +164,29 @@ class Attention(Block, nn.Module):
         if causal:
             mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
         if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf"))
+            scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
         return torch.softmax(scores.float(), dim=-1).to(q.dtype)
 
-    def reorder_incremental_state(self, incremental_state: State, new_order: Tensor) -> State:
-        """Follows the beams: rows of the cache are picked in `new_order` (batch)."""
+    def separate(self, incremental_state: State, read_BTG: Tensor, rows: Tensor) -> None:
+        """Gives each row keys and values of its own.
+
+        Args:
+            incremental_state: fairseq's decoding cache, with what all rows of a sentence wrote.
+            read_BTG: (batch, steps, rows of a sentence), zero at the one that a row reads.
+            rows: the sentence of each row (batch).
+        """
         cache = self.get_incremental_state(incremental_state, "attn_state")
         if cache is not None:
-            reordered = {name: value.index_select(0, new_order) for name, value in cache.items()}
-            self.set_incremental_state(incremental_state, "attn_state", reordered)
-        return incremental_state
+            steps, group = read_BTG.shape[1:]
+            places = read_BTG.argmax(dim=2) + group * torch.arange(steps, device=rows.device)
+            own = {
+                name: cache[name].transpose(1, 2)[rows.unsqueeze(1), places].transpose(1, 2)
+                for name in ("prev_key", "prev_value")
+            }
+            self.set_incremental_state(incremental_state, "attn_state", own)
+
+    def reorder(self, incremental_state: State, new_order: Tensor) -> None:
+        """Picks rows of the cache in `new_order`."""
+        cache = self.get_incremental_state(incremental_state, "attn_state")
+        if cache is not None:
+            self.set_incremental_state(incremental_state, "attn_state", picked(cache, new_order))

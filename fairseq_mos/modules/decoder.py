@@ -13,6 +13,7 @@ from fairseq_mos.arch import Sizes
 from fairseq_mos.modules.attention import State
 from fairseq_mos.modules.layers import DecoderLayer
 from fairseq_mos.modules.leaves import DenseLeaves
+from fairseq_mos.modules.memory import rows_of, runs, same, sentences_of, whole_of
 from fairseq_mos.modules.stack import Stack, StackOptions
 
 
@@ -60,6 +61,7 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         self.max_target_positions = options.max_positions
         # Set by models whose task trains with alignments; otherwise the fused attention is faster.
         self.attention_in_training = False
+        self.attention_in_decoding = True
 
     def activate(self, sizes: Sizes, memory_dim: int, memory_states: Sequence[int]) -> None:
         """Sets the active sizes."""
@@ -120,19 +122,16 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         alignment_heads: int | None = None,
     ) -> tuple[Tensor, dict]:
         """Like :meth:`forward` without the output layer."""
-        memory, memory_mask = None, None
-        if encoder_out is not None and encoder_out["encoder_out"]:
-            memory = encoder_out["encoder_out"][0]
-            if encoder_out["encoder_padding_mask"]:
-                memory_mask = ~encoder_out["encoder_padding_mask"][0][:, None, None, :]
-
         x, _ = self.embed(prev_output_tokens, incremental_state is not None)
         x_TBC = x.transpose(0, 1)
-        self_mask, causal = None, False
+        memory, memory_mask = self._memory(encoder_out, incremental_state, x)
         if incremental_state is None:
             self_mask, causal = self._self_mask(prev_output_tokens, full_context_alignment)
+        else:
+            self_mask, causal = self._hypotheses(incremental_state, x), False
 
-        if alignment_layer is None and (self.attention_in_training or not self.training):
+        wanted = self.attention_in_training or not self.training
+        if alignment_layer is None and wanted and (incremental_state is None or self.attention_in_decoding):
             alignment_layer = self.active_layers - 1
         attn = None
         states = [x_TBC]
@@ -147,6 +146,87 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         if self.layer_norm is not None:
             x_TBC = self.layer_norm(x_TBC)
         return x_TBC.transpose(0, 1), {"attn": [attn], "inner_states": states}
+
+    def _memory(self, encoder_out: dict[str, list[Tensor]] | None, state: State | None, x_BTC: Tensor):
+        """Returns what the layers attend to and its mask; in incremental decoding a row for each sentence.
+
+        Only the first step reads the encoder's output: the layers keep its keys and values, and the decoder its mask and
+        the sentence of each row.
+        """
+        if encoder_out is None or not whole_of(encoder_out)["encoder_out"]:
+            return None, None
+        if state is None:
+            memory, padding = encoder_out["encoder_out"][0], (encoder_out["encoder_padding_mask"] or [None])[0]
+            return memory, None if padding is None else ~padding[:, None, None, :]
+        kept = self.get_incremental_state(state, "memory")
+        if kept is not None:
+            return whole_of(encoder_out)["encoder_out"][0], kept.get("mask")
+        memory, padding = sentences_of(encoder_out)
+        batch, sentences = len(x_BTC), memory.shape[1]
+        kept = {"rows": rows_of(sentences, batch, x_BTC.device)}
+        if padding is not None:
+            kept["mask"] = x_BTC.new_zeros(padding.shape).masked_fill(padding, float("-inf"))[:, None, None, :]
+        if sentences != batch:
+            others = ~torch.eye(batch // sentences, dtype=torch.bool, device=x_BTC.device)
+            kept["own"] = x_BTC.new_zeros(others.shape).masked_fill(others, float("-inf"))
+            kept["read"] = x_BTC.new_empty(batch, 0)
+        self.set_incremental_state(state, "memory", kept)
+        return memory, kept.get("mask")
+
+    def _hypotheses(self, state: State, x_BTC: Tensor) -> Tensor | None:
+        """Returns which of the keys each hypothesis of a sentence may read, for an incremental step.
+
+        The self-attentions keep what all hypotheses of a sentence wrote, and never move it; this mask, to be added to the
+        scores, is what follows the beams: (sentences, 1, hypotheses, steps * hypotheses).
+        """
+        kept = self.get_incremental_state(state, "memory")
+        batch, steps, _ = x_BTC.shape
+        if kept is None or "own" not in kept:
+            return None
+        own = kept["own"]
+        kept["read"] = torch.cat([kept["read"], own.repeat(batch // len(own), steps)], dim=1)
+        return kept["read"].unflatten(0, (-1, len(own))).unsqueeze(1)
+
+    def reorder_incremental_state(self, incremental_state: State, new_order: Tensor) -> State:
+        """Follows the beams: rows of what is kept between steps are picked in `new_order` (new batch).
+
+        While the sentences stay, only the masks of their hypotheses are, no keys and values.
+        """
+        kept = self.get_incremental_state(incremental_state, "memory")
+        if kept is None:
+            for layer in self.active:
+                layer.self_attn.reorder(incremental_state, new_order)
+            return incremental_state
+        rows = kept["rows"].index_select(0, new_order)
+        if not same(rows, kept["rows"]):
+            self._regroup(incremental_state, kept, new_order, *runs(rows))
+        elif "own" in kept:
+            kept["read"] = kept["read"].index_select(0, new_order)
+        return incremental_state
+
+    def _regroup(self, state: State, kept: dict[str, Tensor], new_order: Tensor, sentences: Tensor, group: int) -> None:
+        """Picks `sentences` of all that is kept, of which there now are `group` hypotheses each."""
+        together = "own" in kept and len(kept["own"]) == group
+        for layer in self.active:
+            if "own" in kept and not together:
+                layer.self_attn.separate(state, kept["read"].unflatten(1, (-1, len(kept["own"]))), kept["rows"])
+            layer.self_attn.reorder(state, sentences if together else new_order)
+            layer.encoder_attn.reorder(state, sentences)
+        now = {"rows": rows_of(len(sentences), len(new_order), new_order.device)}
+        if "mask" in kept:
+            now["mask"] = kept["mask"].index_select(0, sentences)
+        if together:
+            now.update(own=kept["own"], read=kept["read"].index_select(0, new_order))
+        self.set_incremental_state(state, "memory", now)
+
+    def make_generation_fast_(self, need_attn: bool | str | None = False, **others) -> None:
+        """fairseq's call before it generates: steps give no attention to the source unless it is asked for.
+
+        Args:
+            need_attn: whether alignments will be printed.
+            others: for other modules.
+        """
+        self.attention_in_decoding = bool(need_attn)
 
     def _self_mask(self, tokens: Tensor, full_context: bool) -> tuple[Tensor | None, bool]:
         """Returns the mask of the self-attention and whether it is simply causal.

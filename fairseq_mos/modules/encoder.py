@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fairseq_mos.arch import Sizes
 from fairseq_mos.modules.layers import EncoderLayer
 from fairseq_mos.modules.leaves import DenseLeaves
+from fairseq_mos.modules.memory import Reordered
 from fairseq_mos.modules.stack import Stack, StackOptions
 
 
@@ -90,12 +91,10 @@ class Encoder(Stack, FairseqEncoder):
         }
 
     def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
-        """Picks sentences of the output of :meth:`forward` in `new_order`."""
-        batch_second = {"encoder_out", "encoder_states"}
-        return {
-            name: [value.index_select(1 if name in batch_second else 0, new_order) for value in values]
-            for name, values in encoder_out.items()
-        }
+        """Picks sentences of the output of :meth:`forward` in `new_order`: each tensor when it is read."""
+        if isinstance(encoder_out, Reordered):
+            return encoder_out.reordered(new_order)
+        return Reordered(encoder_out, new_order)
 
     def max_positions(self) -> int:
         """Longest source that is accepted, in tokens."""

@@ -148,7 +148,7 @@ class DecoderLayer(_Layer):
             x_TBC: the stream.
             memory_SBN: outputs of the last encoder layers side by side in the channels, the last one first:
                 (source length, batch, n * memory width) with n at least `memory_states`.
-            memory_mask: (batch, 1, 1, source length), True at real tokens, or None.
+            memory_mask: (batch, 1, 1, source length), True at real tokens, or to be added to the scores, or None.
             self_mask: mask of the self-attention, or None.
             causal: whether the self-attention is causal.
             incremental_state: fairseq's decoding cache.
@@ -168,7 +168,7 @@ class DecoderLayer(_Layer):
             x_TBC, attn = self.encoder_attn(
                 x_TBC,
                 None if cached else self.along_time(memory_SBN),
-                None if memory_mask is None else memory_mask.repeat(1, 1, 1, self.memory_states),
+                self._for_all_states(memory_mask),
                 incremental_state=incremental_state,
                 need_weights=need_attn,
             )
@@ -178,6 +178,10 @@ class DecoderLayer(_Layer):
                 attn = attn.unflatten(-1, (self.memory_states, -1)).sum(-2)
 
         return self.feed_forward(x_TBC), attn
+
+    def _for_all_states(self, mask: Tensor | None) -> Tensor | None:
+        """Repeats a mask of source tokens for each of the memory's states."""
+        return mask if mask is None or self.memory_states == 1 else mask.repeat(1, 1, 1, self.memory_states)
 
     def along_time(self, memory_SBN: Tensor) -> Tensor:
         """Returns what the layer attends to: the states side by side one after the other, (n * S, batch, memory)."""

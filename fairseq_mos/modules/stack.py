@@ -85,7 +85,8 @@ class Stack(Block):
     @property
     def active(self) -> nn.ModuleList:
         """The active layers."""
-        return self.layers[: self.active_layers]
+        # A slice is a new list of modules, which costs as much as some of them do in decoding.
+        return self.layers if self.active_layers == len(self.layers) else self.layers[: self.active_layers]
 
     def set_dropout(self, probability: float) -> None:
         """Sets the dropout of every sublayer's output and of the embeddings."""

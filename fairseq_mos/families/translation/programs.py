@@ -95,8 +95,8 @@ class Step(_Program):
             layer.encoder_attn.cache(state, *memory[2 * index : 2 * index + 2])
         if decoder.embed_positions is not None:
             decoder.embed_positions.told.append(position)
-        # Of the memory only its keys and values are read, and they are in the cache.
-        encoder_out = {"encoder_out": [padding], "encoder_padding_mask": [padding]}
+        # Of the memory only its keys and values are read, and they are in the cache; what stands for it says the batch.
+        encoder_out = {"encoder_out": [padding.t()], "encoder_padding_mask": [padding]}
         # No layer has this number: no attention weights are computed.
         features, _ = decoder.extract_features(tokens, encoder_out, state, alignment_layer=-1)
         present = itertools.chain.from_iterable(layer.self_attn.cached(state) for layer in decoder.layers)
