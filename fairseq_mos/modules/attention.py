@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_mos.modules.block import Block
+from fairseq_mos.modules.elastic import ElasticLinear
 from fairseq_mos.modules.growing import appended, picked
 from fairseq_mos.modules.leaves import DenseLeaves
 
@@ -155,8 +156,18 @@ class Attention(Block, nn.Module):
         return q, cache["prev_key"], cache["prev_value"]
 
     def _three(self, x_TBC: Tensor, state: State) -> tuple[Tensor, ...]:
-        """Projects an input to queries, keys and values, (T, B, qkv) each."""
-        return self.q_proj(x_TBC), self.k_proj(x_TBC), self.v_proj(x_TBC)
+        """Projects an input to queries, keys and values, (T, B, qkv) each: in one product, but where it is trained."""
+        leaves = (self.q_proj, self.k_proj, self.v_proj)
+        # Another kind of leaf, such as a quantised one, multiplies in its own way.
+        if torch.is_grad_enabled() or not all(type(leaf) in (nn.Linear, ElasticLinear) for leaf in leaves):
+            return tuple(leaf(x_TBC) for leaf in leaves)
+        stacked = self.get_incremental_state(state, "projection")
+        if stacked is None:
+            # Anew for each decoding, so that it cannot become stale.
+            own = [leaf.active() if isinstance(leaf, ElasticLinear) else (leaf.weight, leaf.bias) for leaf in leaves]
+            stacked = {"weight": torch.cat([weight for weight, _ in own]), "bias": torch.cat([bias for _, bias in own])}
+            self.set_incremental_state(state, "projection", stacked)
+        return F.linear(x_TBC, stacked["weight"], stacked["bias"]).chunk(3, dim=2)
 
     @staticmethod
     def _weights(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor:

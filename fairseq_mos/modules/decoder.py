@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fairseq_mos.arch import Sizes
 from fairseq_mos.modules.attention import State
+from fairseq_mos.modules.kept import unchanged
 from fairseq_mos.modules.layers import DecoderLayer
 from fairseq_mos.modules.leaves import DenseLeaves
 from fairseq_mos.modules.memory import rows_of, runs, same, sentences_of, whole_of
@@ -62,6 +63,7 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         # Set by models whose task trains with alignments; otherwise the fused attention is faster.
         self.attention_in_training = False
         self.attention_in_decoding = True
+        self._others: list[nn.Module] = []
 
     def activate(self, sizes: Sizes, memory_dim: int, memory_states: Sequence[int]) -> None:
         """Sets the active sizes."""
@@ -122,6 +124,7 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         alignment_heads: int | None = None,
     ) -> tuple[Tensor, dict]:
         """Like :meth:`forward` without the output layer."""
+        continues = self.get_incremental_state(incremental_state, "memory") is not None
         x, _ = self.embed(prev_output_tokens, incremental_state is not None)
         x_TBC = x.transpose(0, 1)
         memory, memory_mask = self._memory(encoder_out, incremental_state, x)
@@ -135,17 +138,19 @@ class Decoder(Stack, FairseqIncrementalDecoder):
             alignment_layer = self.active_layers - 1
         attn = None
         states = [x_TBC]
-        for i, layer in enumerate(self.active):
-            need_attn = i == alignment_layer
-            x_TBC, layer_attn = self.run(
-                layer, x_TBC, memory, memory_mask, self_mask, causal, incremental_state, need_attn
-            )
-            states.append(x_TBC)
-            if layer_attn is not None:
-                attn = layer_attn[:, :alignment_heads].mean(dim=1)
+        with unchanged(continues):
+            for i, layer in enumerate(self.active):
+                need_attn = i == alignment_layer
+                x_TBC, layer_attn = self.run(
+                    layer, x_TBC, memory, memory_mask, self_mask, causal, incremental_state, need_attn
+                )
+                states.append(x_TBC)
+                if layer_attn is not None:
+                    attn = layer_attn[:, :alignment_heads].mean(dim=1)
         if self.layer_norm is not None:
             x_TBC = self.layer_norm(x_TBC)
-        return x_TBC.transpose(0, 1), {"attn": [attn], "inner_states": states}
+        extra = {"attn": [attn], "inner_states": states, "incremental": incremental_state is not None}
+        return x_TBC.transpose(0, 1), extra
 
     def _memory(self, encoder_out: dict[str, list[Tensor]] | None, state: State | None, x_BTC: Tensor):
         """Returns what the layers attend to and its mask; in incremental decoding a row for each sentence.
@@ -171,6 +176,8 @@ class Decoder(Stack, FairseqIncrementalDecoder):
             kept["own"] = x_BTC.new_zeros(others.shape).masked_fill(others, float("-inf"))
             kept["read"] = x_BTC.new_empty(batch, 0)
         self.set_incremental_state(state, "memory", kept)
+        # Once a decoding: at every step, asking all modules would take as long as some layers do.
+        self._others = [m for m in self.modules() if m is not self and hasattr(m, "reorder_incremental_state")]
         return memory, kept.get("mask")
 
     def _hypotheses(self, state: State, x_BTC: Tensor) -> Tensor | None:
@@ -186,6 +193,12 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         own = kept["own"]
         kept["read"] = torch.cat([kept["read"], own.repeat(batch // len(own), steps)], dim=1)
         return kept["read"].unflatten(0, (-1, len(own))).unsqueeze(1)
+
+    def reorder_incremental_state_scripting(self, incremental_state: State, new_order: Tensor) -> None:
+        """fairseq's way to :meth:`reorder_incremental_state`, and to that of modules that somebody put in here."""
+        self.reorder_incremental_state(incremental_state, new_order)
+        for module in self._others:
+            module.reorder_incremental_state(incremental_state, new_order)
 
     def reorder_incremental_state(self, incremental_state: State, new_order: Tensor) -> State:
         """Follows the beams: rows of what is kept between steps are picked in `new_order` (new batch).
@@ -254,6 +267,18 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         else:
             scores = self.embed_tokens.scores(flat)
         return scores.unflatten(0, features.shape[:-1])
+
+    def get_normalized_probs(self, net_output, log_probs: bool, sample=None) -> Tensor:
+        """Normalises scores (batch, target length, vocabulary) to probabilities or their logarithms.
+
+        Those of an incremental step are overwritten: in fairseq's search they belong to nobody else (it divides them by the
+        temperature likewise), and fresh memory would cost more than the normalising.
+        """
+        scores, extra = net_output[0], net_output[1]
+        ours = log_probs and extra is not None and extra.get("incremental") and not torch.is_grad_enabled()
+        if ours and scores.dtype == torch.float32 and scores.device.type == "cpu":
+            return torch.log_softmax(scores, dim=-1, out=scores)
+        return super().get_normalized_probs(net_output, log_probs, sample)
 
     def max_positions(self) -> int:
         """Longest target that is accepted, in tokens."""

@@ -50,6 +50,9 @@ class Routed(Elastic):
         """Returns the active weight, (rows, columns) or (rows), and bias (rows)."""
         if self.place is None:
             return self.materialised(self._compute)
+        remembered = self.remembered()
+        if remembered is not None:
+            return remembered
         effect = self.effect()
         return self.materialised(lambda: self._compute(*effect), *effect)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,32 @@ def _as_a_subnet_s(value: object) -> object:
     # A frozen parameter itself stays frozen.
     value = value.detach() if isinstance(value, nn.Parameter) and not value.requires_grad else value
     return value.requires_grad_()
+
+
+class _Unchanged(threading.local):
+    """Whether this thread is in :func:`unchanged`."""
+
+    now = False
+
+
+_unchanged = _Unchanged()
+
+
+@contextmanager
+def unchanged(modules_stay: bool = True) -> Iterator[None]:
+    """Within the block kept values are used without asking whether parameters have changed, in eval mode without grad.
+
+    For the later steps of a decoding: keys and values of its earlier steps come from the same parameters.
+
+    Args:
+        modules_stay: False: nothing is different in the block.
+    """
+    before = _unchanged.now
+    _unchanged.now = modules_stay and not torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        _unchanged.now = before
 
 
 class Elastic(Block, nn.Module):
@@ -41,16 +69,23 @@ class Elastic(Block, nn.Module):
             inputs: further objects that the value depends on, compared by identity.
             key: which of several values of this module.
         """
+        kept = self._kept.get(key)
+        if kept is not None and _unchanged.now and not self.training:
+            return kept[2]
         if self.training or torch.is_grad_enabled():
             return compute()
         state = [(p.data_ptr(), p._version) for p in self.sources(key)]
-        kept = self._kept.get(key)
         if kept is not None and kept[0] == state and all(a is b for a, b in zip(kept[1], inputs)):
             return kept[2]
         value = compute()
         value = tuple(map(_as_a_subnet_s, value)) if isinstance(value, tuple) else _as_a_subnet_s(value)
         self._kept[key] = (state, inputs, value)
         return value
+
+    def remembered(self):
+        """Returns the kept value within :func:`unchanged`, if there is one."""
+        kept = self._kept.get(None) if _unchanged.now and not self.training else None
+        return None if kept is None else kept[2]
 
     def sources(self, key: str | None = None) -> Iterable[Tensor]:
         """The parameters that the kept value is computed from."""
