@@ -19,6 +19,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.generation import CheckedHub, check_options, texts
 from fairseq_mos.models.bundle import Bundle
 from fairseq_mos.models.opening import load_bundle
+from fairseq_mos.modules.decoder import Decoder
 from fairseq_mos.paths import place
 from fairseq_mos.ranges import TOKENS
 
@@ -44,9 +45,14 @@ class TranslationHub(CheckedHub):
         if retain_dropout and not found:
             raise UserError("retain_dropout=True: this model has no dropout of that name to retain")
         before = [module.apply_during_inference for module in found]
+        alignment = kwargs.get("print_alignment", self.cfg.generation.print_alignment)
         try:
             for module in found:
                 module.apply_during_inference = True
+            for model in self.models:
+                if isinstance(model.decoder, Decoder):
+                    # Whatever was said when the model was loaded; a value that is wrong is refused below.
+                    model.decoder.attention_in_decoding = alignment is not None
             return super().generate(*args, **kwargs)
         finally:
             for module, value in zip(found, before):

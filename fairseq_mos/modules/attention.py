@@ -89,7 +89,7 @@ class Attention(Block, nn.Module):
             The output (T, batch, embed) and, if asked for, the weights (batch, heads, T, S).
         """
         q, k, v = self._projected(query_TBC, memory_SBC, mask, incremental_state)
-        sentences, batch = k.shape[0], query_TBC.shape[1]
+        batch = query_TBC.shape[1]
         weights = None
         if need_weights:
             weights = self._weights(q, k, mask, causal)
@@ -98,9 +98,8 @@ class Attention(Block, nn.Module):
             drops = self.training or self.dropout_module.apply_during_inference
             dropout = self.dropout_module.p if drops else 0.0
             out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
-        if sentences != batch:
-            out, weights = self._ungrouped(out, batch), self._ungrouped(weights, batch)
-        out_TBC = out.permute(2, 0, 1, 3).flatten(2)
+        out_TBC = self._rows(out, batch).permute(2, 0, 1, 3).flatten(2)
+        weights = None if weights is None else self._rows(weights, batch)
         return self.out_proj(out_TBC), weights
 
     def has_memory(self, incremental_state: State | None) -> bool:
@@ -125,17 +124,20 @@ class Attention(Block, nn.Module):
 
         Of fewer sentences than rows, the rows of one become further positions: (sentences, H, B / sentences * T, qkv / H).
         """
-        x = x_TBC.unflatten(2, (self.num_heads, -1))
-        if sentences is None or sentences == x.shape[1]:
-            return x.permute(1, 2, 0, 3)
-        return x.unflatten(1, (sentences, -1)).permute(1, 3, 2, 0, 4).flatten(2, 3)
+        length, batch, width = x_TBC.shape
+        if sentences is None or sentences == batch:
+            return x_TBC.view(length, batch, self.num_heads, width // self.num_heads).permute(1, 2, 0, 3)
+        x = x_TBC.view(length, sentences, batch // sentences, self.num_heads, width // self.num_heads)
+        return x.permute(1, 3, 2, 0, 4).flatten(2, 3)
 
     @staticmethod
-    def _ungrouped(x: Tensor | None, batch: int) -> Tensor | None:
-        """Undoes what :meth:`_heads` did for sentences, in what came out: (sentences, H, B / sentences * T, N) to (B, H, T, N)."""
-        if x is None:
-            return None
-        return x.unflatten(2, (batch // x.shape[0], -1)).transpose(1, 2).flatten(0, 1)
+    def _rows(x: Tensor, batch: int) -> Tensor:
+        """Undoes what :meth:`_heads` did for sentences, in what came out: (sentences, H, ..., N) to (B, H, T, N)."""
+        sentences, heads, positions, width = x.shape
+        if sentences == batch:
+            return x
+        group = batch // sentences
+        return x.view(sentences, heads, group, positions // group, width).transpose(1, 2).flatten(0, 1)
 
     def _projected(self, query_TBC: Tensor, memory_SBC: Tensor | None, mask: Tensor | None, state: State | None):
         """Returns queries, and the keys and values that they attend to, which the cache then has."""
@@ -150,16 +152,19 @@ class Attention(Block, nn.Module):
             k, v = cache["prev_key"], cache["prev_value"]
             return self._heads(self.q_proj(query_TBC), k.shape[0]), k, v
         sentences = None if mask is None else mask.shape[0]
-        q, k, v = (self._heads(x, sentences) for x in self._three(query_TBC, state))
+        # Where keys and values of earlier steps were put into the cache, as in a program, so will these be.
+        grows = cache is None or "buffer" in cache
+        q, k, v = (self._heads(x, sentences) for x in self._three(query_TBC, state if grows else None))
         cache = appended(cache, k, v)
         self.set_incremental_state(state, "attn_state", cache)
         return q, cache["prev_key"], cache["prev_value"]
 
-    def _three(self, x_TBC: Tensor, state: State) -> tuple[Tensor, ...]:
-        """Projects an input to queries, keys and values, (T, B, qkv) each: in one product, but where it is trained."""
+    def _three(self, x_TBC: Tensor, state: State | None) -> tuple[Tensor, ...]:
+        """Projects an input to queries, keys and values, (T, B, qkv) each: in one product, given a state to keep it."""
         leaves = (self.q_proj, self.k_proj, self.v_proj)
         # Another kind of leaf, such as a quantised one, multiplies in its own way.
-        if torch.is_grad_enabled() or not all(type(leaf) in (nn.Linear, ElasticLinear) for leaf in leaves):
+        known = all(type(leaf) in (nn.Linear, ElasticLinear) for leaf in leaves)
+        if state is None or torch.is_grad_enabled() or not known:
             return tuple(leaf(x_TBC) for leaf in leaves)
         stacked = self.get_incremental_state(state, "projection")
         if stacked is None:

@@ -167,7 +167,7 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         if kept is not None:
             return whole_of(encoder_out)["encoder_out"][0], kept.get("mask")
         memory, padding = sentences_of(encoder_out)
-        batch, sentences = len(x_BTC), memory.shape[1]
+        batch, sentences = x_BTC.shape[0], memory.shape[1]
         kept = {"rows": rows_of(sentences, batch, x_BTC.device)}
         if padding is not None:
             kept["mask"] = x_BTC.new_zeros(padding.shape).masked_fill(padding, float("-inf"))[:, None, None, :]
@@ -206,15 +206,14 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         While the sentences stay, only the masks of their hypotheses are, no keys and values.
         """
         kept = self.get_incremental_state(incremental_state, "memory")
-        if kept is None:
+        rows = None if kept is None else kept["rows"].index_select(0, new_order)
+        if kept is not None and not same(rows, kept["rows"]):
+            self._regroup(incremental_state, kept, new_order, *runs(rows))
+        elif kept is not None and "own" in kept:
+            kept["read"] = kept["read"].index_select(0, new_order)
+        elif kept is None or not same(new_order, torch.arange(len(new_order), device=new_order.device)):
             for layer in self.active:
                 layer.self_attn.reorder(incremental_state, new_order)
-            return incremental_state
-        rows = kept["rows"].index_select(0, new_order)
-        if not same(rows, kept["rows"]):
-            self._regroup(incremental_state, kept, new_order, *runs(rows))
-        elif "own" in kept:
-            kept["read"] = kept["read"].index_select(0, new_order)
         return incremental_state
 
     def _regroup(self, state: State, kept: dict[str, Tensor], new_order: Tensor, sentences: Tensor, group: int) -> None:

@@ -37,7 +37,9 @@ def appended(cache: Cache | None, keys: Tensor, values: Tensor) -> Cache:
         buffer = keys.new_empty(batch, 2, heads, length + max(_ROOM * keys.shape[2], length // 4), width)
         if past:
             buffer[:, 0, :, :past], buffer[:, 1, :, :past] = cache["prev_key"], cache["prev_value"]
-    buffer[:, 0, :, past:length], buffer[:, 1, :, past:length] = keys, values
+    room = buffer.narrow(3, past, length - past)
+    room.select(1, 0).copy_(keys)
+    room.select(1, 1).copy_(values)
     return _views(buffer, length)
 
 
@@ -52,4 +54,5 @@ def picked(cache: Cache, order: Tensor) -> Cache:
 def _views(buffer: Tensor, length: int) -> Cache:
     # The tensor itself knows, so that two caches with one buffer (a search that branches) do not write over each other.
     buffer.filled = length
-    return {"prev_key": buffer[:, 0, :, :length], "prev_value": buffer[:, 1, :, :length], "buffer": buffer}
+    keys, values = buffer.narrow(3, 0, length).unbind(1)
+    return {"prev_key": keys, "prev_value": values, "buffer": buffer}

@@ -34,16 +34,15 @@ _unchanged = _Unchanged()
 
 
 @contextmanager
-def unchanged(modules_stay: bool = True) -> Iterator[None]:
-    """Within the block kept values are used without asking whether parameters have changed, in eval mode without grad.
+def unchanged(known: bool = True) -> Iterator[None]:
+    """Within the block, kept values are used without asking whether parameters have changed.
 
     For the later steps of a decoding: keys and values of its earlier steps come from the same parameters.
 
     Args:
-        modules_stay: False: nothing is different in the block.
+        known: False: nothing is different in the block.
     """
-    before = _unchanged.now
-    _unchanged.now = modules_stay and not torch.is_grad_enabled()
+    before, _unchanged.now = _unchanged.now, known
     try:
         yield
     finally:
@@ -69,11 +68,11 @@ class Elastic(Block, nn.Module):
             inputs: further objects that the value depends on, compared by identity.
             key: which of several values of this module.
         """
-        kept = self._kept.get(key)
-        if kept is not None and _unchanged.now and not self.training:
-            return kept[2]
         if self.training or torch.is_grad_enabled():
             return compute()
+        kept = self._kept.get(key)
+        if kept is not None and _unchanged.now:
+            return kept[2]
         state = [(p.data_ptr(), p._version) for p in self.sources(key)]
         if kept is not None and kept[0] == state and all(a is b for a, b in zip(kept[1], inputs)):
             return kept[2]
@@ -84,7 +83,9 @@ class Elastic(Block, nn.Module):
 
     def remembered(self):
         """Returns the kept value within :func:`unchanged`, if there is one."""
-        kept = self._kept.get(None) if _unchanged.now and not self.training else None
+        if not _unchanged.now or self.training or torch.is_grad_enabled():
+            return None
+        kept = self._kept.get(None)
         return None if kept is None else kept[2]
 
     def sources(self, key: str | None = None) -> Iterable[Tensor]:
