@@ -104,15 +104,16 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         Returns:
             Scores (batch, target length, vocabulary) and a dictionary with `attn` and `inner_states`.
         """
-        x, extra = self.extract_features(
-            prev_output_tokens,
-            encoder_out,
-            incremental_state,
-            full_context_alignment,
-            alignment_layer,
-            alignment_heads,
-        )
-        return (x if features_only else self.output_layer(x)), extra
+        with unchanged(self.get_incremental_state(incremental_state, "memory") is not None):
+            x, extra = self.extract_features(
+                prev_output_tokens,
+                encoder_out,
+                incremental_state,
+                full_context_alignment,
+                alignment_layer,
+                alignment_heads,
+            )
+            return (x if features_only else self.output_layer(x)), extra
 
     def extract_features(
         self,
@@ -124,7 +125,6 @@ class Decoder(Stack, FairseqIncrementalDecoder):
         alignment_heads: int | None = None,
     ) -> tuple[Tensor, dict]:
         """Like :meth:`forward` without the output layer."""
-        continues = self.get_incremental_state(incremental_state, "memory") is not None
         x, _ = self.embed(prev_output_tokens, incremental_state is not None)
         x_TBC = x.transpose(0, 1)
         memory, memory_mask = self._memory(encoder_out, incremental_state, x)
@@ -138,15 +138,14 @@ class Decoder(Stack, FairseqIncrementalDecoder):
             alignment_layer = self.active_layers - 1
         attn = None
         states = [x_TBC]
-        with unchanged(continues):
-            for i, layer in enumerate(self.active):
-                need_attn = i == alignment_layer
-                x_TBC, layer_attn = self.run(
-                    layer, x_TBC, memory, memory_mask, self_mask, causal, incremental_state, need_attn
-                )
-                states.append(x_TBC)
-                if layer_attn is not None:
-                    attn = layer_attn[:, :alignment_heads].mean(dim=1)
+        for i, layer in enumerate(self.active):
+            need_attn = i == alignment_layer
+            x_TBC, layer_attn = self.run(
+                layer, x_TBC, memory, memory_mask, self_mask, causal, incremental_state, need_attn
+            )
+            states.append(x_TBC)
+            if layer_attn is not None:
+                attn = layer_attn[:, :alignment_heads].mean(dim=1)
         if self.layer_norm is not None:
             x_TBC = self.layer_norm(x_TBC)
         extra = {"attn": [attn], "inner_states": states, "incremental": incremental_state is not None}

@@ -48,11 +48,11 @@ class Routed(Elastic):
 
     def active(self) -> tuple[Tensor, Tensor | None]:
         """Returns the active weight, (rows, columns) or (rows), and bias (rows)."""
-        if self.place is None:
-            return self.materialised(self._compute)
         remembered = self.remembered()
         if remembered is not None:
             return remembered
+        if self.place is None:
+            return self.materialised(self._compute)
         effect = self.effect()
         return self.materialised(lambda: self._compute(*effect), *effect)
 
