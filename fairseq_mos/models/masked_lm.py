@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder, FairseqEncoderModel
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from fairseq_mos.models.masked_lm_config import MaskedLMNetworkConfig
 from fairseq_mos.modules.block import Block
 from fairseq_mos.modules.leaves import DenseLeaves, LeafOptions
 from fairseq_mos.modules.lm_head import LMHead
+from fairseq_mos.modules.recall import Step
 from fairseq_mos.modules.sentence_encoder import SentenceEncoder
 from fairseq_mos.modules.stack import StackOptions
 
@@ -127,6 +130,10 @@ class MaskedLMModel(Block, FairseqEncoderModel):
     def supported_targets(self) -> set[str]:
         """fairseq's word for what is predicted: the tokens themselves."""
         return {"self"}
+
+    def steps(self) -> Iterator[Step]:
+        """Yields what can be kept of a pass for other architectures; of a supernet. See :meth:`Stack.steps`."""
+        return self.encoder.sentence_encoder.steps()
 
     def resize(self, architecture: Architecture) -> None:
         """Sets the active sizes of elastic blocks; the architecture fits into their super sizes."""

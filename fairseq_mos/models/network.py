@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator
+
 from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoderDecoderModel
 from torch import Tensor
@@ -14,6 +16,7 @@ from fairseq_mos.modules.block import Block
 from fairseq_mos.modules.decoder import Decoder
 from fairseq_mos.modules.encoder import Encoder
 from fairseq_mos.modules.leaves import DenseLeaves
+from fairseq_mos.modules.recall import Step
 from fairseq_mos.modules.stack import StackOptions
 
 
@@ -44,6 +47,15 @@ class TranslationModel(Block, FairseqEncoderDecoderModel):
         self.decoder.activate(decoder, encoder.embed_dim, states)
         if self.encoder.embed_tokens is self.decoder.embed_tokens:
             self.encoder.embed_tokens.activate(max(encoder.embed_dim, decoder.embed_dim))
+
+    def steps(self) -> Iterator[Step]:
+        """Yields what can be kept of a pass for other architectures; of a supernet. See :meth:`Stack.steps`."""
+        memory: Hashable = ()
+        for memory_step in self.encoder.steps():
+            memory = memory_step[-1]
+            yield memory_step
+        norm = None if self.encoder.layer_norm is None else self.encoder.layer_norm.signature()
+        yield from self.decoder.steps((memory, self.encoder.memory_states, norm))
 
     def forward(
         self,

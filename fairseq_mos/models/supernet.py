@@ -106,6 +106,7 @@ class Supernet:
     Attributes:
         space: the search space.
         architecture: the active one.
+        routings: of all layers, and of the stacks' leaves that are in none.
     """
 
     def begin(self, space: SearchSpace) -> None:
@@ -123,6 +124,8 @@ class Supernet:
         # fairseq's EMA averages all tensors but those with "version" in their name, and fails on integers.
         self.register_buffer("search_space_version", torch.tensor(int(space.digest()[:8], 16)))
         self.architecture: Architecture | None = None
+        # In a tuple, so that they are no submodules here; looking for them takes longer than an activation may.
+        self.routings = tuple(part for part in self.modules() if isinstance(part, Routing))
         self.activate(space.largest())
 
     def activate(self, architecture: Architecture, encoding: Sequence[float] | None = None) -> None:
@@ -136,8 +139,7 @@ class Supernet:
             UserError: the architecture is not in the search space, or the encoding has another length than
                 the routers were built for.
         """
-        if architecture != self.architecture:
-            self.space.validate(architecture)
+        genes = dict(zip((gene.name for gene in self.space.genes), self.space.to_genes(architecture)))
         kind = str(self.cfg.arch_encoding)
         if encoding is None:
             encoding = encode(self.space, architecture, kind)
@@ -146,13 +148,11 @@ class Supernet:
                 f"an encoding has {len(encoding)} features, but the routers of this supernet take "
                 f"{encoding_dim(self.space, kind)} ({kind} encoding)"
             )
-        device = next(self.parameters()).device
-        vector = torch.as_tensor(encoding, dtype=torch.float32, device=device)
-        genes = dict(zip((gene.name for gene in self.space.genes), self.space.to_genes(architecture)))
         self.resize(architecture)
-        for part in self.modules():
-            if isinstance(part, Routing):
-                part.activate(vector, genes)
+        if self.routings:
+            vector = torch.as_tensor(encoding, dtype=torch.float32, device=next(self.parameters()).device)
+            for routing in self.routings:
+                routing.activate(vector, genes)
         self.architecture = architecture
 
     def extract(self, architecture: Architecture | None = None) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from fairseq.incremental_decoding_utils import with_incremental_state
 from fairseq.modules import FairseqDropout
@@ -62,6 +64,9 @@ class Attention(Block, nn.Module):
         self.v_proj.activate(memory_dim, qkv_dim)
         self.out_proj.activate(qkv_dim, embed_dim)
         self.num_heads = heads
+
+    def signature(self) -> Hashable:
+        return self.num_heads, super().signature()
 
     def forward(
         self,

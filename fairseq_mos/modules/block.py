@@ -6,7 +6,7 @@ here, which asks its parts for theirs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import torch
@@ -25,6 +25,13 @@ class Block:
         yield self  # type: ignore[misc]
         for _, part in self.parts():
             yield from part.active_modules() if isinstance(part, Block) else part.modules()
+
+    def signature(self) -> Hashable:
+        """Returns what the active architecture makes of it: where that is equal, equal inputs give equal outputs.
+
+        In eval mode, with the same parameters; of an elastic block.
+        """
+        return tuple(part.signature() for _, part in self.parts() if isinstance(part, Block))
 
     def dense(self) -> Iterator[tuple[str, Tensor]]:
         """Yields name and value of each tensor of the equal dense block; of an elastic network, in eval mode."""

@@ -7,7 +7,7 @@ contiguous tensors that extraction writes, and reused (at every decoding step, f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,6 +40,13 @@ class Routed(Elastic):
         """Returns what the active architecture does to a leaf that has a :attr:`place`."""
         routing, name = self.place
         return routing.effect(name, self.rows, self.num_experts)
+
+    def signature(self) -> Hashable:
+        return self.extent(), () if self.place is None else self.place[0].reads(self.place[1], self.num_experts)
+
+    def extent(self) -> Hashable:
+        """Returns the active size."""
+        return self.rows
 
     @property
     def rows(self) -> int:
@@ -108,13 +115,18 @@ class ElasticLinear(Routed):
         return self.weight
 
     def activate(self, in_features: int, out_features: int) -> None:
-        """Sets the active size."""
-        self.size = (out_features, in_features)
-        self.drop_kept()
+        """Sets the active size; at the same size, what is kept stays."""
+        size = (out_features, in_features)
+        if size != self.size:
+            self.size = size
+            self.drop_kept()
 
     @property
     def rows(self) -> int:
         return self.size[0]
+
+    def extent(self) -> Hashable:
+        return self.size
 
     def _compute(self, mix=None, scale=None, shift=None) -> tuple[Tensor, Tensor | None]:
         rows, columns = self.size
@@ -177,9 +189,10 @@ class ElasticLayerNorm(Routed):
         self.width = width
 
     def activate(self, width: int) -> None:
-        """Sets the active width."""
-        self.width = width
-        self.drop_kept()
+        """Sets the active width; at the same width, what is kept stays."""
+        if width != self.width:
+            self.width = width
+            self.drop_kept()
 
     @property
     def rows(self) -> int:
@@ -206,9 +219,13 @@ class ElasticEmbedding(Elastic):
         self.width = embedding_dim
 
     def activate(self, width: int) -> None:
-        """Sets the active width."""
-        self.width = width
-        self.drop_kept()
+        """Sets the active width; at the same width, what is kept stays."""
+        if width != self.width:
+            self.width = width
+            self.drop_kept()
+
+    def signature(self) -> Hashable:
+        return self.width
 
     def active(self) -> Tensor:
         """Returns the active table (vocabulary, width)."""

@@ -95,7 +95,8 @@ class Elastic(Block, nn.Module):
 
     def drop_kept(self) -> None:
         """Forgets the kept values."""
-        self._kept = {}
+        # Not a new dictionary: setting an attribute of a module is slow, and an activation asks every leaf.
+        self._kept.clear()
 
     def train(self, mode: bool = True):
         self.drop_kept()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
@@ -10,10 +12,14 @@ from fairseq_mos.modules.attention import Attention, State
 from fairseq_mos.modules.block import Block, adopt
 from fairseq_mos.modules.feed_forward import FeedForward, LayerOptions
 from fairseq_mos.modules.leaves import DenseLeaves
+from fairseq_mos.modules.recall import ATTEND, Recall
 
 
 class _Layer(Block, nn.Module):
     """Self-attention, the feed-forward block and residual connections, common to both kinds of layers."""
+
+    recall: Recall | None = None
+    """What keeps outputs for other architectures, while several are evaluated."""
 
     def __init__(
         self, leaves: DenseLeaves, embed_dim: int, qkv_dim: int, ffn_dim: int, heads: int, options: LayerOptions
@@ -42,6 +48,19 @@ class _Layer(Block, nn.Module):
         """Begins a pass through the layer."""
         if self.routing is not None:
             self.routing.begin()
+
+    def attend(self, x_TBC: Tensor, *arguments) -> Tensor:
+        """The self-attention sublayer; for the arguments see :meth:`Attention.forward`."""
+
+        def compute() -> Tensor:
+            x, _ = self.self_attn(x := self.before(self.self_attn_layer_norm, x_TBC), x, *arguments)
+            return self.after(self.self_attn_layer_norm, x, x_TBC)
+
+        return compute() if self.recall is None else self.recall(self, ATTEND, compute)
+
+    def attend_signature(self) -> Hashable:
+        """Returns what :meth:`attend` depends on besides its arguments, see :meth:`Block.signature`."""
+        return self.self_attn.signature(), self.self_attn_layer_norm.signature()
 
     def before(self, norm: nn.Module, x: Tensor) -> Tensor:
         """What a sublayer reads: normalised in pre-norm."""
@@ -72,10 +91,7 @@ class EncoderLayer(_Layer):
     def forward(self, x_TBC: Tensor, mask: Tensor | None) -> Tensor:
         """Maps (source length, batch, embed); `mask` (batch, 1, 1, source length) is True at real tokens."""
         self.begin()
-        residual = x_TBC
-        x_TBC = self.before(self.self_attn_layer_norm, x_TBC)
-        x_TBC, _ = self.self_attn(x_TBC, x_TBC, mask)
-        return self.feed_forward(self.after(self.self_attn_layer_norm, x_TBC, residual))
+        return self.feed_forward(self.attend(x_TBC, mask))
 
 
 class DecoderLayer(_Layer):
@@ -132,6 +148,9 @@ class DecoderLayer(_Layer):
         self.memory_dim = memory_dim
         self.memory_states = memory_states
 
+    def signature(self) -> Hashable:
+        return self.memory_dim, self.memory_states, super().signature()
+
     def forward(
         self,
         x_TBC: Tensor,
@@ -155,10 +174,7 @@ class DecoderLayer(_Layer):
             need_attn: also return the attention to the source (batch, heads, T, source length).
         """
         self.begin()
-        residual = x_TBC
-        x_TBC = self.before(self.self_attn_layer_norm, x_TBC)
-        x_TBC, _ = self.self_attn(x_TBC, x_TBC, self_mask, causal, incremental_state)
-        x_TBC = self.after(self.self_attn_layer_norm, x_TBC, residual)
+        x_TBC = self.attend(x_TBC, self_mask, causal, incremental_state)
 
         attn = None
         if memory_SBN is not None:

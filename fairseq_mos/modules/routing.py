@@ -6,7 +6,7 @@ Routing is a property of a layer, chosen by name from :data:`ROUTINGS`. Another 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -128,6 +128,15 @@ class Routing(Elastic):
             return Effect(mix)
         return Effect(mix, *self.modulation.effect(name, rows))
 
+    def reads(self, name: str, experts: int) -> Hashable:
+        """Returns what of the architecture the effect on a leaf depends on, besides the leaf's size; see :meth:`effect`."""
+        modulated = self.modulation is not None and name in self.modulation.outputs
+        return tuple(self.encoding.tolist()) if experts > 1 or modulated else ()
+
+    def signature(self) -> Hashable:
+        # What it does to leaves is theirs.
+        return ()
+
     def dense(self):
         """Yields nothing: leaves become dense with their mix in them."""
         return iter(())
@@ -240,6 +249,10 @@ class GateRouting(Routing):
     def activate(self, encoding: Tensor, genes: Mapping[str, int]) -> None:
         super().activate(encoding, genes)
         self.genes = genes
+
+    def reads(self, name: str, experts: int) -> Hashable:
+        # The modulation's alone: no expert is mixed by the encoding.
+        return super().reads(name, 1), self.mix(name, 0) if experts > 1 else None
 
     def mix(self, name: str, rows: int) -> int:
         gene = self.gates[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from fairseq.models import FairseqEncoder
 from fairseq.utils import make_positions
@@ -38,6 +38,10 @@ class BottleneckLayer(EncoderLayer):
             self.input_bottleneck.activate(sizes.entry, sizes.width)
         if self.output_bottleneck is not None:
             self.output_bottleneck.activate(sizes.width, sizes.leave)
+
+    def attend_signature(self) -> Hashable:
+        entry = () if self.input_bottleneck is None else self.input_bottleneck.signature()
+        return entry, super().attend_signature()
 
     def forward(self, x_TBC: Tensor, mask: Tensor | None) -> Tensor:
         """Maps (length, batch, entry) to (length, batch, leave); `mask` (batch, 1, 1, length) is True at tokens."""

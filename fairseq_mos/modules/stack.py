@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from fairseq_mos.modules.block import Block
 from fairseq_mos.modules.feed_forward import LayerOptions
 from fairseq_mos.modules.leaves import DenseLeaves
 from fairseq_mos.modules.positions import SinusoidalPositions
+from fairseq_mos.modules.recall import ATTEND, LAYER, Step
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ class Stack(Block):
 
     def set_dropout(self, probability: float) -> None:
         """Sets the dropout of every sublayer's output and of the embeddings."""
-        for part in (self, *self.layers):
-            part.dropout_module.p = probability
+        if self.dropout_module.p != probability:
+            for part in (self, *self.layers):
+                part.dropout_module.p = probability
 
     def through(self, x_TBC: Tensor, is_pad_BS: Tensor) -> list[Tensor]:
         """Sends a whole input through the layers.
@@ -109,10 +111,27 @@ class Stack(Block):
             states.append(self.run(layer, states[-1], mask))
         return states
 
+    def steps(self, memory: Hashable = ()) -> Iterator[Step]:
+        """Yields what can be kept of a pass for other architectures, see :class:`fairseq_mos.modules.recall.Recall`.
+
+        Args:
+            memory: what the layers attend to besides the stream depends on.
+        """
+        norm = None if self.layernorm_embedding is None else self.layernorm_embedding.signature()
+        so_far: Hashable = (type(self).__name__, self.embed_dim, norm)
+        for index, layer in enumerate(self.active):
+            if index == 0:
+                yield layer, ATTEND, (so_far, ATTEND, layer.attend_signature())
+                so_far = (so_far, memory)
+            so_far = (so_far, layer.signature())
+            yield layer, LAYER, so_far
+
     def run(self, layer: nn.Module, *arguments):
         """Calls a layer; to save memory, its activations are computed anew in the backward pass."""
         if self.checkpoint_activations and self.training:
             return checkpoint(layer, *arguments, use_reentrant=False)
+        if layer.recall is not None:
+            return layer.recall(layer, LAYER, lambda: layer(*arguments))
         return layer(*arguments)
 
     def embed(self, tokens: Tensor, newest_only: bool = False, embeddings: Tensor | None = None):

@@ -59,12 +59,18 @@ class Archive:
         self._open_completed, self._objectives = open_completed, objectives
         self._rows: Sequence[Mapping] = ranks.broadcast(None if log is None else log.rows)
 
-    def evaluate(self, proposed: Sequence[Proposed], measure: Callable[[Architecture], Values]) -> list[Evaluation]:
+    def evaluate(
+        self,
+        proposed: Sequence[Proposed],
+        measure: Callable[[Architecture], Values],
+        expect: Callable[[Sequence[Architecture]], None] | None = None,
+    ) -> list[Evaluation]:
         """Evaluates new architectures, on all ranks, and returns the results in order.
 
         Args:
             proposed: what to evaluate; none of it was evaluated before.
             measure: architecture -> measured values, the same on every rank.
+            expect: is told before the first of them which ones this rank will measure, in their order.
 
         Raises:
             BudgetSpent: there is no budget left for all of them; those before the limit are kept.
@@ -85,6 +91,10 @@ class Archive:
                 evaluations = [self._replay(index, architecture, origin)]
                 self.replayed += 1
             else:
+                if expect is not None:
+                    coming = [architecture for _, architecture in (*group, *rest)]
+                    expect(coming[: self._budget.evaluations - index][self._ranks.rank :: self._ranks.size])
+                    expect = None
                 measured = self._ranks.share(measure, [architecture for _, architecture in group])
                 evaluations = [
                     Evaluation(index + i, architecture, origin, {**self._costs(architecture), **values})

@@ -154,7 +154,7 @@ def _drive(plan: Plan, problem: Problem, archive: Archive) -> bool:
                 if len(incumbents) == batch.keep:
                     measure = partial(plan.race, incumbent=incumbents[-1].architecture)
             proposed = [(origin, plan.space.from_genes(genes)) for origin, genes in batch.candidates]
-            evaluations = archive.evaluate(proposed, measure)
+            evaluations = archive.evaluate(proposed, measure, plan.expect)
             batch = algorithm.send([_fitness(plan, evaluation) for evaluation in evaluations])
     except BudgetSpent:
         return False

@@ -16,9 +16,13 @@ from fairseq_mos.download import file_digest
 from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
 from fairseq_mos.models.config import method
+from fairseq_mos.modules.recall import Recall, Step
 from fairseq_mos.ranges import TOKENS
 from fairseq_mos.search.racing import Sums, clearly_worse, estimate, means
 from fairseq_mos.version import __version__
+
+KEPT_BYTES = 1 << 29
+"""Of outputs that architectures have in common, at most."""
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -81,6 +85,7 @@ class LossEvaluator:
         max_tokens: tokens of a batch (sums of floats depend on it, and on the number of batches).
         precision: `fp32`, `fp16` or `bf16`.
         order: of the batches; always the same.
+        recall: keeps what architectures have in common, see :meth:`expect`.
     """
 
     model: Any
@@ -101,6 +106,23 @@ class LossEvaluator:
         # A batch holds sentences of one length: in this order, any part of them is a fair sample.
         self.order = random.Random("order of batches").sample(range(len(self.batches)), len(self.batches))
         self._known: dict[Architecture, list[Sums]] = {}
+        self.recall = Recall(KEPT_BYTES)
+        self._places: dict[Architecture, int] = {}
+
+    @torch.no_grad()
+    def expect(self, architectures: Sequence[Architecture]) -> None:
+        """Tells what will be evaluated next, in this order: outputs of layers that are alike are computed once.
+
+        That changes no value, to the last bit. Others may be evaluated in between.
+        """
+        self._evaluating()
+        self._places = {architecture: place for place, architecture in enumerate(architectures)}
+
+        def steps(architecture: Architecture) -> list[Step]:
+            self.model.activate(architecture)
+            return list(self.model.steps())
+
+        self.recall.expect(map(steps, architectures))
 
     def scorer(self, options: Any) -> Scorer:
         """Returns what measures the quantities of :data:`fairseq_mos.search.quantities.SCORES`."""
@@ -153,15 +175,22 @@ class LossEvaluator:
             return {**means(found), "raced": 0.0}
         return {**estimate(found, against), "raced": 1.0}
 
+    def _evaluating(self) -> None:
+        # Going to eval mode drops what is kept of the weights, also where the model is in it.
+        if self.model.training:
+            self.model.eval()
+
     def _sums(self, architecture: Architecture, stop: Callable[[list[Sums]], bool] | None = None) -> list[Sums]:
         """Returns the sums of each batch, in :attr:`order`, up to where `stop` says so."""
-        self.model.eval()
+        self._evaluating()
         self.model.activate(architecture)
         found: list[Sums] = []
-        for place in self.order:
-            found.append(self.batch_loss(self.batches[place]))
-            if stop is not None and stop(found):
-                break
+        with self.recall.during(self.model.steps(), self._places.get(architecture)):
+            for place in self.order:
+                self.recall.at(place)
+                found.append(self.batch_loss(self.batches[place]))
+                if stop is not None and stop(found):
+                    break
         if len(found) == len(self.batches):
             # A few numbers each: whatever was evaluated may become what others race against.
             self._known[architecture] = found

@@ -45,6 +45,7 @@ class Plan(Aim):
             worse than the incumbent, with `raced` 1 then. None: every evaluation is a full one.
         remeasure: architecture -> the values of :func:`fairseq_mos.search.confirm.fields`, to confirm winners of which
             a limited quantity was only predicted.
+        expect: is told which architectures will be evaluated next, on this process, in this order; None: nobody is.
         about: what else the log's header should say, such as paths.
         fitted_to: the budget that the settings were fitted to, see :func:`recorded_budget`; None: this one.
     """
@@ -56,6 +57,7 @@ class Plan(Aim):
     given: Sequence[Architecture] = ()
     race: Callable[[Architecture, Architecture], Values] | None = None
     remeasure: Callable[[Architecture], Values] | None = None
+    expect: Callable[[Sequence[Architecture]], None] | None = None
     about: Mapping[str, object] = field(default_factory=dict)
     fitted_to: int | None = None
 

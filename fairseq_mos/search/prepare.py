@@ -60,6 +60,7 @@ def prepare(request: SearchRequest, ranks: Ranks) -> tuple[Plan, list[str]]:
         fitted_to=ranks.broadcast(recorded_budget(Path(request.output)) if ranks.is_main else None),
         given=[resolve(space, text) for text in request.start],
         race=None if request.no_racing else evaluator.race,
+        expect=evaluator.expect,
         about={"path": request.path, "data": request.data},
     )
     if plan.budget is None:
