@@ -1,11 +1,19 @@
 #!/usr/bin/env python3
-"""Candidates per second of the search's evaluator, against two yardsticks, timed in turn (A B C A B C).
+"""How many candidates of an evolution can be evaluated while fairseq-validate evaluates one?
 
-`fairseq-validate`: the code path of that command, called once for each candidate in this process, with the
-architecture pinned; it loads the checkpoint and the data each time, as a loop around the command would.
-`forward only`: the extracted subnets themselves on the evaluator's batches, without any loss; extraction is
-not timed. Weights are random and the data is generated: neither changes what is computed. With `--path` and
-`--data`, a trained supernet, the evaluator is also timed as random search uses it, with racing.
+    python examples/benchmark/search_speed.py --routing shared --candidates 100
+
+One generation of the published evolution (50 mutated and 50 crossed children of 25 parents) is evaluated, each
+candidate in all ways before the next one. `fairseq-validate`, the reference, is the code path of that command, called
+for each candidate in this process with the architecture pinned; it loads the checkpoint and the data each time, as a
+loop around the command would. `one by one` is the evaluator alone, `as a search` the evaluator that was told what
+comes, so that candidates share what is equal. `forward only` runs the extracted subnets on the evaluator's batches
+without any loss; extraction is not timed. With `--path` and `--data`, a trained supernet, `as a search, racing` is the
+search's default.
+
+Earlier generations are scored on a part of the split, which is enough to select. Without `--path` weights are random
+and the data is generated: neither changes what is computed. `times` is the reference's sum over this way's: few long
+and many short evaluations make a search's throughput.
 """
 
 from __future__ import annotations
@@ -13,19 +21,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import logging
-import math
-import platform
 import random
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from alternating import ROOT, machine, ratios, write
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,9 +43,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--words", type=ranges.COUNT, default=4000, help="words of the generated data")
     parser.add_argument("--sentences", type=ranges.COUNT, default=1000, help="sentences of the validation set")
     parser.add_argument("--max-tokens", type=ranges.TOKENS, default=4096, help="tokens of a batch")
-    parser.add_argument("--runs", type=ranges.COUNT, default=7, help="candidates, each timed in all three ways")
+    parser.add_argument("--generation", type=ranges.COUNT, default=4, help="which generation, from 1")
+    parser.add_argument("--candidates", type=ranges.COUNT, default=100, help="of the generation, at most")
     parser.add_argument("--threads", type=ranges.THREADS, default=1, help="CPU threads")
-    parser.add_argument("--json", help="also write the results to this file")
+    parser.add_argument("--output", type=Path, default=Path("."), metavar="FOLDER", help="where JSON and Markdown go")
     return parser.parse_args()
 
 
@@ -84,8 +88,31 @@ def call(module: str, command: list[str]) -> None:
         sys.argv = before
 
 
+def evolved(evaluator, generation: int) -> tuple[list, object]:
+    """Returns the candidates of a generation, and the worst of their parents, against which they race."""
+    from fairseq_mos.search.algorithms import evolution
+    from fairseq_mos.search.candidates import Problem
+    from fairseq_mos.search.racing import means
+    from fairseq_mos.search.settings import Settings
+
+    space, settings, part, known = evaluator.space, Settings(), evaluator.order[:3], {}
+
+    def loss(architecture) -> float:
+        evaluator.model.activate(architecture)
+        return means([evaluator.batch_loss(evaluator.batches[place]) for place in part])["loss"]
+
+    algorithm = evolution(Problem(space, lambda architecture: 0.0, random.Random(2)), settings)
+    batch = next(algorithm)
+    for _ in range(generation - 1):
+        proposed = [space.from_genes(genes) for _, genes in batch.candidates]
+        known.update((architecture, loss(architecture)) for architecture in proposed)
+        batch = algorithm.send([(known[architecture],) for architecture in proposed])
+    parents = sorted(known, key=known.get)[: settings.parents] or [space.largest()]
+    return [space.from_genes(genes) for _, genes in batch.candidates], parents[-1]
+
+
 def main() -> None:
-    """Times every candidate in all three ways."""
+    """Times every candidate in all ways."""
     args = parse_args()
     import torch
 
@@ -95,16 +122,19 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     logging.disable(logging.CRITICAL)
     from fairseq_mos.families.translation.evaluator import TranslationEvaluator
-    from fairseq_mos.files import atomic_write
-    from fairseq_mos.version import __version__
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = Path(args.data) if args.path else write_data(folder, args.words, args.sentences)
         path = Path(args.path) if args.path else write_supernet(folder, data, args)
-        evaluator = TranslationEvaluator(str(path), str(data), max_tokens=args.max_tokens, cpu=True)
-        rng = random.Random(2)
-        candidates = [evaluator.space.sample(rng) for _ in range(args.runs + 1)]
+
+        def evaluator() -> TranslationEvaluator:
+            return TranslationEvaluator(str(path), str(data), max_tokens=args.max_tokens, cpu=True)
+
+        alone, sharing, racing = evaluator(), evaluator(), evaluator()
+        with torch.no_grad():
+            candidates, incumbent = evolved(alone, args.generation)
+        candidates = candidates[: args.candidates]
 
         def validate(arch) -> None:
             arch.save(folder / "arch.yaml")
@@ -114,67 +144,42 @@ def main() -> None:
             call("fairseq_cli.validate", command)
 
         @torch.no_grad()
-        def forward(model) -> None:
-            for batch in evaluator.batches:
-                model(**batch["net_input"])
+        def forward(subnet) -> None:
+            for batch in alone.batches:
+                subnet(**batch["net_input"])
 
-        seconds: dict[str, list[float]] = {"evaluator": [], "fairseq-validate": [], "forward only": []}
+        ways = {"fairseq-validate": validate, "one by one": alone.evaluate, "as a search": sharing.evaluate}
         if args.path:
-            seconds["evaluator, racing"] = []
-        best, best_loss, raced = candidates[0], math.inf, 0
-        for number, arch in enumerate(candidates):
-            subnet = evaluator.model.extract(arch)
-            # Another architecture in between: the evaluator should have nothing left of this one.
-            evaluator.model.activate(evaluator.space.smallest())
-            ways = (
-                lambda arch=arch: evaluator.evaluate(arch),
-                lambda arch=arch: validate(arch),
-                lambda subnet=subnet: forward(subnet),
-            )
-            for way, found in zip(ways, seconds.values()):
-                start = time.perf_counter()
-                way()
-                if number:  # the first candidate warms up
-                    found.append(time.perf_counter() - start)
-            if args.path and number:
-                evaluator.model.activate(evaluator.space.smallest())
-                start = time.perf_counter()
-                values = evaluator.race(arch, best)
-                seconds["evaluator, racing"].append(time.perf_counter() - start)
-                raced += int(values["raced"])
-            loss = evaluator.evaluate(arch)["loss"]
-            if loss < best_loss:
-                best, best_loss = arch, loss
-    report = {
-        "sizes": {key: value for key, value in vars(args).items() if key != "json"},
-        "device": f"cpu ({platform.machine()}), {args.threads} threads, fp32",
-        "torch": torch.__version__,
-        "fairseq_mos": __version__,
-        "seconds": {name: statistics.median(values) for name, values in seconds.items()},
-        "times_fairseq_validate": ratio(seconds["fairseq-validate"], seconds["evaluator"]),
-        "share_of_forward_throughput": ratio(seconds["forward only"], seconds["evaluator"]),
-    }
-    if args.path:
-        # Whole sums: few long evaluations and many short ones make a search's throughput.
-        throughput = sum(seconds["fairseq-validate"]) / sum(seconds["evaluator, racing"])
-        report["times_fairseq_validate_racing"] = {"throughput": throughput, "stopped_early": raced}
-    for name, value in report["seconds"].items():
-        print(f"{name:>17}: {value:.3f} s per candidate (median of {args.runs})")
-    for name, bar in (("times_fairseq_validate", 3.0), ("share_of_forward_throughput", 0.9)):
-        found = report[name]
-        print(f"without racing, {name}: {found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f}; bar {bar})")
-    if args.path:
-        print(f"with racing, as a search evaluates, in all: {throughput:.2f} times fairseq-validate (bar 3.0; ", end="")
-        print(f"{raced} of {args.runs} stopped early)")
-    if args.json:
-        with atomic_write(args.json) as stream:
-            json.dump(report, stream, indent=2)
+            ways["as a search, racing"] = lambda arch: racing.race(arch, incumbent)
+        # Warm up: code paths and the incumbent.
+        for way in ways.values():
+            way(incumbent)
+        seconds = {name: [] for name in (*ways, "forward only")}
+        for told in (sharing, racing):
+            begun = time.perf_counter()
+            told.expect(candidates)
+        telling = (time.perf_counter() - begun) / len(candidates)
+        for arch in candidates:
+            subnet = evaluator_subnet(alone, arch)
+            for name, way in {**ways, "forward only": lambda arch, subnet=subnet: forward(subnet)}.items():
+                begun = time.perf_counter()
+                way(arch)
+                seconds[name].append(time.perf_counter() - begun + telling * name.startswith("as a search"))
+        recall = sharing.recall
+    rows = ratios(seconds)
+    for row in rows:
+        row["times"] = sum(seconds["fairseq-validate"]) / sum(seconds[row["contestant"]])
+    shared = recall.recalled / max(1, recall.recalled + recall.computed)
+    setting = {**machine(args.threads), "recalled": f"{shared:.2f} of the layers' outputs"}
+    what = f"generation {args.generation} of an evolution, {args.routing} routing" if not args.path else str(path.name)
+    write(args.output, f"search_speed-{args.routing}-{args.threads}", f"A candidate of {what}", rows, setting)
 
 
-def ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
-    """Returns median and ends of the ratio of paired timings: above 1, ours is faster."""
-    ratios = [a / b for a, b in zip(theirs, ours)]
-    return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+def evaluator_subnet(evaluator, architecture):
+    """Extracts a subnet, and leaves the evaluator with nothing of it."""
+    subnet = evaluator.model.extract(architecture)
+    evaluator.model.activate(evaluator.space.smallest())
+    return subnet
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ class Attention(Block, nn.Module):
         self.k_proj.activate(memory_dim, qkv_dim)
         self.v_proj.activate(memory_dim, qkv_dim)
         self.out_proj.activate(qkv_dim, embed_dim)
-        self.num_heads = heads
+        if heads != self.num_heads:
+            self.num_heads = heads
 
     def signature(self) -> Hashable:
         return self.num_heads, super().signature()

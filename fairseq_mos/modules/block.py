@@ -6,11 +6,13 @@ here, which asks its parts for theirs.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from fairseq_mos.modules.recall import Step
 
 
 class Block:
@@ -32,6 +34,10 @@ class Block:
         In eval mode, with the same parameters; of an elastic block.
         """
         return tuple(part.signature() for _, part in self.parts() if isinstance(part, Block))
+
+    def steps(self) -> Iterable[Step]:
+        """Returns what of a pass can be kept for other architectures, see :mod:`fairseq_mos.modules.recall`: nothing."""
+        return ()
 
     def dense(self) -> Iterator[tuple[str, Tensor]]:
         """Yields name and value of each tensor of the equal dense block; of an elastic network, in eval mode."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -87,6 +87,10 @@ class Elastic(Block, nn.Module):
             return None
         kept = self._kept.get(None)
         return None if kept is None else kept[2]
+
+    def signature(self) -> Hashable:
+        # Nothing would do for most blocks, but not where the active size is this one's own.
+        raise TypeError(f"{type(self).__name__} does not define signature()")
 
     def sources(self, key: str | None = None) -> Iterable[Tensor]:
         """The parameters that the kept value is computed from."""

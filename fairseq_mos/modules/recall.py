@@ -1,8 +1,8 @@
 """What architectures that are evaluated one after the other have in common: outputs of layers, computed once.
 
 The output of a layer depends on the batch, on the layer's weights and on all layers before it. Where the active
-architecture makes the same of all of these, the output is the same, to the last bit. Weights that are mixed or modulated
-by an architecture depend on all of its genes, so that networks with them share what comes before the first such weight.
+architecture makes the same of all of these, the output is the same, to the last bit. Weights that a router mixes or
+modulation scales depend on the whole architecture's encoding: with them, what is shared ends before the first one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ ATTEND, LAYER = "attend", "layer"
 class Recall:
     """Keeps outputs of layers for the architectures that will need them, within a limit.
 
-    Which these are is told by :meth:`expect`; of others nothing is kept. Where there is no room for all, those stay that
-    are needed soonest.
+    Which these are is told by :meth:`expect`; of others nothing is kept. Where there is no room for all, those stay
+    that are needed soonest.
 
     Args:
         limit: bytes that are kept, at most.
@@ -77,26 +77,34 @@ class Recall:
             for layer in layers:
                 layer.recall = None
             self._path, self._batch = {}, None
-            for node in [node for node in self._kept if not self._next_use(node)]:
+            for node in [node for node in self._kept if self._next_use(node) is None]:
                 self._drop(node)
 
     def at(self, batch: Hashable) -> None:
         """Says which batch comes next."""
         self._batch = batch
 
-    def __call__(self, layer: nn.Module, part: str, compute: Callable[[], Any]) -> Any:
-        """Returns the output of a layer, or of a part of it, for the batch: `compute()`, or what was kept of it."""
+    def __call__(self, layer: nn.Module, part: str, compute: Callable[[], Any], *how: Hashable) -> Any:
+        """Returns the output of a layer, or of a part of it, for the batch: `compute()`, or what was kept of it.
+
+        Args:
+            layer: the layer.
+            part: what of it.
+            compute: makes the output.
+            how: what it depends on besides batch and architecture.
+        """
         node = self._path.get((layer, part))
         if node is None:
             return compute()
         kept = self._kept.get(node)
-        if kept is not None and self._batch in kept:
+        key = (self._batch, how)
+        if kept is not None and key in kept:
             self.recalled += 1
-            return kept[self._batch]
+            return kept[key]
         self.computed += 1
         value = compute()
         if self._room(node, size := _bytes(value)):
-            self._kept.setdefault(node, {})[self._batch] = value
+            self._kept.setdefault(node, {})[key] = value
             self._sizes[node] = self._sizes.get(node, 0) + size
             self.held += size
         return value

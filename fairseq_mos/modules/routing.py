@@ -129,7 +129,7 @@ class Routing(Elastic):
         return Effect(mix, *self.modulation.effect(name, rows))
 
     def reads(self, name: str, experts: int) -> Hashable:
-        """Returns what of the architecture the effect on a leaf depends on, besides the leaf's size; see :meth:`effect`."""
+        """Returns what the effect on a leaf depends on, besides the leaf's size; see :meth:`effect`."""
         modulated = self.modulation is not None and name in self.modulation.outputs
         return tuple(self.encoding.tolist()) if experts > 1 or modulated else ()
 
@@ -176,7 +176,8 @@ class LayerRouting(Routing):
         return _softmax(self.shared(self.encoding))
 
     def drop_kept(self) -> None:
-        self._pass = None
+        if self._pass is not None:
+            self._pass = None
         super().drop_kept()
 
     def __getstate__(self):

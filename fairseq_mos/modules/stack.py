@@ -131,7 +131,9 @@ class Stack(Block):
         if self.checkpoint_activations and self.training:
             return checkpoint(layer, *arguments, use_reentrant=False)
         if layer.recall is not None:
-            return layer.recall(layer, LAYER, lambda: layer(*arguments))
+            # A layer that also returns its attention takes another route there.
+            how = (argument for argument in arguments if isinstance(argument, bool))
+            return layer.recall(layer, LAYER, lambda: layer(*arguments), *how)
         return layer(*arguments)
 
     def embed(self, tokens: Tensor, newest_only: bool = False, embeddings: Tensor | None = None):
