@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fairseq_mos.modules.recall import Step
+from fairseq_mos.modules.recall import Recall, Step
 
 
 class Block:
     """Mixed into modules whose parts are blocks (or plain modules, which are dense already)."""
+
+    recall: Recall | None = None
+    """What keeps a layer's outputs for other architectures, while several are evaluated."""
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Yields name and module of each part that takes part in the active architecture."""

@@ -12,14 +12,11 @@ from fairseq_mos.modules.attention import Attention, State
 from fairseq_mos.modules.block import Block, adopt
 from fairseq_mos.modules.feed_forward import FeedForward, LayerOptions
 from fairseq_mos.modules.leaves import DenseLeaves
-from fairseq_mos.modules.recall import ATTEND, Recall
+from fairseq_mos.modules.recall import ATTEND
 
 
 class _Layer(Block, nn.Module):
     """Self-attention, the feed-forward block and residual connections, common to both kinds of layers."""
-
-    recall: Recall | None = None
-    """What keeps outputs for other architectures, while several are evaluated."""
 
     def __init__(
         self, leaves: DenseLeaves, embed_dim: int, qkv_dim: int, ffn_dim: int, heads: int, options: LayerOptions

@@ -130,7 +130,7 @@ class Stack(Block):
         """Calls a layer; to save memory, its activations are computed anew in the backward pass."""
         if self.checkpoint_activations and self.training:
             return checkpoint(layer, *arguments, use_reentrant=False)
-        if layer.recall is not None:
+        if isinstance(layer, Block) and layer.recall is not None:
             # A layer that also returns its attention takes another route there.
             how = (argument for argument in arguments if isinstance(argument, bool))
             return layer.recall(layer, LAYER, lambda: layer(*arguments), *how)
