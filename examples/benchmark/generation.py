@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """How fast does an extracted subnet translate, against fairseq's own transformer of the same dimensions?
 
-    python examples/benchmark/generation.py --beam 5 --path supernet/checkpoint_best.pt --data data-bin --gen-subset test
+    python examples/benchmark/generation.py --beam 5 --path checkpoint_best.pt --data data-bin --gen-subset test
 
-All contestants have the same weights, so they do the same search: fairseq's `transformer`, the extracted subnet, and the
-supernet with the architecture pinned. Each translates the same batches as `fairseq-generate` does, by the task's generator
-and inference step. Without `--path` weights are random and sentences made up; as random weights would go on to the longest
-length or stop at once, a sentence ends by `--min-len` and `--max-len-b` alone. Ratios are sentences per second, above 1 the
-contestant is faster than the reference; the last column counts sentences that differ from the reference's.
+All contestants have the same weights, so they do the same search: fairseq's `transformer`, the extracted subnet, and
+the supernet with the architecture pinned. Each translates the same batches as `fairseq-generate` does, by the task's
+generator and inference step. Without `--path` weights are random and sentences made up; as random weights would go on
+to the longest length or stop at once, a sentence ends by `--min-len` and `--max-len-b` alone. Ratios are sentences per
+second, above 1 the contestant is faster than the reference; the last column counts sentences that differ from the
+reference's.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def parse_args() -> argparse.Namespace:
     """Parses the command line."""
     from fairseq_mos import ranges
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    shown = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=shown)
     add = parser.add_argument
     add("--path", help="trained supernet, instead of one with random weights; needs --data")
     add("--data", help="folder that fairseq-preprocess wrote, for --path")
@@ -40,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     add("--batch-size", type=ranges.COUNT, help="sentences of a batch")
     add("--beam", type=ranges.COUNT, nargs="+", default=[4, 5], help="beam widths, one after the other")
     add("--lenpen", type=float, default=1.0, help="length penalty")
-    add("--max-len-a", type=float, help="longest translation: this times the source's length (default: 0; with --path 1.2)")
+    add("--max-len-a", type=float, help="longest translation: this times the source's (default: 0; with --path 1.2)")
     add("--max-len-b", type=int, default=20, help="plus this")
     add("--min-len", type=int, help="shortest translation (default: 10; with --path 1)")
     add("--runs", type=ranges.COUNT, default=9, help="counted rounds, after one uncounted")
@@ -88,6 +90,18 @@ def batches(args: argparse.Namespace, data: Path):
     return task, [move_to_cuda(sample) if args.device == "cuda" else sample for sample in samples]
 
 
+def translator(task, model, cfg, samples: list, name: str, found: dict[str, list]):
+    """Returns a function that translates the batches and puts the best hypotheses into `found[name]`."""
+    model.prepare_for_inference_(SimpleNamespace(generation=cfg))
+    generator = task.build_generator([model], cfg)
+
+    def translate() -> None:
+        hypotheses = (task.inference_step(generator, [model], sample) for sample in samples)
+        found[name] = [best[0]["tokens"].tolist() for batch in hypotheses for best in batch]
+
+    return translate
+
+
 def measure(args: argparse.Namespace, folder: Path) -> list[dict]:
     """Times all contestants at every beam width; a row each."""
     from fairseq.dataclass.configs import GenerationConfig
@@ -95,26 +109,17 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict]:
     data = Path(args.data) if args.path else write_data(folder, args.words, 4 * args.sentences)
     models = contestants(args.path or str(write_supernet(folder, data, args)), data, args.architecture)
     task, samples = batches(args, data)
+    for model in models.values():
+        model.to(args.device)
+        if args.fp16:
+            model.half()
     rows = []
     for beam in args.beam:
         options = {"beam": beam, "lenpen": args.lenpen, "min_len": args.min_len}
         cfg = GenerationConfig(max_len_a=args.max_len_a, max_len_b=args.max_len_b, **options)
         found: dict[str, list] = {}
-
-        def translator(name: str, model):
-            model.to(args.device)
-            if args.fp16:
-                model.half()
-            model.prepare_for_inference_(SimpleNamespace(generation=cfg))
-            generator = task.build_generator([model], cfg)
-
-            def translate() -> None:
-                hypotheses = (task.inference_step(generator, [model], sample) for sample in samples)
-                found[name] = [best[0]["tokens"].tolist() for batch in hypotheses for best in batch]
-
-            return translate
-
-        timed = alternate({name: translator(name, model) for name, model in models.items()}, args.runs, args.threads)
+        ways = {name: translator(task, model, cfg, samples, name, found) for name, model in models.items()}
+        timed = alternate(ways, args.runs, args.threads)
         reference, *_ = found.values()
         compared = [*ratios(timed), *ratios({name: timed[name] for name in list(timed)[1:]})]
         for row in compared:

@@ -3,9 +3,9 @@
 
     python examples/benchmark/startup.py
 
-Each start is a new process, from compiled files, and all take turns. `plain fairseq` imports what fairseq-train does and builds its parser;
-`with the plugin` does so with `--user-dir fairseq_mos`. Seconds are the processor's, of user and system: beside other
-work, those by the clock say how busy the machine is; both are shown.
+Each start is a new process, from compiled files, and all take turns. `plain fairseq` imports what fairseq-train does
+and builds its parser; `with the plugin` does so with `--user-dir fairseq_mos`. Seconds are the processor's, of user and
+system: beside other work, those by the clock say how busy the machine is; both are shown.
 """
 
 from __future__ import annotations

@@ -128,7 +128,8 @@ class Attention(Block, nn.Module):
     def _heads(self, x_TBC: Tensor, sentences: int | None = None) -> Tensor:
         """Splits (T, B, qkv) into heads: (B, H, T, qkv / H).
 
-        Of fewer sentences than rows, the rows of one become further positions: (sentences, H, B / sentences * T, qkv / H).
+        Of fewer sentences than rows, the rows of one become further positions: (sentences, H, B / sentences * T,
+        qkv / H).
         """
         length, batch, width = x_TBC.shape
         if sentences is None or sentences == batch:

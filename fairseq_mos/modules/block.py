@@ -39,7 +39,7 @@ class Block:
         return tuple(part.signature() for _, part in self.parts() if isinstance(part, Block))
 
     def steps(self) -> Iterable[Step]:
-        """Returns what of a pass can be kept for other architectures, see :mod:`fairseq_mos.modules.recall`: nothing."""
+        """Returns what of a pass other architectures can use, see :mod:`fairseq_mos.modules.recall`: nothing."""
         return ()
 
     def dense(self) -> Iterator[tuple[str, Tensor]]:

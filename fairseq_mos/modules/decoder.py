@@ -154,8 +154,8 @@ class Decoder(Stack, FairseqIncrementalDecoder):
     def _memory(self, encoder_out: dict[str, list[Tensor]] | None, state: State | None, x_BTC: Tensor):
         """Returns what the layers attend to and its mask; in incremental decoding a row for each sentence.
 
-        Only the first step reads the encoder's output: the layers keep its keys and values, and the decoder its mask and
-        the sentence of each row.
+        Only the first step reads the encoder's output: the layers keep its keys and values, and the decoder its mask
+        and the sentence of each row.
         """
         if encoder_out is None or not whole_of(encoder_out)["encoder_out"]:
             return None, None
@@ -182,8 +182,8 @@ class Decoder(Stack, FairseqIncrementalDecoder):
     def _hypotheses(self, state: State, x_BTC: Tensor) -> Tensor | None:
         """Returns which of the keys each hypothesis of a sentence may read, for an incremental step.
 
-        The self-attentions keep what all hypotheses of a sentence wrote, and never move it; this mask, to be added to the
-        scores, is what follows the beams: (sentences, 1, hypotheses, steps * hypotheses).
+        The self-attentions keep what all hypotheses of a sentence wrote, and never move it; this mask, to be added to
+        the scores, is what follows the beams: (sentences, 1, hypotheses, steps * hypotheses).
         """
         kept = self.get_incremental_state(state, "memory")
         batch, steps, _ = x_BTC.shape
@@ -269,8 +269,8 @@ class Decoder(Stack, FairseqIncrementalDecoder):
     def get_normalized_probs(self, net_output, log_probs: bool, sample=None) -> Tensor:
         """Normalises scores (batch, target length, vocabulary) to probabilities or their logarithms.
 
-        Those of an incremental step are overwritten: in fairseq's search they belong to nobody else (it divides them by the
-        temperature likewise), and fresh memory would cost more than the normalising.
+        Those of an incremental step are overwritten: in fairseq's search they belong to nobody else (it divides them by
+        the temperature likewise), and fresh memory would cost more than the normalising.
         """
         scores, extra = net_output[0], net_output[1]
         ours = log_probs and extra is not None and extra.get("incremental") and not torch.is_grad_enabled()

@@ -1,8 +1,9 @@
 """Keys and values that grow by a position at each step of decoding, in place.
 
 A cache is what fairseq's networks put into the incremental state: `prev_key` and `prev_value`, (batch, heads, length,
-width). Here both are views of one `buffer` with room for further positions, (batch, 2, heads, room, width): a new position
-is written into it, and rows are picked by copying one block each. Who replaces the views, or has no `buffer`, is right too.
+width). Here both are views of one `buffer` with room for further positions, (batch, 2, heads, room, width): a new
+position is written into it, and rows are picked by copying one block each. Who replaces the views, or has no `buffer`,
+is right too.
 """
 
 from __future__ import annotations

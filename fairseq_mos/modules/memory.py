@@ -1,7 +1,7 @@
 """What a decoder attends to, kept once for each sentence however many hypotheses of it there are.
 
-Beam search repeats a sentence's encoder output for each of its hypotheses, and picks rows of it anew at every step, though
-all hypotheses of a sentence read the same. Here rows are numbers of sentences, until somebody reads a tensor.
+Beam search repeats a sentence's encoder output for each of its hypotheses, and picks rows of it anew at every step,
+though all hypotheses of a sentence read the same. Here rows are numbers of sentences, until somebody reads a tensor.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Reordered(dict):
         return super().__iter__()
 
     def get(self, name: str, default=None):
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401 (this is what defines get)
 
     def values(self):
         return [self[name] for name in self]
