@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-_BLOCK = 48 * 1024
-"""Numbers of a weight's gradient that a CPU treats at once, so that what is made of them stays in a core's cache."""
+_BLOCK = 128 * 1024
+"""Numbers of a weight's gradient that a CPU treats at once: few enough for its caches, many enough for few calls."""
 
 _state = {"on": False}
 
@@ -187,16 +187,17 @@ def _spread(
     rows, columns = product.shape
     step = max(1, _BLOCK // columns) if product.device.type == "cpu" else rows
     sums = product.new_empty(rows, len(active), dtype=torch.promote_types(product.dtype, torch.float32))
-    for start in range(0, rows, step):
-        block = slice(start, start + step)
-        part = product[block]
-        for j, factor in enumerate(_columns(factors[block] if factors.dim() == 2 else factors)):
+    parts = product.split(step)
+    for j, factor in enumerate(_columns(factors)):
+        factors_of = factor.split(step) if factors.dim() == 2 else [factor] * len(parts)
+        blocks = zip(parts, factors_of, active[j].split(step), target[j].split(step), sums[:, j].split(step))
+        for part, own, expert, grad, own_sums in blocks:
             if add:
-                target[j, block].addcmul_(part, factor)
+                grad.addcmul_(part, own)
             else:
-                torch.mul(part, factor, out=target[j, block])
+                torch.mul(part, own, out=grad)
             if needs_factors:
-                torch.sum(part * active[j, block], -1, dtype=sums.dtype, out=sums[block, j])
+                torch.sum(part * expert, -1, dtype=sums.dtype, out=own_sums)
     if not needs_factors:
         return None
     return (sums if factors.dim() == 2 else sums.sum(0)).to(factors.dtype)
