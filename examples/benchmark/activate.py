@@ -14,9 +14,9 @@ import argparse
 import itertools
 import random
 from pathlib import Path
-from types import SimpleNamespace
 
 from alternating import alternate, machine, ratios, write
+from networks import made_up_task, supernet_model
 
 ROUTINGS = ("shared", "layer", "neuron")
 
@@ -40,16 +40,13 @@ def main() -> None:
     """Times the contestants."""
     args = parse_args()
     import torch
-    from train_step import supernet_model
 
     import fairseq_mos
     from fairseq_mos.arch import SearchSpace
-    from fairseq_mos.families.translation.texts import made_up_dictionary
 
     fairseq_mos.register()
     torch.set_num_threads(args.threads)
-    space, dictionary = SearchSpace.load(args.search_space), made_up_dictionary(args.vocabulary)
-    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
+    space, task = SearchSpace.load(args.search_space), made_up_task({"vocabulary": args.vocabulary})
     rng = random.Random(1)
     drawn = [space.sample(rng) for _ in range(101)]
 
@@ -62,7 +59,7 @@ def main() -> None:
     contestants = {}
     for mixed in (False, True):
         for routing in ROUTINGS:
-            model, archs = supernet_model(space, task, 0.0, routing=routing).eval(), itertools.cycle(drawn)
+            model, archs = supernet_model(routing, space, task, 0.0, 2).eval(), itertools.cycle(drawn)
             name = f"activate{' and mix' if mixed else ''}, {routing}"
             contestants[name] = lambda model=model, archs=archs, mixed=mixed: change(model, archs, mixed)
     rows = ratios(alternate(contestants, args.runs, args.threads))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the tables of docs/performance.md anew: bash examples/benchmark/run.sh [--threads N] [--device cuda] [--output DIR]
-# JSON and Markdown of each question are in DIR (examples/benchmark/results). About an hour and a half on one free core.
+# JSON and Markdown of each question are in DIR (examples/benchmark/results). About two hours on a free core.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 output=$root/examples/benchmark/results threads=1 device=cpu
@@ -39,4 +39,12 @@ step --setting wmt --tokens 480 --subnet sandwich --contestants "neuron, all" lo
 for experts in 4 6; do
     step --setting small --tokens 3000 --subnet sandwich --contestants layer neuron --num-experts "$experts"
 done
-[ "$device" = cuda ] || python memory.py --setting wmt --tokens 3000 --output "$output"
+python generation.py --threads "$threads" --device "$device" --output "$output"
+[ "$device" = cpu ] || exit 0
+python memory.py --setting wmt --tokens 3000 --output "$output"
+for routing in shared neuron; do
+    python search_speed.py --routing "$routing" --generation 3 --candidates 30 --threads "$threads" --output "$output"
+done
+python activate.py --search-space wmt --threads "$threads" --output "$output"
+python startup.py --output "$output"
+python scaling.py --output "$output"
