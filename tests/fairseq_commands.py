@@ -12,7 +12,12 @@ import os
 import random
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.warm import Warm
 
 ROOT = Path(__file__).resolve().parent.parent
 _SIZES = {"layers": 1, "embed-dim": 16, "ffn-embed-dim": 16, "attention-heads": 2}
@@ -74,14 +79,34 @@ def run_steps(
     return run(command, folder, check, **extra)
 
 
-def run(command: list[str], folder: Path, check: bool = True, **extra: str) -> subprocess.CompletedProcess:
-    """Runs one command in `folder` and captures its output as text."""
-    done = subprocess.run(
-        command, cwd=folder, env=environment(**extra), capture_output=True, text=True, timeout=300
-    )
+def run(
+    command: list[str], folder: Path, check: bool = True, fresh: bool = False, **extra: str
+) -> subprocess.CompletedProcess:
+    """Runs one command in `folder` and captures its output as text.
+
+    Args:
+        command: program and arguments.
+        folder: where it runs.
+        check: a failure shows what was printed.
+        fresh: in a new interpreter, for what is about its start.
+        extra: further variables.
+    """
+    variables, server = environment(**extra), None if fresh else _server()
+    if server is not None and server.serves(command, variables):
+        done = server.run(command, folder, variables, timeout=300)
+    else:
+        options = {"capture_output": True, "text": True, "timeout": 300}
+        done = subprocess.run(command, cwd=folder, env=variables, **options)
     if check:
         assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done
+
+
+@cache
+def _server() -> Warm | None:
+    from tests.warm import Warm
+
+    return Warm(environment()) if hasattr(os, "fork") else None
 
 
 def main(plan: str) -> None:

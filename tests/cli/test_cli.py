@@ -15,7 +15,7 @@ from tests.supernet_commands import TRAIN, load, weights, workspace
 
 
 def _cli(folder, *arguments, check=True):
-    return commands.run([sys.executable, "-m", "fairseq_mos.cli", *map(str, arguments)], folder, check)
+    return commands.run([sys.executable, "-m", "fairseq_mos.cli", *map(str, arguments)], folder, check, fresh=True)
 
 
 @pytest.fixture(scope="module")
