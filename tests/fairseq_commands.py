@@ -14,10 +14,8 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tests.warm import Warm
+from tests.warm import Warm
 
 ROOT = Path(__file__).resolve().parent.parent
 _SIZES = {"layers": 1, "embed-dim": 16, "ffn-embed-dim": 16, "attention-heads": 2}
@@ -91,9 +89,9 @@ def run(
         fresh: in a new interpreter, for what is about its start.
         extra: further variables.
     """
-    variables, server = environment(**extra), None if fresh else _server()
-    if server is not None and server.serves(command, variables):
-        done = server.run(command, folder, variables, timeout=300)
+    variables = environment(**extra)
+    if not fresh and _server().serves(command, variables):
+        done = _server().run(command, folder, variables, timeout=300)
     else:
         options = {"capture_output": True, "text": True, "timeout": 300}
         done = subprocess.run(command, cwd=folder, env=variables, **options)
@@ -103,10 +101,8 @@ def run(
 
 
 @cache
-def _server() -> Warm | None:
-    from tests.warm import Warm
-
-    return Warm(environment()) if hasattr(os, "fork") else None
+def _server() -> Warm:
+    return Warm(environment())
 
 
 def main(plan: str) -> None:

@@ -56,7 +56,6 @@ class Warm:
             sent = (json.dumps(request) + "\n").encode()
             self._socket.sendall(sent)
             socket.send_fds(self._socket, [b"f"], [out.fileno(), err.fileno()])
-            self._socket.settimeout(None)
             child = int(self._answers.readline())
             try:
                 code = self._code(child, timeout)

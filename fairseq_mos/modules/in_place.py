@@ -3,7 +3,7 @@
 The gradient of a slice is, for autograd, a tensor of super size that is zero outside the slice: made, filled and added
 for every use. And a mix of experts is a weight of its own, with a gradient of its own. Here the product of a backward
 pass ends in the prefix of `.grad` itself (one matrix product that adds, as fused accumulation of weight gradients does
-in the training of large models), and experts are mixed in blocks that fit the cache, when they are multiplied.
+in the training of large models), and experts are mixed anew in the backward pass instead of being kept.
 
 Autograd sees no gradient of such parameters: :func:`gradients_in_place` is for `loss.backward()`, not for
 `torch.autograd.grad`, and hooks of parameters do not run.
@@ -182,7 +182,7 @@ def _spread(
 ) -> Tensor | None:
     """Makes of a mixed weight's gradient those of the experts, into `target`, and that of the factors.
 
-    Block by block, as each number is used 2 m times.
+    Block by block, so that what is made in between stays in a core's cache.
     """
     rows, columns = product.shape
     step = max(1, _BLOCK // columns) if product.device.type == "cpu" else rows
