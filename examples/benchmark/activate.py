@@ -15,7 +15,7 @@ import itertools
 import random
 from pathlib import Path
 
-from alternating import alternate, machine, ratios, write
+from alternating import alternate, begin, machine, ratios, write
 from networks import made_up_task, supernet_model
 
 ROUTINGS = ("shared", "layer", "neuron")
@@ -41,11 +41,9 @@ def main() -> None:
     args = parse_args()
     import torch
 
-    import fairseq_mos
     from fairseq_mos.arch import SearchSpace
 
-    fairseq_mos.register()
-    torch.set_num_threads(args.threads)
+    begin(args.threads)
     space, task = SearchSpace.load(args.search_space), made_up_task({"vocabulary": args.vocabulary})
     rng = random.Random(1)
     drawn = [space.sample(rng) for _ in range(101)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import statistics
 import sys
@@ -14,6 +15,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+
+
+def begin(threads: int) -> None:
+    """Registers the plugin and sets the threads; what fairseq logs would hide the tables."""
+    import torch
+
+    import fairseq_mos
+
+    fairseq_mos.register()
+    torch.set_num_threads(threads)
+    logging.disable(logging.CRITICAL)
 
 
 def alternate(

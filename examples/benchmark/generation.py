@@ -14,13 +14,12 @@ reference's.
 from __future__ import annotations
 
 import argparse
-import logging
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-from alternating import alternate, machine, ratios, write
-from search_speed import write_data, write_supernet
+from alternating import alternate, begin, machine, ratios, write
+from networks import write_data, write_supernet
 
 
 def parse_args() -> argparse.Namespace:
@@ -107,7 +106,8 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict]:
     from fairseq.dataclass.configs import GenerationConfig
 
     data = Path(args.data) if args.path else write_data(folder, args.words, 4 * args.sentences)
-    models = contestants(args.path or str(write_supernet(folder, data, args)), data, args.architecture)
+    path = args.path or str(write_supernet(folder, data, args.search_space, args.routing))
+    models = contestants(path, data, args.architecture)
     task, samples = batches(args, data)
     for model in models.values():
         model.to(args.device)
@@ -134,13 +134,8 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict]:
 def main() -> None:
     """Times the contestants."""
     args = parse_args()
-    import torch
 
-    import fairseq_mos
-
-    fairseq_mos.register()
-    torch.set_num_threads(args.threads)
-    logging.disable(logging.CRITICAL)
+    begin(args.threads)
     with tempfile.TemporaryDirectory() as name:
         rows = measure(args, Path(name))
     size = args.batch_size or f"{args.max_tokens} tokens"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import random
+import sys
+from pathlib import Path
 from types import SimpleNamespace
+
+from alternating import ROOT
 
 # Embed width, feed-forward width and decoder layers of the largest, of one between and of the smallest.
 SETTINGS = {
@@ -86,3 +93,46 @@ def supernet_model(name: str, space, task, dropout: float, num_experts: int):
         search_space_definition=space.to_json(), share_all_embeddings=True, dropout=dropout, **options
     )
     return MosTransformer.build_model(cfg, task)
+
+
+def write_data(folder: Path, words: int, sentences: int) -> Path:
+    """Writes and binarises generated sentences of 5 to 25 words."""
+    rng = random.Random(1)
+    for split, count in (("train", 2 * words // 10), ("valid", sentences)):
+        for side in "ab":
+            lines = (" ".join(f"w{rng.randrange(words)}" for _ in range(rng.randint(5, 25))) for _ in range(count))
+            (folder / f"{split}.{side}").write_text("\n".join(lines) + "\n")
+    (folder / "dict.txt").write_text("".join(f"w{index} 1\n" for index in range(words)))
+    command = ["fairseq-preprocess", "-s", "a", "-t", "b", "--destdir", str(folder / "bin"), "--joined-dictionary"]
+    command += ["--srcdict", str(folder / "dict.txt")]
+    command += ["--trainpref", str(folder / "train"), "--validpref", str(folder / "valid")]
+    call("fairseq_cli.preprocess", command)
+    return folder / "bin"
+
+
+def training(search_space: str, routing: str) -> list[str]:
+    """Returns fairseq-train's flags for a supernet, without its size of batches and its length."""
+    flags = ["--user-dir", str(ROOT / "fairseq_mos"), "--task", "supernet_translation", "--arch", "mos_transformer"]
+    flags += ["--search-space", search_space, "--routing", routing, "--share-all-embeddings", "--disable-validation"]
+    flags += ["--criterion", "supernet_label_smoothed_cross_entropy", "--label-smoothing", "0.1"]
+    return [*flags, "--optimizer", "adam", "--lr", "1e-4"]
+
+
+def write_supernet(folder: Path, data: Path, search_space: str, routing: str) -> Path:
+    """Trains for one update, which is the simplest way to a whole checkpoint."""
+    command = ["fairseq-train", str(data), *training(search_space, routing), "--max-update", "1", "--max-tokens", "512"]
+    command += ["--cpu", "--save-dir", str(folder / "supernet")]
+    call("fairseq_cli.train", command)
+    return folder / "supernet" / "checkpoint_last.pt"
+
+
+def call(module: str, command: list[str]) -> None:
+    """Runs one of fairseq's commands in this process, silently."""
+    import importlib
+
+    before, sys.argv = sys.argv, command
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            importlib.import_module(module).cli_main()
+    finally:
+        sys.argv = before

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import statistics
 import subprocess
 import tempfile
 from pathlib import Path
 
-from alternating import ROOT, machine, ratios, write
-from search_speed import write_data
+from alternating import ROOT, begin, machine, ratios, write
+from networks import SETTINGS, made_up_task, supernet_model, training, write_data
 
 UPDATES = {"warm": 4, "last": 24}
 
@@ -50,10 +49,7 @@ def parse_args() -> argparse.Namespace:
 def seconds_of(ranks: int, data: Path, routing: str, args: argparse.Namespace) -> float:
     """Trains, and returns the seconds between the first logged update and the last."""
     command = ["bash", str(ROOT / "examples" / "launch_cpu.sh"), str(ranks), "fairseq-train", str(data)]
-    command += ["--user-dir", str(ROOT / "fairseq_mos"), "--task", "supernet_translation", "--arch", "mos_transformer"]
-    command += ["--search-space", args.search_space, "--routing", routing, "--share-all-embeddings", "--no-save"]
-    command += ["--criterion", "supernet_label_smoothed_cross_entropy", "--label-smoothing", "0.1"]
-    command += ["--optimizer", "adam", "--lr", "1e-4", "--disable-validation", "--max-tokens", str(args.max_tokens)]
+    command += [*training(args.search_space, routing), "--no-save", "--max-tokens", str(args.max_tokens)]
     command += ["--max-update", str(UPDATES["last"]), "--log-format", "json", "--log-interval", str(UPDATES["warm"])]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -65,8 +61,6 @@ def seconds_of(ranks: int, data: Path, routing: str, args: argparse.Namespace) -
 
 def expected(args: argparse.Namespace) -> list[dict]:
     """Calculates the time of an update's parts, and the efficiency, for each routing of a WMT supernet."""
-    from networks import SETTINGS, made_up_task, supernet_model
-
     from fairseq_mos.arch import SearchSpace
     from fairseq_mos.families import family_of
 
@@ -101,10 +95,7 @@ def expected(args: argparse.Namespace) -> list[dict]:
 def main() -> None:
     """Measures and calculates."""
     args = parse_args()
-    import fairseq_mos
-
-    fairseq_mos.register()
-    logging.disable(logging.CRITICAL)
+    begin(threads=1)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         data = write_data(Path(name), 4000, 100)

@@ -19,16 +19,13 @@ and many short evaluations make a search's throughput.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import logging
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from alternating import ROOT, machine, ratios, write
+from alternating import ROOT, begin, machine, ratios, write
+from networks import call, write_data, write_supernet
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,44 +45,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--threads", type=ranges.THREADS, default=1, help="CPU threads")
     parser.add_argument("--output", type=Path, default=Path("."), metavar="FOLDER", help="where JSON and Markdown go")
     return parser.parse_args()
-
-
-def write_data(folder: Path, words: int, sentences: int) -> Path:
-    """Writes and binarises generated sentences of 5 to 25 words."""
-    rng = random.Random(1)
-    for split, count in (("train", 2 * words // 10), ("valid", sentences)):
-        for side in "ab":
-            lines = (" ".join(f"w{rng.randrange(words)}" for _ in range(rng.randint(5, 25))) for _ in range(count))
-            (folder / f"{split}.{side}").write_text("\n".join(lines) + "\n")
-    (folder / "dict.txt").write_text("".join(f"w{index} 1\n" for index in range(words)))
-    command = ["fairseq-preprocess", "-s", "a", "-t", "b", "--destdir", str(folder / "bin"), "--joined-dictionary"]
-    command += ["--srcdict", str(folder / "dict.txt")]
-    command += ["--trainpref", str(folder / "train"), "--validpref", str(folder / "valid")]
-    call("fairseq_cli.preprocess", command)
-    return folder / "bin"
-
-
-def write_supernet(folder: Path, data: Path, args: argparse.Namespace) -> Path:
-    """Trains for one update, which is the simplest way to a whole checkpoint."""
-    command = ["fairseq-train", str(data), "--user-dir", str(ROOT / "fairseq_mos")]
-    command += ["--task", "supernet_translation", "--arch", "mos_transformer", "--search-space", args.search_space]
-    command += ["--routing", args.routing, "--share-all-embeddings", "--max-update", "1", "--max-tokens", "512"]
-    command += ["--criterion", "supernet_label_smoothed_cross_entropy", "--label-smoothing", "0.1", "--cpu"]
-    command += ["--optimizer", "adam", "--lr", "1e-4", "--disable-validation", "--save-dir", str(folder / "supernet")]
-    call("fairseq_cli.train", command)
-    return folder / "supernet" / "checkpoint_last.pt"
-
-
-def call(module: str, command: list[str]) -> None:
-    """Runs one of fairseq's commands in this process, silently."""
-    import importlib
-
-    before, sys.argv = sys.argv, command
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            importlib.import_module(module).cli_main()
-    finally:
-        sys.argv = before
 
 
 def evolved(evaluator, generation: int) -> tuple[list, object]:
@@ -116,17 +75,13 @@ def main() -> None:
     args = parse_args()
     import torch
 
-    import fairseq_mos
-
-    fairseq_mos.register()
-    torch.set_num_threads(args.threads)
-    logging.disable(logging.CRITICAL)
+    begin(args.threads)
     from fairseq_mos.families.translation.evaluator import TranslationEvaluator
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = Path(args.data) if args.path else write_data(folder, args.words, args.sentences)
-        path = Path(args.path) if args.path else write_supernet(folder, data, args)
+        path = Path(args.path) if args.path else write_supernet(folder, data, args.search_space, args.routing)
 
         def evaluator() -> TranslationEvaluator:
             return TranslationEvaluator(str(path), str(data), max_tokens=args.max_tokens, cpu=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from alternating import alternate, machine, ratios, write
+from alternating import alternate, begin, machine, ratios, write
 from networks import (
     CONTESTANTS,
     SETTINGS,
@@ -57,11 +57,9 @@ def main() -> None:
     import torch
     from torch.nn import functional as F
 
-    import fairseq_mos
     from fairseq_mos.modules.in_place import gradients_in_place
 
-    fairseq_mos.register()
-    torch.set_num_threads(args.threads)
+    begin(args.threads)
     setting = SETTINGS[args.setting]
     task = made_up_task(setting)
     like = {"device": args.device, "dtype": getattr(torch, args.dtype)}
