@@ -185,7 +185,9 @@ class LossEvaluator:
         self._evaluating()
         self.model.activate(architecture)
         found: list[Sums] = []
-        with self.recall.during(self.model.steps(), self._places.get(architecture)):
+        # Where nothing was announced there is nothing to share; a dense model cannot even say what it would be.
+        steps = self.model.steps() if self._places else ()
+        with self.recall.during(steps, self._places.get(architecture)):
             for place in self.order:
                 self.recall.at(place)
                 found.append(self.batch_loss(self.batches[place]))
