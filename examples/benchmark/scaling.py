@@ -4,8 +4,8 @@
     python examples/benchmark/scaling.py
 
 Measured: fairseq-train with one process and with two (`examples/launch_cpu.sh`, one core each, gloo), in turn; each
-process has batches of `--max-tokens`, so two train twice as much an update. Seconds are the clock's, from fairseq's own
-log, between the first logged update and the last.
+process has batches of `--max-tokens`, so two train twice as much an update. Seconds are the clock's for 1,000 target
+words, from the speed that fairseq logs after some updates that do not count.
 
 Calculated, for a supernet of WMT sizes in fp16: an update is `--update-freq` micro-batches of three architectures on
 each GPU, and then one all-reduce of all gradients in a ring, which `legacy_ddp` makes after the backward passes. What
@@ -24,7 +24,8 @@ from pathlib import Path
 from alternating import ROOT, begin, machine, ratios, write
 from networks import SETTINGS, made_up_task, supernet_model, training, write_data
 
-UPDATES = {"warm": 4, "last": 24}
+UPDATES = 12
+"""Updates that are measured, after as many that are not."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,16 +48,17 @@ def parse_args() -> argparse.Namespace:
 
 
 def seconds_of(ranks: int, data: Path, routing: str, args: argparse.Namespace) -> float:
-    """Trains, and returns the seconds between the first logged update and the last."""
+    """Trains, and returns the seconds for 1,000 target words."""
     command = ["bash", str(ROOT / "examples" / "launch_cpu.sh"), str(ranks), "fairseq-train", str(data)]
     command += [*training(args.search_space, routing), "--no-save", "--max-tokens", str(args.max_tokens)]
-    command += ["--max-update", str(UPDATES["last"]), "--log-format", "json", "--log-interval", str(UPDATES["warm"])]
+    command += ["--max-update", str(2 * UPDATES), "--log-format", "json", "--log-interval", str(UPDATES)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{done.stdout}\n{done.stderr}\nscaling.py: error: the training above failed")
+    # Of an interval's updates alone, and not rounded to whole seconds as its times are.
     logs = (json.loads(line[line.index("{") :]) for line in done.stdout.splitlines() if '"num_updates"' in line)
-    walls = {int(log["num_updates"]): float(log["wall"]) for log in logs if "wall" in log}
-    return walls[UPDATES["last"]] - walls[UPDATES["warm"]]
+    speeds = {int(log["num_updates"]): float(log["wps"]) for log in logs if "wps" in log}
+    return 1000 / speeds[2 * UPDATES]
 
 
 def expected(args: argparse.Namespace) -> list[dict]:
@@ -105,10 +107,10 @@ def main() -> None:
                 for ranks, measured in enumerate(seconds.values(), start=1):
                     measured.append(seconds_of(ranks, data, routing, args))
             (row,) = ratios(seconds)
-            pairs = [2 * one / two for one, two in zip(*seconds.values())]
+            pairs = [one / two for one, two in zip(*seconds.values())]
             rows.append({"routing": routing, **row, "times as much an hour": statistics.median(pairs)})
     setting = {**machine(1), "tokens of a process": args.max_tokens}
-    write(args.output, "scaling", f"An update, space {args.search_space}: two processes and one", rows, setting)
+    write(args.output, "scaling", f"1,000 words, space {args.search_space}: two processes and one", rows, setting)
     about = {"TFLOP/s": args.tflops, "GB/s inside": args.inside, "GB/s across": args.across, "tokens": args.gpu_tokens}
     write(args.output, "scaling-expected", "An update of a WMT supernet in fp16, calculated", expected(args), about)
 

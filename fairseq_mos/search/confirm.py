@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +72,7 @@ def confirm(
     complete: Callable[[Evaluation], Evaluation],
     path: Path,
     tries: int = TRIES,
+    say: Callable[[str], None] | None = None,
 ) -> list[Confirmation]:
     """Measures winners, best first, until one keeps the limits.
 
@@ -91,6 +91,7 @@ def confirm(
         complete: measures in full what racing has stopped early.
         path: file of the measurements, JSON lines.
         tries: how many to measure at most.
+        say: is told what is measured, which takes its time, and why there is another one.
 
     Returns:
         The measured ones in order; only the last one may keep the limits, and does so if any was found.
@@ -110,6 +111,9 @@ def confirm(
             continue
         digest = evaluation.architecture.digest()
         if digest not in known:
+            if say is not None:
+                predicted = f"{evaluation.values[name]:.4g} {quantity.unit}"
+                say(f"measuring the {quantity.title} of the winner, {digest} (predicted: {predicted})")
             values = _middle(evaluation.architecture, measure, limits, name)
             known[digest] = {field: float(values[field]) for field in names}
             _write(path, known)
@@ -122,6 +126,9 @@ def confirm(
                 all(limit.met(values) for limit in limits),
             )
         )
+        if say is not None and not confirmations[-1].holds:
+            broken = " and ".join(map(str, limits))
+            say(f"measured {values[name]:.4g} {quantity.unit}, where {broken} was asked for: on to the next one")
     return confirmations
 
 
@@ -157,7 +164,8 @@ def _next(
     confirmations: Sequence[Confirmation],
     name: str,
 ) -> Evaluation:
-    correction = statistics.median([c.measured / c.predicted for c in confirmations]) if confirmations else 1.0
+    # With the middle one, every second of the next would break the limits again, and each takes minutes.
+    correction = max((c.measured / c.predicted for c in confirmations), default=1.0)
 
     def corrected(evaluation: Evaluation) -> Values:
         return {name: evaluation.values[name] * correction}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from tqdm import tqdm
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import Journal
@@ -116,6 +119,7 @@ def run_search(plan: Plan, output: str | Path, progress: Progress | None = None,
                         # The other ranks are waiting.
                         lambda evaluation: archive.complete([evaluation], plan.evaluate, Ranks())[0],
                         folder / "measured.jsonl",
+                        say=None if progress is None else partial(tqdm.write, file=sys.stderr),
                     )
                     write_tables(folder, archive.evaluations, plan, confirmations)
                     check_confirmed(confirmations, limits, plan.predicted)

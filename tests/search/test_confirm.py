@@ -65,6 +65,25 @@ def test_a_winner_that_breaks_the_limit_is_replaced_by_the_next_best(ranked, tmp
     assert len(asked) == 4
 
 
+def test_predictions_are_corrected_by_the_one_that_was_furthest_from_the_truth(ranked, tmp_path):
+    predicted = [9.0, 8.3, 8.2, 7.9, *[1.0] * 8]
+    for evaluation, milliseconds in zip(ranked, predicted):
+        evaluation.values["latency_ms"] = milliseconds
+    measure, _ = meter(ranked, [10.8, 10.2, 9.9, 9.7, *[1.0] * 8])
+    said = []
+    found = run(ranked, measure, tmp_path / "measured.jsonl", say=said.append)
+    # By 10.8 / 9, 8.3 should be 9.96; then by 10.2 / 8.3, 8.2 would be 10.1, and 7.9 is 9.7.
+    assert [c.evaluation.index for c in found] == [0, 1, 3]
+    digests = [c.evaluation.architecture.digest() for c in found]
+    assert said == [
+        f"measuring the latency of the winner, {digests[0]} (predicted: 9 ms)",
+        "measured 10.8 ms, where latency_ms<=10 was asked for: on to the next one",
+        f"measuring the latency of the winner, {digests[1]} (predicted: 8.3 ms)",
+        "measured 10.2 ms, where latency_ms<=10 was asked for: on to the next one",
+        f"measuring the latency of the winner, {digests[2]} (predicted: 7.9 ms)",
+    ]
+
+
 class Machine:
     """Times models of known latency in turn with a reference of 12 ms, at a speed that may change with each run.
 
