@@ -64,7 +64,7 @@ def search(run: Run) -> None:
     arguments += ["--output", str(run.search_dir)]
 
     def searched() -> None:
-        run.verb(arguments, "search", ("search:",), ("measuring", "measured"))
+        run.verb(arguments, "search", ("search:",), ("measuring the", "measured"))
 
     run.work.step("search", settings, [run.search_dir], searched, continues=True)
 
