@@ -7,11 +7,16 @@ from collections.abc import Callable
 from fairseq.data import encoders
 from omegaconf import OmegaConf
 
+from fairseq_mos import wordpiece
 from fairseq_mos.documents import show
 from fairseq_mos.errors import UserError, one_line
+from fairseq_mos.families.texts import SUBWORD_FILES
 from fairseq_mos.models.bundle import Bundle
 
-KINDS = ("sentencepiece", "subword_nmt", "none")
+_OPTIONS = {"sentencepiece": "sentencepiece_model", "subword_nmt": "bpe_codes"}
+"""fairseq's name of a kind of subwords -> that of the option which names the model's file."""
+
+KINDS = (*_OPTIONS, "bert", "none")
 
 
 def check_tokenizer(name: str) -> str:
@@ -48,13 +53,13 @@ def configurations(
     if kind is None or (kind != "none" and data.subwords is None):
         folder = data.dictionaries[0].parent
         raise UserError(
-            f"there is no subword model beside {bundle.name}: put sentencepiece.bpe.model (or bpecodes) into {folder}, "
+            f"there is no subword model beside {bundle.name}: put {' or '.join(SUBWORD_FILES)} into {folder}, "
             "or say that the text is segmented already (--bpe none of evaluate, bpe='none' in Python)"
         )
     subwords = None
     if kind != "none":
-        option = "sentencepiece_model" if kind == "sentencepiece" else "bpe_codes"
-        subwords = {"_name": kind, option: str(data.subwords)}
+        named = {"_name": kind, _OPTIONS.get(kind): str(data.subwords)}
+        subwords = wordpiece.configuration(data.subwords) if kind == "bert" else named
         _try(encoders.build_bpe, subwords, f"{data.subwords} cannot be read as a model of {kind}")
     name = tokenizer or data.tokenizer
     words = None

@@ -157,7 +157,7 @@ def test_without_a_subword_model(moved):
     ):
         hub.load(str(moved / "supernet.pt"), "largest")
     hub.load(str(moved / "supernet.pt"), "largest", bpe="none")
-    with pytest.raises(UserError, match="bpe is 'bpe', allowed: sentencepiece, subword_nmt, none"):
+    with pytest.raises(UserError, match="bpe is 'bpe', allowed: sentencepiece, subword_nmt, bert, none"):
         hub.load(str(moved / "supernet.pt"), "largest", bpe="bpe")
     (moved / "sentencepiece.bpe.model").write_bytes(b"no model")
     with pytest.raises(UserError, match="sentencepiece.bpe.model cannot be read as a model of sentencepiece: "):
@@ -237,7 +237,7 @@ def test_models_that_are_nowhere(tmp_path, monkeypatch, checkpoint, message):
         ({"data": "n\0"}, "n"),
         ({"data": "{file}"}, "supernet.pt"),
         ({"data": "/nowhere"}, "/nowhere"),
-        ({"bpe": 3}, "bpe is 3, allowed: sentencepiece, subword_nmt, none"),
+        ({"bpe": 3}, "bpe is 3, allowed: sentencepiece, subword_nmt, bert, none"),
         ({"bpe": ["none"]}, r"bpe is \['none'\], allowed: sentencepiece"),
         ({"tokenizer": 3}, "tokenizer is 3, allowed: moses"),
         ({"tokenizer": ["moses"]}, r"tokenizer is \['moses'\], allowed: moses"),

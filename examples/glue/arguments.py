@@ -70,7 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = own["prepare"].add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="folder with a folder a task, files as published")
     add("--dict", type=Path, required=True, metavar="FILE", help="the model's dictionary (dict.txt)")
-    add("--bpe", required=True, metavar="FILE", help="its sentencepiece model; none: text is cut at its spaces")
+    cut = "its sentencepiece model, or BERT's vocab.txt; none: text is cut at its spaces"
+    add("--bpe", required=True, metavar="FILE", help=cut)
     add("--tasks", type=names_of(TASKS), metavar="NAMES", help="by commas (default: those whose folders are there)")
     add(
         "--length",

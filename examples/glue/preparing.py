@@ -38,7 +38,7 @@ def prepare(args: argparse.Namespace) -> None:
         PipelineError: a file that cannot be used, or a failed command.
     """
     splits = {name: _read(TASKS[name], args.data / name) for name in args.tasks}
-    encode = _encoder(args.bpe)
+    encode = encoder(args.bpe)
     known = _words(args.dict)
     work = Work(args.output / "data", len(args.tasks))
     print(f"Preparing {', '.join(args.tasks)}\nWorking in {work.folder}", flush=True)
@@ -53,9 +53,17 @@ def _read(task: Task, folder: Path) -> dict[str, Split]:
     return {split: read_split(task, find_file(folder, names)) for split, names in task.splits}
 
 
-def _encoder(bpe: Path | None) -> Encoder:
+def encoder(bpe: Path | None) -> Encoder:
     if bpe is None:
         return lambda lines: [line.split() for line in lines]
+    from fairseq_mos import wordpiece
+
+    if bpe.name == wordpiece.FILE:
+        from fairseq.data import encoders
+        from omegaconf import OmegaConf
+
+        pieces = encoders.build_bpe(OmegaConf.create(wordpiece.configuration(bpe)))
+        return lambda lines: [pieces.encode(line).split() for line in lines]
     import sentencepiece
 
     try:

@@ -10,7 +10,12 @@ from typing import ClassVar
 from fairseq_mos.errors import UserError
 from fairseq_mos.paths import is_file
 
-SUBWORD_FILES = {"sentencepiece.bpe.model": "sentencepiece", "bpecodes": "subword_nmt", "code": "subword_nmt"}
+SUBWORD_FILES = {
+    "sentencepiece.bpe.model": "sentencepiece",
+    "bpecodes": "subword_nmt",
+    "code": "subword_nmt",
+    "vocab.txt": "bert",
+}
 """Name of a subword model's file beside a checkpoint -> fairseq's name of its kind."""
 
 BESIDE = ("dict.*.txt", "dict.txt", *SUBWORD_FILES)

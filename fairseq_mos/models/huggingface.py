@@ -11,7 +11,8 @@ import msgspec
 import torch
 from torch import Tensor
 
-from fairseq_mos.documents import convert, read_json, read_text, show
+from fairseq_mos import wordpiece
+from fairseq_mos.documents import convert, read_json, show
 from fairseq_mos.errors import UserError
 from fairseq_mos.models.pretrained import Field, Pretrained
 from fairseq_mos.models.weights import read_tensors
@@ -45,9 +46,6 @@ _HEADS = {
         "": "cls.predictions",
     },
 }
-_SPECIAL = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<mask>"}
-"""BERT's symbols -> fairseq's."""
-
 _Size = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 
 
@@ -184,11 +182,9 @@ def _shape(name: str, cfg: _Config) -> tuple[int, ...]:
 
 def _entries(folder: Path, kind: str, rows: int) -> tuple[str, ...] | None:
     if kind == "bert":
-        file = folder / "vocab.txt"
-        if not is_file(file):
-            raise UserError(f"{file} is missing: BERT's entries have another order than fairseq's dictionaries")
-        found = [_SPECIAL.get(line, line) for line in read_text(file, "vocabulary").split("\n")]
-        found = found[:-1] if found[-1] == "" else found
+        # BERT's entries have another order than fairseq's dictionaries.
+        file = folder / wordpiece.FILE
+        found = [wordpiece.SPECIAL.get(entry, entry) for entry in wordpiece.read_entries(file)]
     elif is_file(folder / DICTIONARY):
         from fairseq.data import Dictionary
 

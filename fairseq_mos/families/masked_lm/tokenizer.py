@@ -1,7 +1,7 @@
 """The tokenizer of a masked language model as `tokenizer.json` of Hugging Face `tokenizers`.
 
-Its numbers are those of the dictionary. sentencepiece's unigram models, and text that is segmented at white space
-already, can be written down; what would tokenize otherwise than fairseq does is refused with the reason.
+Its numbers are those of the dictionary. sentencepiece's unigram models, BERT's WordPiece, and text that is segmented at
+white space already, can be written down; what would tokenize otherwise than fairseq does is refused with the reason.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fairseq.data import Dictionary
 
+from fairseq_mos import wordpiece
 from fairseq_mos.errors import UserError, one_line
 from fairseq_mos.families.masked_lm.texts import MASK, MaskedLMTexts
 
@@ -42,6 +43,8 @@ def tokenizer_files(data: MaskedLMTexts, dictionary: Dictionary, positions: int)
         parts = _words(dictionary)
     elif data.subword_kind == "sentencepiece":
         parts = _pieces(data.subwords, dictionary)
+    elif data.subword_kind == "bert":
+        parts = _word_pieces(data.subwords, dictionary)
     else:
         raise NotFaithful(f"its subwords are of {data.subword_kind}")
     bos, eos = dictionary.bos_word, dictionary.eos_word
@@ -94,6 +97,26 @@ def _words(dictionary: Dictionary) -> dict:
         "decoder": None,
         "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": dictionary.unk_word},
     }
+
+
+def _word_pieces(file: Path, dictionary: Dictionary) -> dict:
+    entries = wordpiece.read_entries(file)
+    unknown = [entry for entry in wordpiece.words(entries) if entry not in dictionary]
+    if unknown:
+        raise NotFaithful(f"the dictionary has no {unknown[0]!r}, which {file.name} has")
+    lower = not wordpiece.is_cased(entries)
+    return {
+        "normalizer": {
+            "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": lower,
+            "lowercase": lower,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece", "vocab": {symbol: index for index, symbol in enumerate(dictionary.symbols)},
+            "unk_token": dictionary.unk_word, "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+        },
+    }  # fmt: skip
 
 
 def _pieces(file: Path, dictionary: Dictionary) -> dict:

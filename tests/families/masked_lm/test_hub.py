@@ -134,7 +134,7 @@ def test_bad_input_is_one_line(model, call, message):
         ({"architecture": None}, "is a supernet, which has many architectures: give --architecture"),
         ({"architecture": 3}, "architecture is 3, expected a path"),
         ({"data": "/nowhere"}, "/nowhere"),
-        ({"bpe": 3}, "bpe is 3, allowed: sentencepiece, subword_nmt, none"),
+        ({"bpe": 3}, "bpe is 3, allowed: sentencepiece, subword_nmt, bert, none"),
         ({"bpe": "subword_nmt"}, "sentencepiece.bpe.model is for sentencepiece"),
         ({"tokenizer": "x"}, "tokenizer is 'x', allowed: moses"),
     ],

@@ -15,7 +15,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.cli import main
 from fairseq_mos.errors import UserError
-from fairseq_mos.families.masked_lm import huggingface, probe
+from fairseq_mos.families.masked_lm import hub, huggingface, probe
 from fairseq_mos.families.masked_lm.texts import MaskedLMTexts, load_dictionary
 from fairseq_mos.families.masked_lm.tokenizer import tokenizer_files
 from fairseq_mos.models.opening import load_bundle
@@ -75,6 +75,27 @@ def test_the_same_tokens(tmp_path, pieces):
     first = " ".join(WORDS[:4]) if pieces else "word1 word3"
     assert tokenizer.decode(tokenizer(first)["input_ids"], skip_special_tokens=True) == first
     assert tokenizer("word1" if not pieces else "Hund", "word2" if not pieces else "im")["input_ids"].count(2) == 3
+
+
+@pytest.mark.parametrize("capital", ["word0", "Word0"])
+def test_a_model_with_berts_vocabulary(tmp_path, capital):
+    """Hub and tokenizer cut text as fairseq's `bert` does."""
+    write_supernet(tmp_path)
+    words = ["word1", "##word2", "wor", "##d", "##3", ".", capital]
+    own = [*words, *(f"word{index}" for index in range(100, 100 + kit.VOCABULARY - 5 - len(words)))]
+    (tmp_path / "dict.txt").write_text("".join(f"{word} 1\n" for word in own))
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[CLS]", "[UNK]", "[SEP]", "[MASK]", *own]) + "\n")
+    bundle = load_bundle(tmp_path / "supernet.pt", "smallest")
+    interface = hub.of_bundle(bundle)
+    texts = ["word1. Word1word2", "WORD0 word0", "wórd3 <mask> word3.", "unseen", "word1"]
+    huggingface.write(bundle, tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    for text in texts:
+        assert tokenizer(text)["input_ids"] == interface.encode(text).tolist(), text
+    dictionary = bundle.model.dictionary
+    known = interface.encode("Word0").tolist()[1:-1]
+    assert known == [dictionary.index("Word0" if capital == "Word0" else "word0")] and dictionary.unk() not in known
+    assert interface.decode(interface.encode("word1. word1word2")) == "word1. word1word2"
 
 
 def test_another_dictionary_than_the_subword_model_s_has_no_tokenizer(tmp_path):

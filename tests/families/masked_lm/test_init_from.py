@@ -185,7 +185,7 @@ def _without(folder, name):
         (lambda f: (f / "model.safetensors").write_bytes(b"x"), "model.safetensors is damaged"),
         (lambda f: _without(f, "lm_head.dense.bias"), "model.safetensors: lm_head.dense.bias is missing"),
         (lambda f: bert(f, WORDS[:-2], layer_norm_eps=1e-5), "its vocabulary lacks 2 of the dictionary's 50 ent"),
-        (lambda f: (bert(f, WORDS), (f / "vocab.txt").unlink()), "vocab.txt is missing: BERT's entries"),
+        (lambda f: (bert(f, WORDS), (f / "vocab.txt").unlink()), "vocab.txt is missing, expected BERT's vocabulary"),
         (lambda f: bert(f, WORDS, 12, layer_norm_eps=1e-5), "it has 12 positions, but --max-positions is 20, al"),
         (shutil.rmtree, "does not exist"),
     ],
