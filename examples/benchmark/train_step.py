@@ -4,9 +4,11 @@
     python examples/benchmark/train_step.py --setting wmt --tokens 480 --subnet smallest --threads 1
 
 The reference is fairseq's own transformer of the subnet's dimensions, forward and backward into `.grad`; memory is the
-last encoder layer and the q/k/v width the embed width, as there. `sandwich` is a whole update of three architectures
-(the largest, the smallest and one between) against the sum of its three dense steps. Contestants alternate in one
-process; ratios are medians over rounds, with quartiles.
+last encoder layer and the q/k/v width the embed width, as there. The loss is what `fairseq-train` uses, for supernets
+the plugin's label-smoothed one, for fairseq's model fairseq's; `--loss cross-entropy` is torch's for all, so that the
+networks alone are compared. `sandwich` is a whole update of three architectures (the largest, the smallest and one
+between) against the sum of its three dense steps. Contestants alternate in one process; ratios are medians over rounds,
+with quartiles.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     add("--contestants", nargs="+", choices=CONTESTANTS, default=default, help="supernets")
     add("--num-experts", type=ranges.COUNT, default=2, help="experts")
     add("--tokens", type=ranges.COUNT, default=480, help="tokens of a side of the batch, 30 a sentence")
+    add("--loss", choices=["criterion", "cross-entropy"], default="criterion", help="each side's own, or torch's")
     add("--plain", action="store_true", help="also the same supernets with gradients by autograd alone")
     add("--dropout", type=ranges.PROBABILITY, default=0.1, help="dropout of all models")
     add("--runs", type=ranges.COUNT, default=9, help="counted rounds, after one uncounted")
@@ -49,6 +52,23 @@ def parse_args() -> argparse.Namespace:
     add("--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="of parameters and activations")
     add("--output", type=Path, default=Path("."), metavar="FOLDER", help="where JSON and Markdown go")
     return parser.parse_args()
+
+
+def of_fairseq(logits, targets):
+    """Returns what fairseq's `label_smoothed_cross_entropy` makes of logits."""
+    import torch
+    from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+    from torch.nn import functional as F
+
+    lprobs = F.log_softmax(logits, dim=-1, dtype=torch.float32)
+    return label_smoothed_nll_loss(lprobs, targets, 0.1, ignore_index=1)[0]
+
+
+def of_plugin(logits, targets):
+    """Returns what `supernet_label_smoothed_cross_entropy` makes of them."""
+    from fairseq_mos.criterions.smoothed import label_smoothed_loss
+
+    return label_smoothed_loss(logits, targets, 0.1, padding_idx=1)[0]
 
 
 def main() -> None:
@@ -66,9 +86,13 @@ def main() -> None:
     tokens = torch.randint(4, setting["vocabulary"], (max(1, args.tokens // 30), 30), device=args.device)
     lengths = torch.full((len(tokens),), 30, device=args.device)
 
-    def step(model) -> None:
+    def step(model, loss) -> None:
         logits, _ = model(tokens, lengths, tokens)
-        F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten()).backward()
+        loss(logits.flatten(0, 1), tokens.flatten()).backward()
+
+    losses = {True: of_fairseq, False: of_plugin}
+    if args.loss == "cross-entropy":
+        losses = dict.fromkeys(losses, lambda logits, targets: F.cross_entropy(logits.float(), targets))
 
     space = search_space(setting)
     known = architectures(space, setting)
@@ -82,13 +106,13 @@ def main() -> None:
     def dense() -> None:
         for model in stocks:
             model.zero_grad()
-            step(model)
+            step(model, losses[True])
 
     def elastic(model) -> None:
         model.zero_grad()
         for name in trained:
             model.activate(known[name])
-            step(model)
+            step(model, losses[False])
 
     def fast(model) -> None:
         with gradients_in_place():
@@ -104,10 +128,10 @@ def main() -> None:
     rows = ratios(alternate(contestants, args.runs, args.threads, args.device))
     write(
         args.output,
-        f"train_step-{args.setting}-{args.tokens}-{args.subnet}-{args.threads}",
+        f"train_step-{args.setting}-{args.tokens}-{args.subnet}-{args.threads}-{args.loss}",
         f"A step of {args.subnet}, {tokens.numel()} tokens a side, sizes {args.setting}, {args.num_experts} experts",
         rows,
-        {**machine(args.threads, args.device), "dtype": args.dtype},
+        {**machine(args.threads, args.device), "dtype": args.dtype, "loss": args.loss},
     )
 
 

@@ -53,16 +53,18 @@ class _Loss(torch.autograd.Function):
     def backward(ctx, grad, _):
         scores, target, pads, norm = ctx.saved_tensors
         label, share = ctx.weights
-        # The probabilities' factor: labels and smoothing add up to one.
-        grad = torch.where(pads, 0, grad)
+        grad = torch.where(pads, 0, grad)[:, None]
         found = torch.empty_like(scores)
+        own = scores.dtype == torch.float32
         for block in _blocks(scores):
-            part = (scores[block].float() - norm[block, None]).exp_()
-            if share:
-                part.mul_(label + share * scores.shape[1]).sub_(share)
+            shift = norm[block, None]
+            part = torch.sub(scores[block], shift, out=found[block]) if own else scores[block].float().sub_(shift)
+            # The probabilities' own factor is one: label and smoothing add up to it.
+            part.exp_().sub_(share)
             part.scatter_add_(1, target[block, None], part.new_full((1, 1), -label).expand(len(part), 1))
-            torch.mul(part, grad[block, None], out=part)
-            found[block] = part
+            part.mul_(grad[block])
+            if not own:
+                found[block] = part
         return found, None, None, None
 
 

@@ -71,6 +71,14 @@ def linear(
     return _Linear.apply(flat, weight, bias, adds, factors, size, expert).unflatten(0, x.shape[:-1])
 
 
+def row(x: Tensor, weight: Tensor, bias: Tensor, rows: int | None = None) -> Tensor:
+    """Maps x (columns) to the first `rows` of a linear layer's outputs, all by default; in place where it is wanted."""
+    if not wanted(weight):
+        return F.linear(x, weight[:rows], bias[:rows])
+    size = (len(weight) if rows is None else rows, len(x))
+    return linear(x.unsqueeze(0), weight, bias, size).squeeze(0)
+
+
 def embedding(tokens: Tensor, weight: Tensor, padding_idx: int, width: int) -> Tensor:
     """Looks tokens (...) up in the first `width` columns of a parameter (vocabulary, super width): (..., width)."""
     return _Embedding.apply(tokens, weight, padding_idx, width)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairseq_mos.modules import in_place
 from fairseq_mos.modules.kept import Elastic
 
 
@@ -33,6 +34,9 @@ class Modulation(Elastic):
         self.outputs = nn.ModuleDict()
         # How many numbers a channel gets: leaf -> scale alone, or scale and shift.
         self.numbers: dict[str, int] = {}
+        # What the leaves of a layer have in common in a pass, once it has begun; in a list, so that it is no part of
+        # the module. Leaves that are in no layer have no such pass.
+        self._pass: list[Tensor] | None = None
 
     def add(self, name: str, rows: int, bias: bool) -> None:
         """Makes ready for a leaf with `rows` output channels; its name is unique in its layer."""
@@ -47,6 +51,17 @@ class Modulation(Elastic):
         self.encoding = encoding
         self.drop_kept()
 
+    def begin(self) -> None:
+        """Begins a pass through the layer."""
+        self._pass = []
+
+    def drop_kept(self) -> None:
+        self._pass = None
+        super().drop_kept()
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_pass": None}
+
     def effect(self, name: str, rows: int) -> tuple[Tensor, Tensor | None]:
         """Returns the factors 1 + g (rows) and the shifts s (rows) of a leaf with `rows` active output channels."""
         return self.materialised(lambda: self._compute(name, rows), key=name)
@@ -56,11 +71,18 @@ class Modulation(Elastic):
         return self.hidden.weight, self.hidden.bias, output.weight, output.bias
 
     def _compute(self, name: str, rows: int) -> tuple[Tensor, Tensor | None]:
-        weight, bias = self.outputs[name].weight, self.outputs[name].bias
-        hidden = F.relu(self.hidden(self.encoding.to(weight.dtype)))
+        output = self.outputs[name]
         # They come channel by channel, so a narrower leaf uses the first of them.
         count = rows * self.numbers[name]
         # Under autocast in half precision, where 1 + g would round g away.
-        emitted = F.linear(hidden, weight[:count], bias[:count]).to(weight.dtype)
+        emitted = in_place.row(self._hidden(), output.weight, output.bias, count).to(output.weight.dtype)
         scale, *shift = emitted.view(rows, -1).unbind(-1)
         return 1 + scale, shift[0] if shift else None
+
+    def _hidden(self) -> Tensor:
+        if self._pass and torch.is_grad_enabled():
+            return self._pass[0]
+        hidden = F.relu(self.hidden(self.encoding.to(self.hidden.weight.dtype)))
+        if self._pass is not None and torch.is_grad_enabled():
+            self._pass.append(hidden)
+        return hidden

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_mos.arch.space import Gene
+from fairseq_mos.modules import in_place
 from fairseq_mos.modules.kept import Elastic
 from fairseq_mos.modules.modulation import Modulation
 
@@ -39,7 +40,7 @@ class Router(nn.Module):
         hidden = F.relu(self.hidden(encoding.to(self.hidden.weight.dtype)))
         # In training alone: --retain-dropout is about tokens, and a subnet's mixes are fixed.
         hidden = F.dropout(hidden, self.dropout, self.training)
-        return F.linear(hidden, self.output.weight[:rows], self.output.bias[:rows])
+        return in_place.row(hidden, self.output.weight, self.output.bias, rows)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Its parameters; asked for at every call of a leaf, where walking over modules would be felt."""
@@ -110,6 +111,8 @@ class Routing(Elastic):
 
     def begin(self) -> None:
         """Begins a pass through the layer: leaves that are treated alike are so until the next one begins."""
+        if self.modulation is not None:
+            self.modulation.begin()
 
     def mix(self, name: str, rows: int) -> Tensor | int:
         """Returns the mix of a leaf that was added, with `rows` active output channels."""
@@ -159,6 +162,7 @@ class LayerRouting(Routing):
         return self.router
 
     def begin(self) -> None:
+        super().begin()
         self._pass = None
 
     def mix(self, name: str, rows: int) -> Tensor:

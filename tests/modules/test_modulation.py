@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -185,3 +187,23 @@ def test_autocast_keeps_small_scales():
 def test_an_unknown_kind_is_refused():
     with pytest.raises(UserError, match="--modulation 'x' is unknown; allowed: none, norms, linears, all"):
         toy.supernet("shared", modulation="x")
+
+
+def test_a_layers_leaves_have_one_hidden_layer_a_pass():
+    """Computed once for each pass, whatever was changed since the last one."""
+    model = toy.supernet("shared", modulation="all")
+    modulation = model.encoder.layers[0].routing.modulation
+    calls = []
+    modulation.hidden.register_forward_hook(lambda *_: calls.append(1))
+    before = _logits(model)
+    assert len(calls) == 1
+    with torch.no_grad():
+        modulation.hidden.bias.add_(1.0)
+        assert not torch.equal(_logits(model), before)
+    assert not torch.equal(_logits(model), before)
+    copied = copy.deepcopy(model)
+    assert torch.equal(_logits(copied.eval()), _logits(model.eval()))
+    # Outside a pass nothing of the last one is used.
+    model.train().activate(model.space.smallest())
+    scale = 1 + _emitted(model.encoder.layers[0].routing, "fc1", 8)[:, 0]
+    torch.testing.assert_close(modulation.effect("fc1", 8)[0], scale)
