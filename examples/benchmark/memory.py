@@ -3,15 +3,19 @@
 
     python examples/benchmark/memory.py --setting wmt --tokens 3000
 
-Each contestant trains in a process of its own with Adam: the dense network, fairseq's own transformer, and supernets
-with a whole sandwich update of three architectures. `beyond` takes off what the supernet's further parameters, their
-gradients and their optimiser states need, so that activations and copies are compared.
+Each contestant trains in a process of its own with Adam: the dense network, fairseq's own transformer, which adds up
+the gradients of three batches (`--update-freq 3`), and supernets with a whole sandwich update of three architectures. A
+row says what the dense network takes with one batch an update, where no gradient is there before the backward pass.
+`beyond` takes off what the supernet's further parameters, their gradients and their optimiser states need, so that
+activations and copies are compared. Large blocks are given back when they are freed, unlike in a training, so that what
+is measured is tensors and not how they lie in the heap.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -30,6 +34,8 @@ from networks import (
 )
 
 MEBI = 2**20
+PASSES = {"dense": len(SUBNETS), "dense, one batch": 1}
+"""The dense network -> batches of an update."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,8 +67,8 @@ def measure(args: argparse.Namespace) -> dict:
     torch.set_num_threads(1)
     setting = SETTINGS[args.setting]
     task, space = made_up_task(setting), search_space(setting)
-    if args.one == "stock":
-        model, trained = stock_model(setting, setting["sizes"][0], task, 0.1), [None]
+    if args.one in PASSES:
+        model, trained = stock_model(setting, setting["sizes"][0], task, 0.1), [None] * PASSES[args.one]
     else:
         model = supernet_model(args.one, space, task, 0.1, args.num_experts[0])
         known = architectures(space, setting)
@@ -91,14 +97,18 @@ def main() -> None:
         print(json.dumps(measure(args)))
         return
 
+    # Set by anyone, it is not changed by the plugin.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
+
     def ask(name: str, experts: int) -> dict:
         command = [sys.executable, __file__, "--one", name, "--setting", args.setting, "--tokens", str(args.tokens)]
-        done = subprocess.run([*command, "--num-experts", str(experts)], stdout=subprocess.PIPE, text=True, check=True)
+        command += ["--num-experts", str(experts)]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         return json.loads(done.stdout.splitlines()[-1])
 
-    stock, rows = ask("stock", 1), []
-    for name in args.contestants:
-        several = CONTESTANTS[name]["routing"] != "shared"
+    stock, rows = ask("dense", 1), []
+    for name in ("dense, one batch", *args.contestants):
+        several = name not in PASSES and CONTESTANTS[name]["routing"] != "shared"
         for experts in args.num_experts if several else [1]:
             ours = ask(name, experts)
             # Weights, gradients and Adam's two moments.
