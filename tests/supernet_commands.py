@@ -18,7 +18,7 @@ TRAIN = [
     *("--criterion", "supernet_label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
     *("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", "0.005", "--max-tokens", "80"),
     *("--router-hidden-dim", "8", "--dropout", "0", "--router-dropout", "0"),
-    *("--cpu", "--log-format", "simple", "--log-interval", "1", "--max-epoch", "2"),
+    *("--cpu", "--log-format", "simple", "--log-interval", "1", "--max-epoch", "2", "--num-workers", "0"),
 ]
 PINNED = ["--task", "supernet_translation", "--architecture"]
 

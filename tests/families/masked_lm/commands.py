@@ -18,7 +18,7 @@ TRAIN = [
     *("--criterion", "supernet_masked_lm", "--optimizer", "adam", "--lr", "0.005", "--batch-size", "8"),
     *("--router-hidden-dim", "8", "--dropout", "0", "--attention-dropout", "0", "--router-dropout", "0"),
     *DATA,
-    *("--cpu", "--log-format", "simple", "--log-interval", "1", "--max-epoch", "2"),
+    *("--cpu", "--log-format", "simple", "--log-interval", "1", "--max-epoch", "2", "--num-workers", "0"),
 ]
 
 
