@@ -80,6 +80,7 @@ def apply() -> list[str]:
         launching.repair_stray_rank,
         scoring.repair_bleu_tokenizer,
         masking.repair_whole_word_masks,
+        masking.repair_masks_of_the_first_epoch,
         readers.repair_readers_at_exit,
     )
     silence_noise()

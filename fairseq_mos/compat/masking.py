@@ -1,4 +1,4 @@
-"""Masks of whole words."""
+"""Masks of masked language models: of whole words, and each epoch's own."""
 
 from __future__ import annotations
 
@@ -47,3 +47,29 @@ def repair_whole_word_masks() -> bool:
         return get_whole_word_mask
 
     return replace(masked_lm, "get_whole_word_mask", "whole_word_masks", make)
+
+
+def repair_masks_of_the_first_epoch() -> bool:
+    """Draws masks anew in each epoch of `masked_lm`, with data workers and without.
+
+    By default fairseq keeps its data loader for all epochs (`tasks/fairseq_task.py`), and with it a worker that never
+    hears of the next one: all have the masks of the first, and those of a training that is resumed are others. And
+    `LRUCacheDataset` keeps its last eight items by their index alone, whatever the epoch.
+    """
+    from fairseq.data import LRUCacheDataset
+    from fairseq.tasks.masked_lm import MaskedLMTask
+
+    if "get_batch_iterator" in vars(MaskedLMTask):
+        return False
+
+    def get_batch_iterator(self: Any, *arguments: Any, **options: Any) -> Any:
+        found = super(MaskedLMTask, self).get_batch_iterator(*arguments, **options)
+        found.reuse_dataloader = found.persistent_workers = False
+        return found
+
+    def set_epoch(self: Any, epoch: int) -> None:
+        getattr(LRUCacheDataset.__getitem__, "cache_clear", lambda: None)()
+        super(LRUCacheDataset, self).set_epoch(epoch)
+
+    MaskedLMTask.get_batch_iterator, LRUCacheDataset.set_epoch = get_batch_iterator, set_epoch
+    return True

@@ -15,8 +15,10 @@ import fairseq_mos
 from fairseq_mos.errors import UserError
 from fairseq_mos.families.masked_lm.texts import FILE
 from tests.fairseq_commands import ROOT, run, run_steps
+from tests.families.masked_lm import commands
 from tests.families.masked_lm.files import write_dictionary
 from tests.small import sentences
+from tests.supernet_commands import difference
 
 SCRIPT = """
 import sys, torch
@@ -104,3 +106,13 @@ def test_subwords_that_do_not_do(bpe, message):
     with pytest.raises(UserError, match=message) as error:
         masked_lm.get_whole_word_mask(OmegaConf.create(bpe), Dictionary())
     assert "\n" not in str(error.value)
+
+
+def test_each_epoch_has_masks_of_its_own(tmp_path):
+    """Whoever reads the data, and whether the training was stopped between two epochs."""
+    commands.workspace(tmp_path)
+    steps = [[*commands.TRAIN, "--num-workers", workers, "--save-dir", workers] for workers in "01"]
+    steps += [[*commands.TRAIN, "--num-workers", "1", "--max-epoch", epochs, "--save-dir", "parts"] for epochs in "12"]
+    run_steps(steps, tmp_path)
+    one, *others = (tmp_path / name / "checkpoint_last.pt" for name in ("0", "1", "parts"))
+    assert [difference(one, other) for other in others] == [0, 0]
