@@ -58,8 +58,10 @@ def configurations(
         )
     subwords = None
     if kind != "none":
-        named = {"_name": kind, _OPTIONS.get(kind): str(data.subwords)}
-        subwords = wordpiece.configuration(data.subwords) if kind == "bert" else named
+        if kind == "bert":
+            subwords = wordpiece.configuration(data.subwords)
+        else:
+            subwords = {"_name": kind, _OPTIONS[kind]: str(data.subwords)}
         _try(encoders.build_bpe, subwords, f"{data.subwords} cannot be read as a model of {kind}")
     name = tokenizer or data.tokenizer
     words = None

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,8 +72,8 @@ def segment(vocab: Path, output: Path, files: list[Path]) -> None:
             raise UserError(f"{file} is no UTF-8: {one_line(error, 160)}") from error
     with atomic_write(output / "dict.txt") as stream:
         stream.writelines(f"{entry} 1\n" for entry in wordpiece.words(entries))
-    if vocab.resolve() != (output / wordpiece.FILE).resolve():
-        shutil.copyfile(vocab, output / wordpiece.FILE)
+    with atomic_write(output / wordpiece.FILE) as stream:
+        stream.writelines(f"{entry}\n" for entry in entries)
 
 
 def _tokenizer(vocab: Path, cased: bool):

@@ -54,6 +54,15 @@ def _read(task: Task, folder: Path) -> dict[str, Split]:
 
 
 def encoder(bpe: Path | None) -> Encoder:
+    """Returns what cuts sentences into pieces.
+
+    Args:
+        bpe: sentencepiece model, or BERT's vocabulary; None: sentences are cut at their spaces.
+
+    Raises:
+        PipelineError: it is no sentencepiece model.
+        UserError: it is no vocabulary of BERT.
+    """
     if bpe is None:
         return lambda lines: [line.split() for line in lines]
     from fairseq_mos import wordpiece

@@ -59,17 +59,20 @@ def repair_masks_of_the_first_epoch() -> bool:
     from fairseq.data import LRUCacheDataset
     from fairseq.tasks.masked_lm import MaskedLMTask
 
-    if "get_batch_iterator" in vars(MaskedLMTask):
-        return False
+    def make_iterator(original: Callable) -> Callable:
+        def get_batch_iterator(self: Any, *arguments: Any, **options: Any) -> Any:
+            found = original(self, *arguments, **options)
+            found.reuse_dataloader = found.persistent_workers = False
+            return found
 
-    def get_batch_iterator(self: Any, *arguments: Any, **options: Any) -> Any:
-        found = super(MaskedLMTask, self).get_batch_iterator(*arguments, **options)
-        found.reuse_dataloader = found.persistent_workers = False
-        return found
+        return get_batch_iterator
 
-    def set_epoch(self: Any, epoch: int) -> None:
-        getattr(LRUCacheDataset.__getitem__, "cache_clear", lambda: None)()
-        super(LRUCacheDataset, self).set_epoch(epoch)
+    def make_epoch(original: Callable) -> Callable:
+        def set_epoch(self: Any, epoch: int) -> None:
+            getattr(LRUCacheDataset.__getitem__, "cache_clear", lambda: None)()
+            original(self, epoch)
 
-    MaskedLMTask.get_batch_iterator, LRUCacheDataset.set_epoch = get_batch_iterator, set_epoch
-    return True
+        return set_epoch
+
+    first = replace(MaskedLMTask, "get_batch_iterator", "masks_of_the_first_epoch", make_iterator)
+    return replace(LRUCacheDataset, "set_epoch", "masks_of_the_first_epoch", make_epoch) or first

@@ -46,6 +46,7 @@ _HEADS = {
         "": "cls.predictions",
     },
 }
+
 _Size = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 
 

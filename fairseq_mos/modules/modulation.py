@@ -34,8 +34,8 @@ class Modulation(Elastic):
         self.outputs = nn.ModuleDict()
         # How many numbers a channel gets: leaf -> scale alone, or scale and shift.
         self.numbers: dict[str, int] = {}
-        # What the leaves of a layer have in common in a pass, once it has begun; in a list, so that it is no part of
-        # the module. Leaves that are in no layer have no such pass.
+        # What the leaves of a layer have in common in a pass: empty once it has begun and until one is used. None: no
+        # pass has begun, as for leaves that are in no layer.
         self._pass: list[Tensor] | None = None
 
     def add(self, name: str, rows: int, bias: bool) -> None:
