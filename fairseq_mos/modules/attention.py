@@ -6,11 +6,11 @@ from collections.abc import Hashable
 
 import torch
 from fairseq.incremental_decoding_utils import with_incremental_state
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_mos.modules.block import Block
+from fairseq_mos.modules.dropout import Dropout
 from fairseq_mos.modules.elastic import ElasticLinear
 from fairseq_mos.modules.growing import appended, picked
 from fairseq_mos.modules.leaves import DenseLeaves
@@ -54,7 +54,7 @@ class Attention(Block, nn.Module):
         self.out_proj = leaves.linear(qkv_dim, embed_dim, part=name)
         leaves.route(**{f"{name}_{leaf}": module for leaf, module in self.named_children()})
         self.num_heads = num_heads
-        self.dropout_module = FairseqDropout(dropout, module_name="MultiheadAttention")
+        self.dropout_module = Dropout(dropout, module_name="MultiheadAttention")
         self.static_memory = static_memory
 
     def activate(self, embed_dim: int, memory_dim: int, qkv_dim: int, heads: int) -> None:

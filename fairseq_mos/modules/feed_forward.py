@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairseq import utils
-from fairseq.modules import FairseqDropout
 from torch import Tensor
 
 from fairseq_mos.modules.block import Inline
+from fairseq_mos.modules.dropout import Dropout
 from fairseq_mos.modules.leaves import DenseLeaves
 
 
@@ -48,7 +48,7 @@ class FeedForward(Inline):
         self.fc2 = leaves.linear(ffn_dim, embed_dim, part="ffn")
         leaves.route(fc1=self.fc1, fc2=self.fc2)
         self.activation_fn = utils.get_activation_fn(options.activation_fn)
-        self.activation_dropout_module = FairseqDropout(options.activation_dropout, module_name=name)
+        self.activation_dropout_module = Dropout(options.activation_dropout, module_name=name)
 
     def activate(self, embed_dim: int, ffn_dim: int) -> None:
         """Sets the active widths."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 import torch
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from fairseq_mos.modules.attention import Attention, State
 from fairseq_mos.modules.block import Block, adopt
+from fairseq_mos.modules.dropout import Dropout
 from fairseq_mos.modules.feed_forward import FeedForward, LayerOptions
 from fairseq_mos.modules.leaves import DenseLeaves
 from fairseq_mos.modules.recall import ATTEND
@@ -28,7 +28,7 @@ class _Layer(Block, nn.Module):
         adopt(self, "ffn")
         self.routing = leaves.routing
         self.final_layer_norm = leaves.layer_norm(embed_dim)
-        self.dropout_module = FairseqDropout(options.dropout, module_name=name)
+        self.dropout_module = Dropout(options.dropout, module_name=name)
         self.normalize_before = options.normalize_before
         self.self_attn = Attention(leaves, embed_dim, embed_dim, qkv_dim, heads, options.attention_dropout)
         self.self_attn_layer_norm = leaves.layer_norm(embed_dim)

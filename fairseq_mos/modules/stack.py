@@ -7,11 +7,11 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fairseq_mos.modules.block import Block
+from fairseq_mos.modules.dropout import Dropout
 from fairseq_mos.modules.feed_forward import LayerOptions
 from fairseq_mos.modules.leaves import DenseLeaves
 from fairseq_mos.modules.positions import SinusoidalPositions
@@ -63,7 +63,7 @@ class Stack(Block):
         self.layers = nn.ModuleList(layers)
         self.layer_norm = leaves.layer_norm(embed_dim) if options.normalize_before else None
         leaves.route(layernorm_embedding=self.layernorm_embedding, layer_norm=self.layer_norm)
-        self.dropout_module = FairseqDropout(options.dropout, module_name=f"Transformer{type(self).__name__}")
+        self.dropout_module = Dropout(options.dropout, module_name=f"Transformer{type(self).__name__}")
         self.checkpoint_activations = options.checkpoint_activations
         self.embed_dim = embed_dim
         self.active_layers = len(self.layers)
