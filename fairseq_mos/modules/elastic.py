@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_mos.modules import in_place, init
-from fairseq_mos.modules.experts import mix_experts
+from fairseq_mos.modules.experts import factors_of, mix_experts, scale_and_shift
 from fairseq_mos.modules.kept import Elastic
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Routed(Elastic):
         effect = self.effect()
         return self.materialised(lambda: self._compute(*effect), *effect)
 
-    def _compute(self, mix: Tensor | int | None = None, scale: Tensor | None = None, shift: Tensor | None = None):
+    def _compute(self, mix: Tensor | int | None = None, modulation: Tensor | None = None):
         raise TypeError(f"{type(self).__name__} does not define _compute()")
 
     def dense(self) -> Iterator[tuple[str, Tensor]]:
@@ -128,12 +128,13 @@ class ElasticLinear(Routed):
     def extent(self) -> Hashable:
         return self.size
 
-    def _compute(self, mix=None, scale=None, shift=None) -> tuple[Tensor, Tensor | None]:
+    def _compute(self, mix=None, modulation=None) -> tuple[Tensor, Tensor | None]:
         rows, columns = self.size
+        scale, shift = scale_and_shift(modulation)
         weight, bias = self.weight, self.bias
         if isinstance(mix, int):
             weight, bias, mix = weight[mix], None if bias is None else bias[mix], None
-        factors = _factors(mix, scale)
+        factors = factors_of(mix, scale)
         if factors is not None:
             weight = mix_experts(weight if mix is not None else weight.unsqueeze(0), factors, rows, columns)
         elif self.size != self.super_size:
@@ -159,23 +160,12 @@ class ElasticLinear(Routed):
         weight, bias = self.active()
         return F.linear(x, weight, bias)
 
-    def _in_place(self, x: Tensor, mix=None, scale=None, shift=None) -> Tensor:
-        expert, bias = None, self.bias
-        if isinstance(mix, int):
-            expert, bias, mix = mix, None if bias is None else bias[mix], None
-        if expert is not None or mix is not None or shift is not None:
-            bias = self._bias(bias, mix, shift)
-        return in_place.linear(x, self.weight, bias, self.size, _factors(mix, scale), expert)
+    def _in_place(self, x: Tensor, mix=None, modulation=None) -> Tensor:
+        expert, mix = (mix, None) if isinstance(mix, int) else (None, mix)
+        return in_place.linear(x, self.weight, self.bias, self.size, mix, modulation, expert)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, super_size={self.super_size}, num_experts={self.num_experts}"
-
-
-def _factors(mix: Tensor | None, scale: Tensor | None) -> Tensor | None:
-    """Returns the experts' factors: of every row its scale, times the mix, of all rows or each row's own."""
-    if scale is None:
-        return mix
-    return scale.unsqueeze(-1) if mix is None else mix * scale.unsqueeze(-1)
 
 
 class ElasticLayerNorm(Routed):
@@ -198,8 +188,9 @@ class ElasticLayerNorm(Routed):
     def rows(self) -> int:
         return self.width
 
-    def _compute(self, mix=None, scale=None, shift=None) -> tuple[Tensor, Tensor]:
+    def _compute(self, mix=None, modulation=None) -> tuple[Tensor, Tensor]:
         weight, bias = self.weight[: self.width], self.bias[: self.width]
+        scale, shift = scale_and_shift(modulation)
         return (weight, bias) if scale is None else (weight * scale, bias + shift)
 
     def forward(self, x: Tensor) -> Tensor:

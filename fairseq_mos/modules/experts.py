@@ -1,4 +1,4 @@
-"""Mixing the weights of m experts into one dense weight (MoS, section 3)."""
+"""What an architecture does to weights: it mixes m experts into a dense one (MoS, section 3), and scales channels."""
 
 from __future__ import annotations
 
@@ -66,3 +66,27 @@ def mix_experts(weight: Tensor, mix: Tensor, rows: int, columns: int) -> Tensor:
         A contiguous tensor (rows, columns).
     """
     return _MixExperts.apply(weight, mix.to(weight.dtype), rows, columns)
+
+
+def scale_and_shift(modulation: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Returns the factors `1 + g` of a leaf's output channels (rows), and what is added to its bias (rows), or None.
+
+    Args:
+        modulation: g, and the shift of a leaf with a bias: (rows, 1) or (rows, 2); or None.
+    """
+    if modulation is None:
+        return None, None
+    scale, *shift = modulation.unbind(-1)
+    return 1 + scale, shift[0] if shift else None
+
+
+def factors_of(mix: Tensor | None, scale: Tensor | None) -> Tensor | None:
+    """Returns the factors of the experts' rows, (m) or (rows, m), or None.
+
+    Args:
+        mix: (m), or (rows, m); None: there is one expert.
+        scale: of the output channels (rows), or None.
+    """
+    if scale is None:
+        return mix
+    return scale.unsqueeze(-1) if mix is None else mix * scale.unsqueeze(-1)

@@ -11,6 +11,7 @@ Autograd sees no gradient of such parameters: :func:`gradients_in_place` is for 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-_BLOCK = 128 * 1024
+from fairseq_mos.modules.experts import factors_of, scale_and_shift
+
+_BLOCK = 256 * 1024
 """Numbers of a weight's gradient that a CPU treats at once: few enough for its caches, many enough for few calls."""
 
 _state = {"on": False}
@@ -51,7 +54,8 @@ def linear(
     weight: Tensor,
     bias: Tensor | None,
     size: tuple[int, int],
-    factors: Tensor | None = None,
+    mix: Tensor | None = None,
+    modulation: Tensor | None = None,
     expert: int | None = None,
 ) -> Tensor:
     """Maps x (..., columns) to (..., rows).
@@ -59,24 +63,22 @@ def linear(
     Args:
         x: the input.
         weight: a parameter (super rows, super columns), or (m, super rows, super columns) of m experts.
-        bias: a parameter (super rows), or anything else (rows), or None.
+        bias: a parameter (super rows) or (m, super rows), or None.
         size: the active part of the weight, (rows, columns).
-        factors: of the experts, (m) or (rows, m), see :func:`fairseq_mos.modules.experts.mix_experts`; a weight without
-            experts is one. By default one.
+        mix: of the experts, (m) or (rows, m), which add up to one.
+        modulation: of the output channels, see :func:`fairseq_mos.modules.experts.scale_and_shift`.
         expert: the only one that is used.
     """
-    flat = x.reshape(-1, x.shape[-1])
-    factors = None if factors is None else factors.to(weight.dtype)
-    adds = bias is not None and wanted(bias)
-    return _Linear.apply(flat, weight, bias, adds, factors, size, expert).unflatten(0, x.shape[:-1])
+    mix = None if mix is None else mix.to(weight.dtype)
+    return _Linear.apply(x, mix, modulation, weight, bias, size, expert)
 
 
 def row(x: Tensor, weight: Tensor, bias: Tensor, rows: int | None = None) -> Tensor:
     """Maps x (columns) to the first `rows` of a linear layer's outputs, all by default; in place where it is wanted."""
+    rows = len(weight) if rows is None else rows
     if not wanted(weight):
         return F.linear(x, weight[:rows], bias[:rows])
-    size = (len(weight) if rows is None else rows, len(x))
-    return linear(x.unsqueeze(0), weight, bias, size).squeeze(0)
+    return _Row.apply(x, weight, bias, rows)
 
 
 def embedding(tokens: Tensor, weight: Tensor, padding_idx: int, width: int) -> Tensor:
@@ -106,36 +108,86 @@ class _Embedding(torch.autograd.Function):
         return None, None, None, None
 
 
-class _Linear(torch.autograd.Function):
+class _Row(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, adds, factors, size, expert):
-        ctx.save_for_backward(x, factors)
-        # Not among the saved tensors, which are other ones where activations are computed again, without this `.grad`.
-        ctx.weight, ctx.size, ctx.expert = weight, size, expert
-        ctx.bias = bias if adds else None
-        return F.linear(x, _mixed(_active(weight, size, expert), factors), None if bias is None else bias[: size[0]])
+    def forward(ctx, x, weight, bias, rows):
+        ctx.save_for_backward(x)
+        ctx.weight, ctx.bias = weight, bias
+        return torch.addmv(bias[:rows], weight[:rows], x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        (x, factors), weight = ctx.saved_tensors, ctx.weight
-        needs_x, _, needs_bias, _, needs_factors, *_ = ctx.needs_input_grad
+        (x,), weight = ctx.saved_tensors, ctx.weight
+        rows, columns = len(grad), len(x)
+        _begin_gradient(weight, (rows, columns), filled=True)
+        weight.grad[:rows].addr_(grad, x)
+        if ctx.bias.requires_grad:
+            _begin_gradient(ctx.bias, (rows,), filled=True)
+            ctx.bias.grad[:rows] += grad
+        return weight[:rows].t().mv(grad) if ctx.needs_input_grad[0] else None, None, None, None
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, mix, modulation, weight, bias, size, expert):
+        # Not among the saved tensors, which are other ones where activations are computed again, without this `.grad`.
+        ctx.weight, ctx.bias, ctx.size, ctx.expert = weight, bias, size, expert
+        rows, columns = size
+        flat = x.reshape(-1, columns)
+        scale, shift = scale_and_shift(modulation)
+        ctx.save_for_backward(x, mix, scale)
+        ctx.shifts = shift is not None
+        active = _active(weight, size, expert)
+        offset = None if bias is None else _mixed_bias(_active_bias(bias, rows, expert), mix)
+        offset = offset if shift is None else offset + shift
+        if _scales_outputs(flat, mix, scale):
+            y = flat.mm(active[0].t())
+            y = y.mul_(scale) if offset is None else torch.addcmul(offset, y, scale, out=y)
+        else:
+            y = F.linear(flat, _mixed(active, mix, scale), offset)
+        return y.view(*x.shape[:-1], rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        (x, mix, scale), weight, bias = ctx.saved_tensors, ctx.weight, ctx.bias
+        rows, columns = ctx.size
+        flat, grad = x.reshape(-1, columns), grad.reshape(-1, rows)
         active = _active(weight, ctx.size, ctx.expert)
-        # Mixed anew, so that no mixed weight waits for its backward pass.
-        grad_x = grad.mm(_mixed(active, factors)) if needs_x else None
+        grad_x = grad_mix = modulation = None
+        if ctx.needs_input_grad[0]:
+            # Mixed anew, so that no mixed weight waits for its backward pass.
+            by_output = _scales_outputs(flat, mix, scale)
+            grad_x = (grad * scale).mm(active[0]) if by_output else grad.mm(_mixed(active, mix, scale))
+            grad_x = grad_x.view(x.shape)
         begun = _begin_gradient(weight, ctx.size, ctx.expert)
         target = _active(weight.grad, ctx.size, ctx.expert)
-        grad_factors = None
-        if factors is None:
-            _multiply(grad.t(), x, target[0], begun)
+        if scale is not None:
+            modulation = scale.new_empty(rows, 1 + ctx.shifts)
+        if mix is None and scale is None:
+            _multiply(grad.t(), flat, target[0], begun)
         else:
-            grad_factors = _spread(grad.t().mm(x), active, factors, target, begun, needs_factors)
-        grad_bias = grad.sum(0) if needs_bias else None
-        if ctx.bias is not None:
-            _begin_gradient(ctx.bias, (0,))
-            ctx.bias.grad[: ctx.size[0]] += grad_bias
-            grad_bias = None
-        return grad_x, None, grad_bias, None, grad_factors, None, None
+            sums = _spread(grad.t().mm(flat), active, factors_of(mix, scale), target, begun)
+            if scale is None:
+                grad_mix = sums
+            elif mix is None:
+                modulation[:, 0] = sums[:, 0]
+            else:
+                modulation[:, 0] = (sums * mix).sum(-1)
+                grad_mix = _like(mix, sums * scale.unsqueeze(-1))
+        if bias is not None and (bias.requires_grad or ctx.shifts or mix is not None):
+            offset = grad.sum(0)
+            if ctx.shifts:
+                modulation[:, 1] = offset
+            if mix is not None:
+                offset = offset.unsqueeze(-1)
+                grad_mix = grad_mix + _like(mix, _active_bias(bias, rows, None).t() * offset)
+                offset = (offset * mix).t()
+            if bias.requires_grad:
+                _begin_gradient(bias, (rows,), ctx.expert, filled=True)
+                _active_bias(bias.grad, rows, ctx.expert).add_(offset)
+        return grad_x, None if grad_mix is None else grad_mix.to(mix.dtype), modulation, None, None, None, None
 
 
 def _active(tensor: Tensor, size: tuple[int, int], expert: int | None) -> Tensor:
@@ -145,36 +197,65 @@ def _active(tensor: Tensor, size: tuple[int, int], expert: int | None) -> Tensor
     return tensor[:, : size[0], : size[1]]
 
 
-def _mixed(active: Tensor, factors: Tensor | None) -> Tensor:
-    if factors is None:
-        return active[0]
-    first, *others = _columns(factors)
-    mixed = active[0] * first
-    for expert, factor in zip(active[1:], others):
-        mixed.addcmul_(expert, factor)
-    return mixed
+def _active_bias(tensor: Tensor, rows: int, expert: int | None) -> Tensor:
+    """Returns the experts' active prefixes, (m, rows)."""
+    tensor = tensor if tensor.dim() == 2 else tensor.unsqueeze(0)
+    tensor = tensor if expert is None else tensor[expert : expert + 1]
+    return tensor[:, :rows]
+
+
+def _scales_outputs(flat: Tensor, mix: Tensor | None, scale: Tensor | None) -> bool:
+    """Whether to scale outputs and their gradients: where weights are more numbers, and are not mixed anyway."""
+    return scale is not None and mix is None and flat.shape[0] < flat.shape[1]
+
+
+def _like(mix: Tensor, of_rows: Tensor) -> Tensor:
+    """Returns the gradient of a mix from that of each row, (rows, m)."""
+    return of_rows if mix.dim() == 2 else of_rows.sum(0)
+
+
+def _mixed(active: Tensor, mix: Tensor | None, scale: Tensor | None) -> Tensor:
+    if mix is None:
+        return active[0] if scale is None else active[0] * scale.unsqueeze(-1)
+    first, *others = _columns(mix)
+    if len(others) == 1:
+        # In one pass over both, as what adds up to one.
+        mixed = torch.lerp(*active, others[0])
+    else:
+        mixed = active[0] * first
+        for expert, factor in zip(active[1:], others):
+            mixed.addcmul_(expert, factor)
+    return mixed if scale is None else mixed.mul_(scale.unsqueeze(-1))
+
+
+def _mixed_bias(active: Tensor, mix: Tensor | None) -> Tensor:
+    return active[0] if mix is None else (active.t() * mix).sum(-1)
 
 
 def _columns(factors: Tensor) -> list[Tensor]:
     return [column.unsqueeze(-1) if factors.dim() == 2 else column for column in factors.unbind(-1)]
 
 
-def _begin_gradient(parameter: Tensor, size: tuple[int, ...], expert: int | None = None) -> bool:
+def _begin_gradient(parameter: Tensor, size: tuple[int, ...], expert: int | None = None, filled: bool = False) -> bool:
     """Makes a parameter's gradient, if it has none: zero outside the active prefix, undefined within.
+
+    Args:
+        parameter: an elastic leaf's.
+        size: of the active prefix, in the last dimensions.
+        expert: the only one that is used.
+        filled: zero within, too.
 
     Returns:
         Whether there was one to add to.
     """
     if parameter.grad is not None:
         return True
+    if filled or expert is not None:
+        parameter.grad = torch.zeros_like(parameter)
+        return False
     parameter.grad = torch.empty_like(parameter)
-    if expert is not None:
-        parameter.grad.zero_()
-    elif len(size) == 1:
-        parameter.grad[size[0] :] = 0
-    else:
-        parameter.grad[..., size[0] :, :] = 0
-        parameter.grad[..., : size[0], size[1] :] = 0
+    parameter.grad[..., size[0] :, :] = 0
+    parameter.grad[..., : size[0], size[1] :] = 0
     return False
 
 
@@ -185,27 +266,29 @@ def _multiply(a: Tensor, b: Tensor, target: Tensor, add: bool) -> None:
         torch.mm(a, b, out=target)
 
 
-def _spread(
-    product: Tensor, active: Tensor, factors: Tensor, target: Tensor, add: bool, needs_factors: bool
-) -> Tensor | None:
+def _spread(product: Tensor, active: Tensor, factors: Tensor, target: Tensor, add: bool) -> Tensor:
     """Makes of a mixed weight's gradient those of the experts, into `target`, and that of the factors.
 
     Block by block, so that what is made in between stays in a core's cache.
     """
     rows, columns = product.shape
     step = max(1, _BLOCK // columns) if product.device.type == "cpu" else rows
+    by_row = factors.dim() == 2
     sums = product.new_empty(rows, len(active), dtype=torch.promote_types(product.dtype, torch.float32))
-    parts = product.split(step)
     for j, factor in enumerate(_columns(factors)):
-        factors_of = factor.split(step) if factors.dim() == 2 else [factor] * len(parts)
-        blocks = zip(parts, factors_of, active[j].split(step), target[j].split(step), sums[:, j].split(step))
-        for part, own, expert, grad, own_sums in blocks:
-            if add:
-                grad.addcmul_(part, own)
-            else:
-                torch.mul(part, own, out=grad)
-            if needs_factors:
-                torch.sum(part * expert, -1, dtype=sums.dtype, out=own_sums)
-    if not needs_factors:
-        return None
-    return (sums if factors.dim() == 2 else sums.sum(0)).to(factors.dtype)
+        whole = (product, active[j], target[j], sums[:, j])
+        if step >= rows:
+            _spread_block(*whole, factor, add)
+            continue
+        own = factor.split(step) if by_row else itertools.repeat(factor)
+        for block in zip(*(tensor.split(step) for tensor in whole), own):
+            _spread_block(*block, add)
+    return sums if by_row else sums.sum(0)
+
+
+def _spread_block(product: Tensor, expert: Tensor, target: Tensor, sums: Tensor, factor: Tensor, add: bool) -> None:
+    if add:
+        target.addcmul_(product, factor)
+    else:
+        torch.mul(product, factor, out=target)
+    torch.sum(product * expert, -1, dtype=sums.dtype, out=sums)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from fairseq_mos.modules import in_place, init
 from fairseq_mos.modules.elastic import ElasticLinear
+from fairseq_mos.modules.experts import scale_and_shift
 
 
 class LowRankLinear(ElasticLinear):
@@ -51,8 +52,9 @@ class LowRankLinear(ElasticLinear):
         # By these, since all U_j are alike at first.
         return self.down.view(self.num_experts, self.rank, -1)
 
-    def _compute(self, mix=None, scale=None, shift=None) -> tuple[Tensor, Tensor | None]:
+    def _compute(self, mix=None, modulation=None) -> tuple[Tensor, Tensor | None]:
         rows, columns = self.size
+        scale, shift = scale_and_shift(modulation)
         up = self.up[:rows] * mix.to(self.up.dtype).repeat_interleave(self.rank)
         # Under autocast in half precision, where adding to the shared weight would round small differences away.
         with torch.autocast(self.weight.device.type, enabled=False):
@@ -61,9 +63,10 @@ class LowRankLinear(ElasticLinear):
             weight = weight * scale.unsqueeze(-1)
         return weight, self._bias(self.bias, None, shift)
 
-    def _in_place(self, x: Tensor, mix=None, scale=None, shift=None) -> Tensor:
+    def _in_place(self, x: Tensor, mix=None, modulation=None) -> Tensor:
         # The differences' products are small, and so no weight is made of them.
         rows, columns = self.size
+        scale, shift = scale_and_shift(modulation)
         inner = F.linear(x, self.down[:, :columns]) * mix.to(self.up.dtype).repeat_interleave(self.rank)
         y = in_place.linear(x, self.weight, None, self.size) + F.linear(inner, self.up[:rows])
         if scale is not None:

@@ -62,22 +62,21 @@ class Modulation(Elastic):
     def __getstate__(self):
         return {**super().__getstate__(), "_pass": None}
 
-    def effect(self, name: str, rows: int) -> tuple[Tensor, Tensor | None]:
-        """Returns the factors 1 + g (rows) and the shifts s (rows) of a leaf with `rows` active output channels."""
+    def effect(self, name: str, rows: int) -> Tensor:
+        """Returns g, and the shift s of a leaf with a bias, of its `rows` active output channels: (rows, 1 or 2)."""
         return self.materialised(lambda: self._compute(name, rows), key=name)
 
     def sources(self, key=None):
         output = self.outputs[key]
         return self.hidden.weight, self.hidden.bias, output.weight, output.bias
 
-    def _compute(self, name: str, rows: int) -> tuple[Tensor, Tensor | None]:
+    def _compute(self, name: str, rows: int) -> Tensor:
         output = self.outputs[name]
         # They come channel by channel, so a narrower leaf uses the first of them.
         count = rows * self.numbers[name]
         # Under autocast in half precision, where 1 + g would round g away.
         emitted = in_place.row(self._hidden(), output.weight, output.bias, count).to(output.weight.dtype)
-        scale, *shift = emitted.view(rows, -1).unbind(-1)
-        return 1 + scale, shift[0] if shift else None
+        return emitted.view(rows, -1)
 
     def _hidden(self) -> Tensor:
         if self._pass and torch.is_grad_enabled():

@@ -52,18 +52,16 @@ class Effect(NamedTuple):
 
     Attributes:
         mix: of its experts: (m), or (active output width, m); a number: that expert alone; None without experts.
-        scale: factors of the weight's output channels, (active output width), or None.
-        shift: what is added to the bias, (active output width), or None.
+        modulation: of its output channels, see :func:`fairseq_mos.modules.experts.scale_and_shift`, or None.
     """
 
     mix: Tensor | int | None = None
-    scale: Tensor | None = None
-    shift: Tensor | None = None
+    modulation: Tensor | None = None
 
 
 def _softmax(logits: Tensor) -> Tensor:
-    # In fp32: half precision rounds mixes of nearly one to one.
-    return torch.softmax(logits.float(), dim=-1)
+    # In fp32 at least: half precision rounds mixes of nearly one to one.
+    return torch.softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
 class Routing(Elastic):
@@ -129,7 +127,7 @@ class Routing(Elastic):
         mix = self.mix(name, rows) if experts > 1 else None
         if self.modulation is None or name not in self.modulation.outputs:
             return Effect(mix)
-        return Effect(mix, *self.modulation.effect(name, rows))
+        return Effect(mix, self.modulation.effect(name, rows))
 
     def reads(self, name: str, experts: int) -> Hashable:
         """Returns what the effect on a leaf depends on, besides the leaf's size; see :meth:`effect`."""

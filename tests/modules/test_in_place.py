@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fairseq_mos.modules import in_place
 from fairseq_mos.modules.elastic import ElasticEmbedding, ElasticLinear
-from fairseq_mos.modules.experts import mix_experts
+from fairseq_mos.modules.experts import mix_experts, scale_and_shift
 from fairseq_mos.modules.in_place import gradients_in_place
 
 SIZE = (5, 4)
@@ -66,29 +66,78 @@ def test_autocast_and_no_grad_take_the_usual_way():
             assert not in_place.wanted(leaf.weight)
 
 
-@pytest.mark.parametrize("by_row", [False, True], ids=["layer", "neuron"])
-@pytest.mark.parametrize("experts", [1, 3])
+@pytest.mark.parametrize("way", ["layer", "neuron", "none", "one"])
+@pytest.mark.parametrize("numbers", [0, 1, 2])
+@pytest.mark.parametrize("tokens", [3, 9], ids=["few tokens", "many tokens"])
+@pytest.mark.parametrize("experts", [2, 3])
 @pytest.mark.parametrize("block", [1, 8, 10**6])
-def test_a_mix_in_blocks(monkeypatch, by_row, experts, block):
+def test_mixes_and_modulation(monkeypatch, way, numbers, tokens, experts, block):
+    """Of experts, of a weight without, and of one expert alone, in blocks and whole, by outputs and by weights."""
     monkeypatch.setattr(in_place, "_BLOCK", block)
     torch.manual_seed(1)
-    weight = torch.randn(experts, 7, 6, dtype=torch.double)
-    factors = torch.rand(*(5,) * by_row, experts, dtype=torch.double)
-    bias, x = torch.randn(7, dtype=torch.double), torch.randn(9, 4, dtype=torch.double)
+    several = (experts,) * (way != "none")
+    expert = 1 if way == "one" else None
+    weight = torch.randn(*several, 7, 6, dtype=torch.double)
+    mix = torch.rand(*(5,) * (way == "neuron"), experts, dtype=torch.double)
+    modulation = torch.randn(5, numbers, dtype=torch.double)
+    # Without a bias there is no shift.
+    bias = torch.randn(*several, 7, dtype=torch.double) if numbers != 1 else None
+    x = torch.randn(tokens, 2, 4, dtype=torch.double)
+    mixes = way in ("layer", "neuron")
 
     def run(fast: bool) -> list[torch.Tensor]:
-        leaves = [tensor.clone().requires_grad_() for tensor in (weight, factors, bias, x)]
-        w, f, b, inputs = leaves
+        tensors = (weight, bias, mix, modulation, x)
+        w, b, a, g, inputs = leaves = [None if t is None else t.clone().requires_grad_() for t in tensors]
         for _ in range(2):
+            # Which add up to one.
+            own, modulated = a.softmax(-1) if mixes else None, g if numbers else None
             if fast:
                 with gradients_in_place():
-                    y = in_place.linear(inputs, w, b, SIZE, f)
+                    y = in_place.linear(inputs, w, b, SIZE, own, modulated, expert)
             else:
-                y = F.linear(inputs, mix_experts(w, f, *SIZE), b[:5])
+                scale, shift = scale_and_shift(modulated)
+                dense, offset = (w, b) if expert is None else (w[1], None if b is None else b[1])
+                if mixes:
+                    dense = mix_experts(w, own, *SIZE)
+                    offset = None if b is None else mix_experts(b.unsqueeze(-1), own, SIZE[0], 1).squeeze(-1)
+                dense = dense[:5, :4] if scale is None else dense[:5, :4] * scale.unsqueeze(-1)
+                offset = None if b is None else offset[:5]
+                y = F.linear(inputs, dense, offset if shift is None else offset + shift)
             y.square().sum().backward()
-        return [y.detach(), *(leaf.grad for leaf in leaves)]
+        used = leaves[:2] + [a] * mixes + [g] * (numbers > 0) + [inputs]
+        return [y.detach(), *(leaf.grad for leaf in used if leaf is not None)]
 
-    for ours, theirs in zip(run(True), run(False)):
+    for ours, theirs in zip(run(True), run(False), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("tokens", [3, 9])
+def test_modulation_of_frozen_biases(tokens):
+    leaf, _ = _leaf()
+    leaf.bias.requires_grad_(False)
+    modulation = torch.rand(5, 2, dtype=torch.double, requires_grad=True)
+    x = torch.randn(tokens, 4, dtype=torch.double)
+    with gradients_in_place():
+        in_place.linear(x, leaf.weight, leaf.bias, SIZE, modulation=modulation).sum().backward()
+    assert leaf.bias.grad is None
+    products = x @ leaf.weight.detach()[:5, :4].t()
+    expected = torch.stack([products.sum(0), torch.full((5,), float(tokens), dtype=torch.double)], -1)
+    torch.testing.assert_close(modulation.grad, expected)
+
+
+def test_a_row_of_outputs():
+    leaf, _ = _leaf()
+    x = torch.randn(6, dtype=torch.double, requires_grad=True)
+    found = []
+    for fast in (True, False):
+        for parameter in (leaf.weight, leaf.bias, x):
+            parameter.grad = None
+        for _ in range(2):
+            with gradients_in_place() if fast else torch.enable_grad():
+                y = in_place.row(x, leaf.weight, leaf.bias, 5)
+            y.square().sum().backward()
+        found.append([y.detach(), leaf.weight.grad, leaf.bias.grad, x.grad])
+    for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 

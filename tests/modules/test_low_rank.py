@@ -36,7 +36,7 @@ def test_the_formula_and_its_gradients(size):
     weight, bias = leaf._compute(mix)
     torch.testing.assert_close(weight, _formula(leaf, mix, rows, columns))
     assert torch.equal(bias, leaf.bias[:rows])
-    scaled, shifted = leaf._compute(mix, scale, shift)
+    scaled, shifted = leaf._compute(mix, torch.stack([scale - 1, shift], -1))
     torch.testing.assert_close(scaled, scale.unsqueeze(-1) * weight)
     torch.testing.assert_close(shifted, bias + shift)
 

@@ -205,5 +205,5 @@ def test_a_layers_leaves_have_one_hidden_layer_a_pass():
     assert torch.equal(_logits(copied.eval()), _logits(model.eval()))
     # Outside a pass nothing of the last one is used.
     model.train().activate(model.space.smallest())
-    scale = 1 + _emitted(model.encoder.layers[0].routing, "fc1", 8)[:, 0]
-    torch.testing.assert_close(modulation.effect("fc1", 8)[0], scale)
+    expected = _emitted(model.encoder.layers[0].routing, "fc1", 8)
+    torch.testing.assert_close(modulation.effect("fc1", 8), expected)
