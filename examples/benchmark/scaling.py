@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import tempfile
@@ -52,7 +53,9 @@ def seconds_of(ranks: int, data: Path, routing: str, args: argparse.Namespace) -
     command = ["bash", str(ROOT / "examples" / "launch_cpu.sh"), str(ranks), "fairseq-train", str(data)]
     command += [*training(args.search_space, routing), "--no-save", "--max-tokens", str(args.max_tokens)]
     command += ["--max-update", str(2 * UPDATES), "--log-format", "json", "--log-interval", str(UPDATES)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # A core each, or one process would have two.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(f"{done.stdout}\n{done.stderr}\nscaling.py: error: the training above failed")
     # Of an interval's updates alone, and not rounded to whole seconds as its times are.
