@@ -97,8 +97,7 @@ class _Embedding(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor):
         (tokens,), weight = ctx.saved_tensors, ctx.weight
-        if weight.grad is None:
-            weight.grad = torch.zeros_like(weight)
+        _begin_gradient(weight)
         grad = grad.masked_fill(tokens.eq(ctx.padding_idx).unsqueeze(-1), 0)
         target, rows = weight.grad[:, : grad.shape[-1]], grad.reshape(-1, grad.shape[-1])
         if grad.device.type == "cpu":
@@ -119,11 +118,11 @@ class _Row(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor):
         (x,), weight = ctx.saved_tensors, ctx.weight
-        rows, columns = len(grad), len(x)
-        _begin_gradient(weight, (rows, columns), filled=True)
+        rows = len(grad)
+        _begin_gradient(weight)
         weight.grad[:rows].addr_(grad, x)
         if ctx.bias.requires_grad:
-            _begin_gradient(ctx.bias, (rows,), filled=True)
+            _begin_gradient(ctx.bias)
             ctx.bias.grad[:rows] += grad
         return weight[:rows].t().mv(grad) if ctx.needs_input_grad[0] else None, None, None, None
 
@@ -161,7 +160,7 @@ class _Linear(torch.autograd.Function):
             by_output = _scales_outputs(flat, mix, scale)
             grad_x = (grad * scale).mm(active[0]) if by_output else grad.mm(_mixed(active, mix, scale))
             grad_x = grad_x.view(x.shape)
-        begun = _begin_gradient(weight, ctx.size, ctx.expert)
+        begun = _begin_gradient(weight, ctx.size if ctx.expert is None else None)
         target = _active(weight.grad, ctx.size, ctx.expert)
         if scale is not None:
             modulation = scale.new_empty(rows, 1 + ctx.shifts)
@@ -185,7 +184,7 @@ class _Linear(torch.autograd.Function):
                 grad_mix = grad_mix + _like(mix, _active_bias(bias, rows, None).t() * offset)
                 offset = (offset * mix).t()
             if bias.requires_grad:
-                _begin_gradient(bias, (rows,), ctx.expert, filled=True)
+                _begin_gradient(bias)
                 _active_bias(bias.grad, rows, ctx.expert).add_(offset)
         return grad_x, None if grad_mix is None else grad_mix.to(mix.dtype), modulation, None, None, None, None
 
@@ -236,21 +235,19 @@ def _columns(factors: Tensor) -> list[Tensor]:
     return [column.unsqueeze(-1) if factors.dim() == 2 else column for column in factors.unbind(-1)]
 
 
-def _begin_gradient(parameter: Tensor, size: tuple[int, ...], expert: int | None = None, filled: bool = False) -> bool:
-    """Makes a parameter's gradient, if it has none: zero outside the active prefix, undefined within.
+def _begin_gradient(parameter: Tensor, size: tuple[int, int] | None = None) -> bool:
+    """Makes a parameter's gradient, if it has none: zero, but undefined within the active prefix that is given.
 
     Args:
         parameter: an elastic leaf's.
-        size: of the active prefix, in the last dimensions.
-        expert: the only one that is used.
-        filled: zero within, too.
+        size: of the prefix that will be written as a whole, in the last two dimensions; None: there is none.
 
     Returns:
         Whether there was one to add to.
     """
     if parameter.grad is not None:
         return True
-    if filled or expert is not None:
+    if size is None:
         parameter.grad = torch.zeros_like(parameter)
         return False
     parameter.grad = torch.empty_like(parameter)
