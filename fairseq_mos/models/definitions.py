@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from contextlib import nullcontext
+
 from omegaconf import DictConfig, open_dict
 
 
@@ -28,3 +31,19 @@ def embed_in_config(cfg, node: str, **values) -> None:
     if root is not None and isinstance(root.get(node), DictConfig):
         with open_dict(root[node]):
             root[node].update(values)
+
+
+def add_missing(cfg, kind: type) -> None:
+    """Adds the options that a checkpoint of an earlier version does not know, with their defaults.
+
+    fairseq does that for names of models alone, not for those of architectures (`build_model` in
+    `models/__init__.py`).
+
+    Args:
+        cfg: the configuration that `build_model` was given.
+        kind: its dataclass.
+    """
+    with open_dict(cfg) if isinstance(cfg, DictConfig) else nullcontext():
+        for field in dataclasses.fields(kind):
+            if not hasattr(cfg, field.name):
+                setattr(cfg, field.name, field.default)

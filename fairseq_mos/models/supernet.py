@@ -12,6 +12,7 @@ from fairseq_mos.arch.encoding import encode, encoding_dim
 from fairseq_mos.errors import UserError
 from fairseq_mos.fields import check_fields
 from fairseq_mos.models.config import refuse_unsupported
+from fairseq_mos.models.definitions import add_missing
 from fairseq_mos.modules.block import collapse
 from fairseq_mos.modules.gates import gates_of
 from fairseq_mos.modules.leaves import ElasticLeaves, LeafOptions
@@ -60,6 +61,7 @@ def read_space(cfg, kind: type, model: type, sizes_of: SizesOf) -> SearchSpace:
     Raises:
         UserError: no or a malformed search space, contradicting flags or a number out of range.
     """
+    add_missing(cfg, kind)
     check_fields(cfg, kind)
     source = cfg.search_space_definition or cfg.search_space
     if not source:
@@ -77,6 +79,7 @@ def read_subnet(cfg, kind: type, model: type, sizes_of: SizesOf) -> Architecture
     Raises:
         UserError: no architecture, a malformed one, contradicting flags or a number out of range.
     """
+    add_missing(cfg, kind)
     check_fields(cfg, kind)
     source = cfg.architecture_definition or cfg.subnet
     if not source:
