@@ -29,7 +29,9 @@ mos_bootstrap
 export OMP_NUM_THREADS=$threads MKL_NUM_THREADS=$threads
 cd "$root/examples/benchmark"
 
-step() { python train_step.py --threads "$threads" --device "$device" --output "$output" "$@"; }
+of_device=()
+[ "$device" = cpu ] || of_device=(--fused --dtype bfloat16)
+step() { python train_step.py --threads "$threads" --device "$device" "${of_device[@]}" --output "$output" "$@"; }
 for subnet in largest smallest; do
     step --setting wmt --tokens 480 --subnet "$subnet"
     step --setting small --tokens 3000 --subnet "$subnet"

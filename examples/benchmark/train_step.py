@@ -45,6 +45,7 @@ def parse_args() -> argparse.Namespace:
     add("--tokens", type=ranges.COUNT, default=480, help="tokens of a side of the batch, 30 a sentence")
     add("--loss", choices=["criterion", "cross-entropy"], default="criterion", help="each side's own, or torch's")
     add("--plain", action="store_true", help="also the same supernets with gradients by autograd alone")
+    add("--fused", action="store_true", help="also the same supernets with kernels of torch.compile (--fused-mixing)")
     add("--dropout", type=ranges.PROBABILITY, default=0.1, help="dropout of all models")
     add("--runs", type=ranges.COUNT, default=9, help="counted rounds, after one uncounted")
     add("--threads", type=ranges.THREADS, default=1, help="CPU threads")
@@ -78,6 +79,7 @@ def main() -> None:
     from torch.nn import functional as F
 
     from fairseq_mos.modules.in_place import gradients_in_place
+    from fairseq_mos.modules.mixing import PLAIN, fused
 
     begin(args.threads)
     setting = SETTINGS[args.setting]
@@ -114,8 +116,8 @@ def main() -> None:
             model.activate(known[name])
             step(model, losses[False])
 
-    def fast(model) -> None:
-        with gradients_in_place():
+    def fast(model, kernels=PLAIN) -> None:
+        with gradients_in_place(kernels):
             elastic(model)
 
     contestants = {"stock": dense}
@@ -125,6 +127,8 @@ def main() -> None:
         contestants[name] = lambda model=model: fast(model)
         if args.plain:
             contestants[f"{name}, by autograd"] = lambda model=model: elastic(model)
+        if args.fused:
+            contestants[f"{name}, fused"] = lambda model=model: fast(model, fused(args.device))
     rows = ratios(alternate(contestants, args.runs, args.threads, args.device))
     write(
         args.output,

@@ -11,7 +11,6 @@ Autograd sees no gradient of such parameters: :func:`gradients_in_place` is for 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,27 +20,29 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from fairseq_mos.modules.experts import factors_of, scale_and_shift
+from fairseq_mos.modules.mixing import PLAIN, Kernels
 
-_BLOCK = 256 * 1024
-"""Numbers of a weight's gradient that a CPU treats at once: few enough for its caches, many enough for few calls."""
-
-_state = {"on": False}
+_state: dict[str, Kernels | None] = {"kernels": None}
 
 
 @contextmanager
-def gradients_in_place() -> Iterator[None]:
-    """Inside, forward passes of elastic leaves are made for a backward pass that adds to `.grad` itself."""
-    before, _state["on"] = _state["on"], True
+def gradients_in_place(kernels: Kernels = PLAIN) -> Iterator[None]:
+    """Inside, forward passes of elastic leaves are made for a backward pass that adds to `.grad` itself.
+
+    Args:
+        kernels: what mixes experts, and makes their gradients.
+    """
+    before, _state["kernels"] = _state["kernels"], kernels
     try:
         yield
     finally:
-        _state["on"] = before
+        _state["kernels"] = before
 
 
 def wanted(parameter: Tensor) -> bool:
     """Whether :func:`linear` is the way to use a parameter: its gradient is wanted, and will be accumulated."""
     return (
-        _state["on"]
+        _state["kernels"] is not None
         and torch.is_grad_enabled()
         and parameter.is_leaf
         and parameter.requires_grad
@@ -119,8 +120,10 @@ class _Row(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         (x,), weight = ctx.saved_tensors, ctx.weight
         rows = len(grad)
-        _begin_gradient(weight)
-        weight.grad[:rows].addr_(grad, x)
+        if _begin_gradient(weight, (rows, len(x))):
+            weight.grad[:rows].addr_(grad, x)
+        else:
+            torch.outer(grad, x, out=weight.grad[:rows])
         if ctx.bias.requires_grad:
             _begin_gradient(ctx.bias)
             ctx.bias.grad[:rows] += grad
@@ -132,6 +135,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx, x, mix, modulation, weight, bias, size, expert):
         # Not among the saved tensors, which are other ones where activations are computed again, without this `.grad`.
         ctx.weight, ctx.bias, ctx.size, ctx.expert = weight, bias, size, expert
+        ctx.kernels = kernels = _state["kernels"]
         rows, columns = size
         flat = x.reshape(-1, columns)
         scale, shift = scale_and_shift(modulation)
@@ -144,13 +148,13 @@ class _Linear(torch.autograd.Function):
             y = flat.mm(active[0].t())
             y = y.mul_(scale) if offset is None else torch.addcmul(offset, y, scale, out=y)
         else:
-            y = F.linear(flat, _mixed(active, mix, scale), offset)
+            y = F.linear(flat, kernels.mixed(active, mix, scale), offset)
         return y.view(*x.shape[:-1], rows)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        (x, mix, scale), weight, bias = ctx.saved_tensors, ctx.weight, ctx.bias
+        (x, mix, scale), weight, bias, kernels = ctx.saved_tensors, ctx.weight, ctx.bias, ctx.kernels
         rows, columns = ctx.size
         flat, grad = x.reshape(-1, columns), grad.reshape(-1, rows)
         active = _active(weight, ctx.size, ctx.expert)
@@ -158,7 +162,7 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             # Mixed anew, so that no mixed weight waits for its backward pass.
             by_output = _scales_outputs(flat, mix, scale)
-            grad_x = (grad * scale).mm(active[0]) if by_output else grad.mm(_mixed(active, mix, scale))
+            grad_x = (grad * scale).mm(active[0]) if by_output else grad.mm(kernels.mixed(active, mix, scale))
             grad_x = grad_x.view(x.shape)
         begun = _begin_gradient(weight, ctx.size if ctx.expert is None else None)
         target = _active(weight.grad, ctx.size, ctx.expert)
@@ -167,7 +171,7 @@ class _Linear(torch.autograd.Function):
         if mix is None and scale is None:
             _multiply(grad.t(), flat, target[0], begun)
         else:
-            sums = _spread(grad.t().mm(flat), active, factors_of(mix, scale), target, begun)
+            sums = kernels.spread(grad.t().mm(flat), active, factors_of(mix, scale), target, begun)
             if scale is None:
                 grad_mix = sums
             elif mix is None:
@@ -213,26 +217,8 @@ def _like(mix: Tensor, of_rows: Tensor) -> Tensor:
     return of_rows if mix.dim() == 2 else of_rows.sum(0)
 
 
-def _mixed(active: Tensor, mix: Tensor | None, scale: Tensor | None) -> Tensor:
-    if mix is None:
-        return active[0] if scale is None else active[0] * scale.unsqueeze(-1)
-    first, *others = _columns(mix)
-    if len(others) == 1:
-        # In one pass over both, as what adds up to one.
-        mixed = torch.lerp(*active, others[0])
-    else:
-        mixed = active[0] * first
-        for expert, factor in zip(active[1:], others):
-            mixed.addcmul_(expert, factor)
-    return mixed if scale is None else mixed.mul_(scale.unsqueeze(-1))
-
-
 def _mixed_bias(active: Tensor, mix: Tensor | None) -> Tensor:
     return active[0] if mix is None else (active.t() * mix).sum(-1)
-
-
-def _columns(factors: Tensor) -> list[Tensor]:
-    return [column.unsqueeze(-1) if factors.dim() == 2 else column for column in factors.unbind(-1)]
 
 
 def _begin_gradient(parameter: Tensor, size: tuple[int, int] | None = None) -> bool:
@@ -261,31 +247,3 @@ def _multiply(a: Tensor, b: Tensor, target: Tensor, add: bool) -> None:
         target.addmm_(a, b)
     else:
         torch.mm(a, b, out=target)
-
-
-def _spread(product: Tensor, active: Tensor, factors: Tensor, target: Tensor, add: bool) -> Tensor:
-    """Makes of a mixed weight's gradient those of the experts, into `target`, and that of the factors.
-
-    Block by block, so that what is made in between stays in a core's cache.
-    """
-    rows, columns = product.shape
-    step = max(1, _BLOCK // columns) if product.device.type == "cpu" else rows
-    by_row = factors.dim() == 2
-    sums = product.new_empty(rows, len(active), dtype=torch.promote_types(product.dtype, torch.float32))
-    for j, factor in enumerate(_columns(factors)):
-        whole = (product, active[j], target[j], sums[:, j])
-        if step >= rows:
-            _spread_block(*whole, factor, add)
-            continue
-        own = factor.split(step) if by_row else itertools.repeat(factor)
-        for block in zip(*(tensor.split(step) for tensor in whole), own):
-            _spread_block(*block, add)
-    return sums if by_row else sums.sum(0)
-
-
-def _spread_block(product: Tensor, expert: Tensor, target: Tensor, sums: Tensor, factor: Tensor, add: bool) -> None:
-    if add:
-        target.addcmul_(product, factor)
-    else:
-        torch.mul(product, factor, out=target)
-    torch.sum(product * expert, -1, dtype=sums.dtype, out=sums)

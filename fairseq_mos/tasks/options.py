@@ -97,6 +97,11 @@ class SupernetTaskConfig(FairseqDataclass):
         "dropout of all architectures of an update but the largest: keep, or off, as in BigNAS and AttentiveNAS; "
         "--router-dropout stays; needs --arch-sampling sandwich (default: keep)",
     )
+    fused_mixing: bool = _option(
+        False,
+        "mix experts, and make their gradients, in one kernel each, which torch.compile makes (it takes half a minute "
+        "at the start); meant for GPUs, on a CPU the usual way is faster",
+    )
 
 
 def check(cfg: SupernetTaskConfig) -> None:

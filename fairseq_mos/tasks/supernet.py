@@ -21,6 +21,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.families import family_of
 from fairseq_mos.fields import check_fields
 from fairseq_mos.models.definitions import embed_in_config, root_config
+from fairseq_mos.modules import mixing
 from fairseq_mos.modules.dropout import without_dropout
 from fairseq_mos.modules.in_place import gradients_in_place
 from fairseq_mos.modules.router_warmup import drop_gradients
@@ -56,6 +57,7 @@ class SupernetTask:
         check_fields(self.cfg, kind)
         options.check(self.cfg)
         self.pinned = None
+        self._kernels = mixing.PLAIN
         self._sampler: Optional[Sampler] = None
         self._sampled: Optional[tuple[int, list[Sampled]]] = None
         self._roles: set[str] = set()
@@ -82,6 +84,8 @@ class SupernetTask:
         if not from_checkpoint:
             embed_in_config(cfg, "task", **self.definitions())
             options.start_router_warmup(self.cfg, model)
+            if self.cfg.fused_mixing:
+                self._kernels = mixing.fused(_device(root_config(cfg)))
         listed = self._sampler_of(model.space).options.listed
         if listed and not from_checkpoint:
             # The checkpoint should hold the architectures, not the name of a file that may move.
@@ -141,7 +145,7 @@ class SupernetTask:
                 step_criterion = partial(criterion, teacher=teacher, keep_teacher=largest, weight=weight)
             if self.cfg.loss_weight_by_cost and self.pinned is None:
                 step_criterion = _weighted(step_criterion, self._cost_weight(model.space, architecture))
-            with self._dropout(role, model), gradients_in_place():
+            with self._dropout(role, model), gradients_in_place(self._kernels):
                 step = super().train_step(sample, model, step_criterion, optimizer, update_num, ignore_grad)
             if distil and role == "largest":
                 teacher = criterion.release_teacher()
@@ -242,6 +246,11 @@ def _complete_gradients(model, earlier: list[Optional[torch.Tensor]]) -> None:
             parameter.grad = before if parameter.grad is None else before.add_(parameter.grad)
         elif parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
+
+
+def _device(root: Optional[DictConfig]) -> str:
+    cpu = root is not None and root.get("common") is not None and root.common.cpu
+    return "cuda" if torch.cuda.is_available() and not cpu else "cpu"
 
 
 def _check_distributed(root: Optional[DictConfig]) -> None:

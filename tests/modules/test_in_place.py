@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from fairseq_mos.modules import in_place
+from fairseq_mos.modules import in_place, mixing
 from fairseq_mos.modules.elastic import ElasticEmbedding, ElasticLinear
 from fairseq_mos.modules.experts import mix_experts, scale_and_shift
 from fairseq_mos.modules.in_place import gradients_in_place
@@ -73,7 +73,7 @@ def test_autocast_and_no_grad_take_the_usual_way():
 @pytest.mark.parametrize("block", [1, 8, 10**6])
 def test_mixes_and_modulation(monkeypatch, way, numbers, tokens, experts, block):
     """Of experts, of a weight without, and of one expert alone, in blocks and whole, by outputs and by weights."""
-    monkeypatch.setattr(in_place, "_BLOCK", block)
+    monkeypatch.setattr(mixing, "_BLOCK", block)
     torch.manual_seed(1)
     several = (experts,) * (way != "none")
     expert = 1 if way == "one" else None
