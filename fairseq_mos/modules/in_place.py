@@ -11,6 +11,7 @@ Autograd sees no gradient of such parameters: :func:`gradients_in_place` is for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -70,16 +71,17 @@ def linear(
         modulation: of the output channels, see :func:`fairseq_mos.modules.experts.scale_and_shift`.
         expert: the only one that is used.
     """
-    mix = None if mix is None else mix.to(weight.dtype)
-    return _Linear.apply(x, mix, modulation, weight, bias, size, expert)
+    if mix is None:
+        return _Linear.apply(x, modulation, weight, bias, size, expert)
+    return _Mixed.apply(x, mix.to(weight.dtype), modulation, weight, bias, size)
 
 
-def row(x: Tensor, weight: Tensor, bias: Tensor, rows: int | None = None) -> Tensor:
-    """Maps x (columns) to the first `rows` of a linear layer's outputs, all by default; in place where it is wanted."""
-    rows = len(weight) if rows is None else rows
-    if not wanted(weight):
-        return F.linear(x, weight[:rows], bias[:rows])
-    return _Row.apply(x, weight, bias, rows)
+def row(x: Tensor, weight: Tensor, bias: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Maps x (columns) to the first outputs of a linear layer, as many as `shape` has, in place where it is wanted."""
+    if wanted(weight):
+        return _Row.apply(x, weight, bias, shape)
+    rows = math.prod(shape)
+    return F.linear(x, weight[:rows], bias[:rows]).view(shape)
 
 
 def embedding(tokens: Tensor, weight: Tensor, padding_idx: int, width: int) -> Tensor:
@@ -98,7 +100,8 @@ class _Embedding(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor):
         (tokens,), weight = ctx.saved_tensors, ctx.weight
-        _begin_gradient(weight)
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
         grad = grad.masked_fill(tokens.eq(ctx.padding_idx).unsqueeze(-1), 0)
         target, rows = weight.grad[:, : grad.shape[-1]], grad.reshape(-1, grad.shape[-1])
         if grad.device.type == "cpu":
@@ -110,106 +113,135 @@ class _Embedding(torch.autograd.Function):
 
 class _Row(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, rows):
+    def forward(ctx, x, weight, bias, shape):
         ctx.save_for_backward(x)
         ctx.weight, ctx.bias = weight, bias
-        return torch.addmv(bias[:rows], weight[:rows], x)
+        rows = math.prod(shape)
+        return torch.addmv(_prefix(bias, (rows,)), _prefix(weight, (rows, len(x))), x).view(shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        (x,), weight = ctx.saved_tensors, ctx.weight
-        rows = len(grad)
-        if _begin_gradient(weight, (rows, len(x))):
-            weight.grad[:rows].addr_(grad, x)
+        (x,), weight, grad = ctx.saved_tensors, ctx.weight, grad.reshape(-1)
+        size = len(grad), len(x)
+        target, add = _target(weight, size)
+        if add:
+            target.addr_(grad, x)
         else:
-            torch.outer(grad, x, out=weight.grad[:rows])
+            torch.outer(grad, x, out=target)
         if ctx.bias.requires_grad:
-            _begin_gradient(ctx.bias)
-            ctx.bias.grad[:rows] += grad
-        return weight[:rows].t().mv(grad) if ctx.needs_input_grad[0] else None, None, None, None
+            _accumulate(ctx.bias, size[:1], grad)
+        return _prefix(weight, size).t().mv(grad) if ctx.needs_input_grad[0] else None, None, None, None
 
 
 class _Linear(torch.autograd.Function):
+    """Of one weight."""
+
     @staticmethod
-    def forward(ctx, x, mix, modulation, weight, bias, size, expert):
+    def forward(ctx, x, modulation, weight, bias, size, expert):
         # Not among the saved tensors, which are other ones where activations are computed again, without this `.grad`.
         ctx.weight, ctx.bias, ctx.size, ctx.expert = weight, bias, size, expert
-        ctx.kernels = kernels = _state["kernels"]
-        rows, columns = size
-        flat = x.reshape(-1, columns)
+        ctx.kernels = _state["kernels"]
+        flat = x.reshape(-1, size[1])
         scale, shift = scale_and_shift(modulation)
-        ctx.save_for_backward(x, mix, scale)
+        ctx.save_for_backward(x, scale)
         ctx.shifts = shift is not None
-        active = _active(weight, size, expert)
-        offset = None if bias is None else _mixed_bias(_active_bias(bias, rows, expert), mix)
+        active = _prefix(weight, size, expert)
+        offset = None if bias is None else _prefix(bias, size[:1], expert)
         offset = offset if shift is None else offset + shift
-        if _scales_outputs(flat, mix, scale):
-            y = flat.mm(active[0].t())
+        if scale is None:
+            y = F.linear(flat, active, offset)
+        elif _scales_outputs(flat):
+            y = flat.mm(active.t())
             y = y.mul_(scale) if offset is None else torch.addcmul(offset, y, scale, out=y)
         else:
-            y = F.linear(flat, kernels.mixed(active, mix, scale), offset)
-        return y.view(*x.shape[:-1], rows)
+            y = F.linear(flat, active * scale.unsqueeze(-1), offset)
+        return y.view(*x.shape[:-1], size[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        (x, mix, scale), weight, bias, kernels = ctx.saved_tensors, ctx.weight, ctx.bias, ctx.kernels
-        rows, columns = ctx.size
-        flat, grad = x.reshape(-1, columns), grad.reshape(-1, rows)
-        active = _active(weight, ctx.size, ctx.expert)
-        grad_x = grad_mix = modulation = None
+        (x, scale), weight, bias, size, expert = ctx.saved_tensors, ctx.weight, ctx.bias, ctx.size, ctx.expert
+        flat, grad = x.reshape(-1, size[1]), grad.reshape(-1, size[0])
+        active = _prefix(weight, size, expert)
+        grad_x = modulation = None
         if ctx.needs_input_grad[0]:
-            # Mixed anew, so that no mixed weight waits for its backward pass.
-            by_output = _scales_outputs(flat, mix, scale)
-            grad_x = (grad * scale).mm(active[0]) if by_output else grad.mm(kernels.mixed(active, mix, scale))
-            grad_x = grad_x.view(x.shape)
-        begun = _begin_gradient(weight, ctx.size if ctx.expert is None else None)
-        target = _active(weight.grad, ctx.size, ctx.expert)
-        if scale is not None:
-            modulation = scale.new_empty(rows, 1 + ctx.shifts)
-        if mix is None and scale is None:
-            _multiply(grad.t(), flat, target[0], begun)
-        else:
-            sums = kernels.spread(grad.t().mm(flat), active, factors_of(mix, scale), target, begun)
             if scale is None:
-                grad_mix = sums
-            elif mix is None:
-                modulation[:, 0] = sums[:, 0]
+                grad_x = grad.mm(active)
+            elif _scales_outputs(flat):
+                grad_x = (grad * scale).mm(active)
             else:
-                modulation[:, 0] = (sums * mix).sum(-1)
-                grad_mix = _like(mix, sums * scale.unsqueeze(-1))
-        if bias is not None and (bias.requires_grad or ctx.shifts or mix is not None):
+                # Scaled anew, so that no scaled weight waits for its backward pass.
+                grad_x = grad.mm(active * scale.unsqueeze(-1))
+            grad_x = grad_x.view(x.shape)
+        target, add = _target(weight, size, expert)
+        if scale is not None:
+            one = active.unsqueeze(0), scale.unsqueeze(-1), target.unsqueeze(0)
+            modulation = ctx.kernels.spread(grad.t().mm(flat), *one, add)
+        elif add:
+            target.addmm_(grad.t(), flat)
+        else:
+            torch.mm(grad.t(), flat, out=target)
+        if bias is not None and (bias.requires_grad or ctx.shifts):
             offset = grad.sum(0)
             if ctx.shifts:
-                modulation[:, 1] = offset
-            if mix is not None:
-                offset = offset.unsqueeze(-1)
-                grad_mix = grad_mix + _like(mix, _active_bias(bias, rows, None).t() * offset)
-                offset = (offset * mix).t()
+                modulation = torch.cat((modulation, offset.unsqueeze(-1)), 1)
             if bias.requires_grad:
-                _begin_gradient(bias)
-                _active_bias(bias.grad, rows, ctx.expert).add_(offset)
-        return grad_x, None if grad_mix is None else grad_mix.to(mix.dtype), modulation, None, None, None, None
+                _accumulate(bias, size[:1], offset, expert)
+        return grad_x, None if modulation is None else modulation.to(scale.dtype), None, None, None, None
 
 
-def _active(tensor: Tensor, size: tuple[int, int], expert: int | None) -> Tensor:
-    """Returns the experts' active prefixes, (m, rows, columns)."""
-    tensor = tensor if tensor.dim() == 3 else tensor.unsqueeze(0)
-    tensor = tensor if expert is None else tensor[expert : expert + 1]
-    return tensor[:, : size[0], : size[1]]
+class _Mixed(torch.autograd.Function):
+    """Of a mix of experts, which is made anew in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, x, mix, modulation, weight, bias, size):
+        ctx.weight, ctx.bias, ctx.size = weight, bias, size
+        ctx.kernels = _state["kernels"]
+        scale, shift = scale_and_shift(modulation)
+        ctx.save_for_backward(x, mix, scale)
+        ctx.shifts = shift is not None
+        offset = None if bias is None else (_prefix(bias, size[:1]).t() * mix).sum(-1)
+        offset = offset if shift is None else offset + shift
+        return F.linear(x, ctx.kernels.mixed(_prefix(weight, size), mix, scale), offset)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        (x, mix, scale), weight, bias, size = ctx.saved_tensors, ctx.weight, ctx.bias, ctx.size
+        flat, grad = x.reshape(-1, size[1]), grad.reshape(-1, size[0])
+        active = _prefix(weight, size)
+        grad_x = modulation = None
+        if ctx.needs_input_grad[0]:
+            grad_x = grad.mm(ctx.kernels.mixed(active, mix, scale)).view(x.shape)
+        target, add = _target(weight, size)
+        grad_mix = ctx.kernels.spread(grad.t().mm(flat), active, factors_of(mix, scale), target, add)
+        if scale is not None:
+            modulation = (grad_mix * mix).sum(-1, keepdim=True)
+            grad_mix = _like(mix, grad_mix * scale.unsqueeze(-1))
+        if bias is not None:
+            offset = grad.sum(0).unsqueeze(-1)
+            if ctx.shifts:
+                modulation = torch.cat((modulation, offset), 1)
+            grad_mix = grad_mix + _like(mix, _prefix(bias, size[:1]).t() * offset)
+            if bias.requires_grad:
+                _accumulate(bias, size[:1], (offset * mix).t())
+        modulation = None if modulation is None else modulation.to(scale.dtype)
+        return grad_x, grad_mix.to(mix.dtype), modulation, None, None, None
 
 
-def _active_bias(tensor: Tensor, rows: int, expert: int | None) -> Tensor:
-    """Returns the experts' active prefixes, (m, rows)."""
-    tensor = tensor if tensor.dim() == 2 else tensor.unsqueeze(0)
-    tensor = tensor if expert is None else tensor[expert : expert + 1]
-    return tensor[:, :rows]
+def _prefix(tensor: Tensor, size: tuple[int, ...], expert: int | None = None) -> Tensor:
+    """Returns the active part: `size` in the last dimensions, and one expert of all if it is given."""
+    tensor = tensor if expert is None else tensor[expert]
+    if tensor.shape[-len(size) :] == size:
+        return tensor
+    # One view where slicing makes one for each dimension: this is asked for several times at every call of a leaf.
+    return tensor.as_strided((*tensor.shape[: -len(size)], *size), tensor.stride())
 
 
-def _scales_outputs(flat: Tensor, mix: Tensor | None, scale: Tensor | None) -> bool:
-    """Whether to scale outputs and their gradients: where weights are more numbers, and are not mixed anyway."""
-    return scale is not None and mix is None and flat.shape[0] < flat.shape[1]
+def _scales_outputs(flat: Tensor) -> bool:
+    """Whether to scale outputs and their gradients, where weights are more numbers."""
+    return flat.shape[0] < flat.shape[1]
 
 
 def _like(mix: Tensor, of_rows: Tensor) -> Tensor:
@@ -217,33 +249,26 @@ def _like(mix: Tensor, of_rows: Tensor) -> Tensor:
     return of_rows if mix.dim() == 2 else of_rows.sum(0)
 
 
-def _mixed_bias(active: Tensor, mix: Tensor | None) -> Tensor:
-    return active[0] if mix is None else (active.t() * mix).sum(-1)
+def _target(parameter: Tensor, size: tuple[int, ...], expert: int | None = None) -> tuple[Tensor, bool]:
+    """Returns the active part of a parameter's gradient, see :func:`_prefix`, and whether to add to what is there.
 
-
-def _begin_gradient(parameter: Tensor, size: tuple[int, int] | None = None) -> bool:
-    """Makes a parameter's gradient, if it has none: zero, but undefined within the active prefix that is given.
-
-    Args:
-        parameter: an elastic leaf's.
-        size: of the prefix that will be written as a whole, in the last two dimensions; None: there is none.
-
-    Returns:
-        Whether there was one to add to.
+    Else it has just been made: the active part is not defined yet, the rest is zero.
     """
-    if parameter.grad is not None:
-        return True
-    if size is None:
-        parameter.grad = torch.zeros_like(parameter)
-        return False
-    parameter.grad = torch.empty_like(parameter)
-    parameter.grad[..., size[0] :, :] = 0
-    parameter.grad[..., : size[0], size[1] :] = 0
-    return False
+    add = parameter.grad is not None
+    if not add and expert is not None:
+        parameter.grad, add = torch.zeros_like(parameter), True
+    elif not add:
+        parameter.grad = torch.empty_like(parameter)
+        for dim, length in enumerate(size, parameter.dim() - len(size)):
+            if parameter.shape[dim] != length:
+                parameter.grad.narrow(dim, length, parameter.shape[dim] - length).zero_()
+    return _prefix(parameter.grad, size, expert), add
 
 
-def _multiply(a: Tensor, b: Tensor, target: Tensor, add: bool) -> None:
+def _accumulate(parameter: Tensor, size: tuple[int, ...], value: Tensor, expert: int | None = None) -> None:
+    """Adds to the active part of a parameter's gradient."""
+    target, add = _target(parameter, size, expert)
     if add:
-        target.addmm_(a, b)
+        target.add_(value)
     else:
-        torch.mm(a, b, out=target)
+        target.copy_(value)

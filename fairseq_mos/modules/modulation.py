@@ -73,10 +73,9 @@ class Modulation(Elastic):
     def _compute(self, name: str, rows: int) -> Tensor:
         output = self.outputs[name]
         # They come channel by channel, so a narrower leaf uses the first of them.
-        count = rows * self.numbers[name]
+        emitted = in_place.row(self._hidden(), output.weight, output.bias, (rows, self.numbers[name]))
         # Under autocast in half precision, where 1 + g would round g away.
-        emitted = in_place.row(self._hidden(), output.weight, output.bias, count).to(output.weight.dtype)
-        return emitted.view(rows, -1)
+        return emitted.to(output.weight.dtype)
 
     def _hidden(self) -> Tensor:
         if self._pass and torch.is_grad_enabled():

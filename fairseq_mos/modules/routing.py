@@ -35,12 +35,13 @@ class Router(nn.Module):
         self.output = nn.Linear(hidden_dim, out_features)
         self.dropout = dropout
 
-    def forward(self, encoding: Tensor, rows: int | None = None) -> Tensor:
-        """Returns the first `rows` logits (all by default) for encoding (e)."""
+    def forward(self, encoding: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
+        """Returns the logits for encoding (e): all, or as many of the first as `shape` has, in that shape."""
         hidden = F.relu(self.hidden(encoding.to(self.hidden.weight.dtype)))
         # In training alone: --retain-dropout is about tokens, and a subnet's mixes are fixed.
         hidden = F.dropout(hidden, self.dropout, self.training)
-        return in_place.row(hidden, self.output.weight, self.output.bias, rows)
+        shape = (self.output.out_features,) if shape is None else shape
+        return in_place.row(hidden, self.output.weight, self.output.bias, shape)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Its parameters; asked for at every call of a leaf, where walking over modules would be felt."""
@@ -210,8 +211,7 @@ class NeuronRouting(Routing):
 
     def _compute(self, name: str, rows: int) -> Tensor:
         # Rows come neuron by neuron, so a narrower layer uses the first of them (MoS, published code).
-        logits = getattr(self, f"{name}_router")(self.encoding, rows * self.num_experts)
-        return _softmax(logits.view(rows, self.num_experts))
+        return _softmax(getattr(self, f"{name}_router")(self.encoding, (rows, self.num_experts)))
 
 
 class GlobalRouting(LayerRouting):

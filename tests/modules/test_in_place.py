@@ -134,7 +134,7 @@ def test_a_row_of_outputs():
             parameter.grad = None
         for _ in range(2):
             with gradients_in_place() if fast else torch.enable_grad():
-                y = in_place.row(x, leaf.weight, leaf.bias, 5)
+                y = in_place.row(x, leaf.weight, leaf.bias, (5,))
             y.square().sum().backward()
         found.append([y.detach(), leaf.weight.grad, leaf.bias.grad, x.grad])
     for ours, theirs in zip(*found, strict=True):
