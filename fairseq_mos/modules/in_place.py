@@ -12,7 +12,7 @@ Autograd sees no gradient of such parameters: :func:`gradients_in_place` is for 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -79,9 +79,20 @@ def linear(
 def row(x: Tensor, weight: Tensor, bias: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Maps x (columns) to the first outputs of a linear layer, as many as `shape` has, in place where it is wanted."""
     if wanted(weight):
-        return _Row.apply(x, weight, bias, shape)
-    rows = math.prod(shape)
-    return F.linear(x, weight[:rows], bias[:rows]).view(shape)
+        return rows(x, [(weight, bias, shape)])[0]
+    count = math.prod(shape)
+    return F.linear(x, weight[:count], bias[:count]).view(shape)
+
+
+def rows(x: Tensor, layers: Sequence[tuple[Tensor, Tensor, tuple[int, ...]]]) -> tuple[Tensor, ...]:
+    """Maps x (columns) to the first outputs of several linear layers, in place.
+
+    Args:
+        x: the input of all of them.
+        layers: weight, bias and shape of each one's outputs, as for :func:`row`.
+    """
+    weights, biases, shapes = zip(*layers)
+    return _Rows.apply(x, shapes, *weights, *biases)
 
 
 def embedding(tokens: Tensor, weight: Tensor, padding_idx: int, width: int) -> Tensor:
@@ -111,27 +122,40 @@ class _Embedding(torch.autograd.Function):
         return None, None, None, None
 
 
-class _Row(torch.autograd.Function):
+class _Rows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, shape):
+    def forward(ctx, x, shapes, *parameters):
         ctx.save_for_backward(x)
-        ctx.weight, ctx.bias = weight, bias
-        rows = math.prod(shape)
-        return torch.addmv(_prefix(bias, (rows,)), _prefix(weight, (rows, len(x))), x).view(shape)
+        ctx.set_materialize_grads(False)
+        ctx.layers = tuple(zip(parameters[: len(shapes)], parameters[len(shapes) :]))
+        found = []
+        for shape, (weight, bias) in zip(shapes, ctx.layers):
+            count = math.prod(shape)
+            y = torch.addmv(_prefix(bias, (count,)), _prefix(weight, (count, len(x))), x)
+            found.append(y.view(shape))
+        return tuple(found)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
-        (x,), weight, grad = ctx.saved_tensors, ctx.weight, grad.reshape(-1)
-        size = len(grad), len(x)
-        target, add = _target(weight, size)
-        if add:
-            target.addr_(grad, x)
-        else:
-            torch.outer(grad, x, out=target)
-        if ctx.bias.requires_grad:
-            _accumulate(ctx.bias, size[:1], grad)
-        return _prefix(weight, size).t().mv(grad) if ctx.needs_input_grad[0] else None, None, None, None
+    def backward(ctx, *grads: Tensor | None):
+        (x,), grad_x = ctx.saved_tensors, None
+        for grad, (weight, bias) in zip(grads, ctx.layers):
+            if grad is None:
+                continue
+            grad = grad.reshape(-1)
+            size = len(grad), len(x)
+            if weight.requires_grad:
+                target, add = _target(weight, size)
+                if add:
+                    target.addr_(grad, x)
+                else:
+                    torch.outer(grad, x, out=target)
+            if bias.requires_grad:
+                _accumulate(bias, size[:1], grad)
+            if ctx.needs_input_grad[0]:
+                own = _prefix(weight, size).t()
+                grad_x = own.mv(grad) if grad_x is None else grad_x.addmv_(own, grad)
+        return grad_x, *(None,) * (1 + 2 * len(ctx.layers))
 
 
 class _Linear(torch.autograd.Function):

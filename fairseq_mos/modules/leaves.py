@@ -220,5 +220,5 @@ class ElasticLeaves(DenseLeaves):
                 self.routing.add(name, leaf.rows, leaf.gate)
                 leaf.place = (self.routing, name)
             if isinstance(leaf, self.modulated):
-                self.routing.modulation.add(name, leaf.rows, leaf.bias is not None)
+                self.routing.modulation.add(name, leaf)
                 leaf.place = (self.routing, name)

@@ -7,12 +7,17 @@ form of the separate norms of slimmable networks (Yu et al. 2019). It ends in th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_mos.modules import in_place
 from fairseq_mos.modules.kept import Elastic
+
+if TYPE_CHECKING:
+    from fairseq_mos.modules.elastic import Routed
 
 
 class Modulation(Elastic):
@@ -34,14 +39,17 @@ class Modulation(Elastic):
         self.outputs = nn.ModuleDict()
         # How many numbers a channel gets: leaf -> scale alone, or scale and shift.
         self.numbers: dict[str, int] = {}
+        # They are no submodules here.
+        self.leaves: dict[str, Routed] = {}
         # What the leaves of a layer have in common in a pass: empty once it has begun and until one is used. None: no
         # pass has begun, as for leaves that are in no layer.
-        self._pass: list[Tensor] | None = None
+        self._pass: dict[str, Tensor] | None = None
 
-    def add(self, name: str, rows: int, bias: bool) -> None:
-        """Makes ready for a leaf with `rows` output channels; its name is unique in its layer."""
-        self.numbers[name] = 2 if bias else 1
-        output = nn.Linear(self.hidden.out_features, rows * self.numbers[name])
+    def add(self, name: str, leaf: Routed) -> None:
+        """Makes ready for a leaf; its name is unique in its layer."""
+        self.numbers[name] = 1 if leaf.bias is None else 2
+        self.leaves[name] = leaf
+        output = nn.Linear(self.hidden.out_features, leaf.rows * self.numbers[name])
         nn.init.zeros_(output.weight)
         nn.init.zeros_(output.bias)
         self.outputs[name] = output
@@ -53,7 +61,7 @@ class Modulation(Elastic):
 
     def begin(self) -> None:
         """Begins a pass through the layer."""
-        self._pass = []
+        self._pass = {}
 
     def drop_kept(self) -> None:
         self._pass = None
@@ -72,15 +80,26 @@ class Modulation(Elastic):
 
     def _compute(self, name: str, rows: int) -> Tensor:
         output = self.outputs[name]
+        if self._pass is not None and in_place.wanted(output.weight):
+            if name not in self._pass:
+                self._pass.update(self._of_all())
+            return self._pass[name]
         # They come channel by channel, so a narrower leaf uses the first of them.
         emitted = in_place.row(self._hidden(), output.weight, output.bias, (rows, self.numbers[name]))
         # Under autocast in half precision, where 1 + g would round g away.
         return emitted.to(output.weight.dtype)
 
+    def _of_all(self) -> dict[str, Tensor]:
+        """Returns what all leaves get, in one node of autograd's graph: a step asks for a few dozen of them."""
+        outputs = self.outputs.items()
+        layers = [(one.weight, one.bias, (self.leaves[name].rows, self.numbers[name])) for name, one in outputs]
+        return dict(zip(self.outputs, in_place.rows(self._hidden(), layers)))
+
     def _hidden(self) -> Tensor:
-        if self._pass and torch.is_grad_enabled():
-            return self._pass[0]
+        shared = self._pass is not None and torch.is_grad_enabled()
+        if shared and "" in self._pass:
+            return self._pass[""]
         hidden = F.relu(self.hidden(self.encoding.to(self.hidden.weight.dtype)))
-        if self._pass is not None and torch.is_grad_enabled():
-            self._pass.append(hidden)
+        if shared:
+            self._pass[""] = hidden
         return hidden
