@@ -34,6 +34,8 @@ from networks import (
 )
 
 MEBI = 2**20
+DISTILLED = {"distilled": False, "distilled, features": True}
+"""Plain sharing whose others learn from the largest's predictions -> `--distillation-features`; its own criterion."""
 PASSES = {"dense": len(SUBNETS), "dense, one batch": 1}
 """The dense network -> batches of an update."""
 
@@ -47,7 +49,8 @@ def parse_args() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--setting", choices=SETTINGS, default="wmt", help="sizes: WMT's of HAT, or small ones")
-    add("--contestants", nargs="+", choices=CONTESTANTS, default=[*CONTESTANTS], help="supernets")
+    every = [*CONTESTANTS, *DISTILLED]
+    add("--contestants", nargs="+", choices=every, default=every, help="supernets")
     add("--num-experts", type=ranges.COUNT, nargs="+", default=[2, 6], help="experts")
     add("--tokens", type=ranges.COUNT, default=3000, help="tokens of a side of the batch, 30 a sentence")
     add("--output", type=Path, default=Path("."), metavar="FOLDER", help="where JSON and Markdown go")
@@ -61,6 +64,7 @@ def measure(args: argparse.Namespace) -> dict:
     from torch.nn import functional as F
 
     import fairseq_mos
+    from fairseq_mos.criterions.supernet_label_smoothed_cross_entropy import SupernetLabelSmoothedCrossEntropy
     from fairseq_mos.modules.in_place import gradients_in_place
 
     fairseq_mos.register()
@@ -70,21 +74,39 @@ def measure(args: argparse.Namespace) -> dict:
     if args.one in PASSES:
         model, trained = stock_model(setting, setting["sizes"][0], task, 0.1), [None] * PASSES[args.one]
     else:
-        model = supernet_model(args.one, space, task, 0.1, args.num_experts[0])
+        routing = "shared" if args.one in DISTILLED else args.one
+        model = supernet_model(routing, space, task, 0.1, args.num_experts[0])
         known = architectures(space, setting)
         trained = [known[name] for name in SUBNETS]
     optimizer = torch.optim.Adam(model.train().parameters(), foreach=False)
     tokens = torch.randint(4, setting["vocabulary"], (max(1, args.tokens // 30), 30))
     lengths = torch.full((len(tokens),), 30)
+    sample = {
+        "net_input": {"src_tokens": tokens, "src_lengths": lengths, "prev_output_tokens": tokens},
+        "target": tokens,
+        "ntokens": tokens.numel(),
+    }
+    criterion = None
+    if args.one in DISTILLED:
+        criterion = SupernetLabelSmoothedCrossEntropy(
+            task, False, 0.1, inplace_distillation=1.0, distillation_features=DISTILLED[args.one]
+        )
+
+    def loss(teacher):
+        if criterion is not None:
+            return criterion(model, sample, teacher=teacher, keep_teacher=teacher is None)[0]
+        logits, _ = model(**sample["net_input"])
+        return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+
     for _ in range(2):
         optimizer.zero_grad()
+        teacher = None
         for architecture in trained:
             if architecture is not None:
                 model.activate(architecture)
             with gradients_in_place():
-                logits, _ = model(tokens, lengths, tokens)
-                F.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()
-            del logits
+                loss(teacher).backward()
+            teacher = criterion.release_teacher() if criterion is not None and teacher is None else teacher
         optimizer.step()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"peak": peak, "parameters": sum(p.numel() * p.element_size() for p in model.parameters())}
@@ -108,7 +130,7 @@ def main() -> None:
 
     stock, rows = ask("dense", 1), []
     for name in ("dense, one batch", *args.contestants):
-        several = name not in PASSES and CONTESTANTS[name]["routing"] != "shared"
+        several = name in CONTESTANTS and CONTESTANTS[name]["routing"] != "shared"
         for experts in args.num_experts if several else [1]:
             ours = ask(name, experts)
             # Weights, gradients and Adam's two moments.

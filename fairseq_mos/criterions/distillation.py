@@ -13,6 +13,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from torch.nn import functional as F
 
+from fairseq_mos.criterions.smoothed import Predictions
 from fairseq_mos.criterions.teacher import Teacher
 from fairseq_mos.errors import UserError
 from fairseq_mos.fields import check_fields, ranged
@@ -75,7 +76,7 @@ class Distillation:
     PARTS = {"distillation_loss": math.log(2)}
     """What is logged of a teacher besides `loss`, which is all that training minimises, and its unit."""
 
-    kept: Optional[torch.Tensor] = None
+    kept: Optional[Predictions] = None
 
     @classmethod
     def build_criterion(cls, cfg, task):
@@ -147,28 +148,25 @@ class Distillation:
         soft = self.temperature**2 * _divergence(self.softened(lprobs), teacher, pads, reduce)
         return (1 - self.weight) * loss + self.weight * soft.view_as(loss), {"distillation_loss": soft.data}
 
-    def distilled(self, loss, lprobs, pads, teacher, keep_teacher: bool, weight: Optional[float], reduce: bool):
-        """Mixes the loss with the largest architecture's predictions, or keeps this one's as these.
+    def distilled(self, loss, lprobs, pads, teacher: Optional[Predictions], weight: Optional[float], reduce: bool):
+        """Mixes the loss with the largest architecture's predictions.
 
         Args:
             loss: that it has without.
             lprobs: log-probabilities (tokens, vocabulary) of the active architecture.
             pads: (tokens), where there is nothing to learn.
-            teacher: the largest architecture's log-probabilities; None: there are none.
-            keep_teacher: keep this architecture's, for :meth:`release_teacher`.
+            teacher: the largest architecture's; None: there are none.
             weight: of the soft targets (`inplace_distillation` by default).
             reduce: sum over the tokens.
         """
-        if keep_teacher:
-            self.kept = lprobs.detach()
         if teacher is None:
             return loss
-        soft = _divergence(lprobs, teacher, pads, reduce)
+        soft = _divergence(lprobs, teacher[:], pads, reduce)
         weight = self.inplace_distillation if weight is None else weight
         return (1 - weight) * loss + weight * soft.view_as(loss)
 
-    def release_teacher(self) -> torch.Tensor:
-        """Hands over the log-probabilities that were kept."""
+    def release_teacher(self) -> Predictions:
+        """Hands over the predictions that were kept."""
         teacher, self.kept = self.kept, None
         return teacher
 

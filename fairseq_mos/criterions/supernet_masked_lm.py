@@ -100,7 +100,9 @@ class SupernetMaskedLM(Distillation, MaskedLmLoss):
         loss = labels = F.nll_loss(said.lprobs, target, reduction="sum" if reduce else "none")
         pads = target.eq(self.padding_idx)
         loss, parts = self.taught(loss, said.lprobs, pads, answer and answer.lprobs, reduce)
-        loss = self.distilled(loss, said.lprobs, pads, teacher, keep_teacher, weight, reduce)
+        loss = self.distilled(loss, said.lprobs, pads, teacher, weight, reduce)
+        if keep_teacher:
+            self.kept = said.lprobs.detach()
         if answer is not None:
             parts["nll_loss"] = labels.data
         if answer is not None and answer.relations is not None:

@@ -266,6 +266,12 @@ class Decoder(Stack, FairseqIncrementalDecoder):
             scores = self.embed_tokens.scores(flat)
         return scores.unflatten(0, features.shape[:-1])
 
+    def output_weights(self) -> tuple[Tensor, Tensor | None]:
+        """Returns what :meth:`output_layer` multiplies features with, (vocabulary, embed), and its bias or None."""
+        if self.output_projection is not None:
+            return self.output_projection.active()
+        return self.embed_tokens.active()[:, : self.embed_dim], None
+
     def get_normalized_probs(self, net_output, log_probs: bool, sample=None) -> Tensor:
         """Normalises scores (batch, target length, vocabulary) to probabilities or their logarithms.
 

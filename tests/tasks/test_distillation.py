@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from fairseq.modules import FairseqDropout
 
 from fairseq_mos.criterions.supernet_label_smoothed_cross_entropy import SupernetLabelSmoothedCrossEntropy
+from fairseq_mos.errors import UserError
 from fairseq_mos.tasks.supernet_translation import SupernetTranslation, SupernetTranslationConfig
 from tests import toy
 
@@ -71,3 +73,36 @@ def test_warm_up_starts_without_and_ends_with_the_full_weight():
     assert same(grads(2, **warm), grads(2, inplace_distillation=0.2))
     assert same(grads(8, **warm), grads(8, inplace_distillation=0.8))
     assert not same(grads(8, **warm), grads(8))
+
+
+@pytest.mark.parametrize("options", [{}, {"share_all_embeddings": False, "modulation": "all"}])
+def test_from_features_students_learn_the_same(options):
+    distil = {"inplace_distillation": 0.7}
+    found = [
+        _update(toy.supernet(**options), criterion_options={**distil, "distillation_features": features})
+        for features in (False, True)
+    ]
+    for first, second in zip(*found, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)
+    plain, _ = _update(toy.supernet(**options))
+    assert abs(plain["random_loss"] - found[1][0]["random_loss"]) > 0.1
+
+
+def test_features_are_what_is_kept():
+    model, sample = toy.supernet(), toy.batch()
+    criterion = SupernetLabelSmoothedCrossEntropy(
+        SimpleNamespace(target_dictionary=toy.dictionary()), False, 0.1, 1.0, distillation_features=True
+    )
+    criterion(model.eval(), sample, keep_teacher=True)
+    kept = criterion.release_teacher()
+    assert kept.states.shape == (sample["target"].numel(), model.decoder.embed_dim)
+    assert kept.weight.data_ptr() == model.decoder.embed_tokens.weight.data_ptr()
+    lprobs = torch.log_softmax(model(**sample["net_input"])[0].flatten(0, 1), -1)
+    torch.testing.assert_close(kept[:], lprobs)
+    assert not kept[:].requires_grad
+
+
+def test_features_without_distillation():
+    task = SimpleNamespace(target_dictionary=toy.dictionary())
+    with pytest.raises(UserError, match="--distillation-features needs --inplace-distillation"):
+        SupernetLabelSmoothedCrossEntropy(task, False, 0.1, distillation_features=True)
