@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         type=ranges.EVALUATIONS,
-        help=f"how many architectures to evaluate (default: {BUDGET}; exhaustive: all)",
+        help=f"how many architectures to evaluate (default: {BUDGET}; exhaustive: all); where a winner breaks a limit "
+        "when measured, up to two quarters more, without --minutes",
     )
     parser.add_argument(
         "--minutes", type=ranges.MINUTES, help="end after this many minutes, over all runs of the search"

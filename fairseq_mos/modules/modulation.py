@@ -7,7 +7,7 @@ form of the separate norms of slimmable networks (Yu et al. 2019). It ends in th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,17 @@ from torch.nn import functional as F
 from fairseq_mos.modules import in_place
 from fairseq_mos.modules.kept import Elastic
 
-if TYPE_CHECKING:
-    from fairseq_mos.modules.elastic import Routed
+
+class Modulated(Protocol):
+    """A leaf, as far as its modulation needs to know it.
+
+    Attributes:
+        rows: active output channels.
+        bias: of the leaf, or None.
+    """
+
+    rows: int
+    bias: Tensor | None
 
 
 class Modulation(Elastic):
@@ -40,12 +49,12 @@ class Modulation(Elastic):
         # How many numbers a channel gets: leaf -> scale alone, or scale and shift.
         self.numbers: dict[str, int] = {}
         # They are no submodules here.
-        self.leaves: dict[str, Routed] = {}
+        self.leaves: dict[str, Modulated] = {}
         # What the leaves of a layer have in common in a pass: empty once it has begun and until one is used. None: no
         # pass has begun, as for leaves that are in no layer.
         self._pass: dict[str, Tensor] | None = None
 
-    def add(self, name: str, leaf: Routed) -> None:
+    def add(self, name: str, leaf: Modulated) -> None:
         """Makes ready for a leaf; its name is unique in its layer."""
         self.numbers[name] = 1 if leaf.bias is None else 2
         self.leaves[name] = leaf

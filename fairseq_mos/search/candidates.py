@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -58,6 +58,7 @@ class Problem:
         rng: the only source of randomness.
         objectives: how many there are.
         given: architectures to start with, besides the largest and the smallest.
+        known: architectures that are not made, but may be among the first.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class Problem:
         rng: random.Random,
         objectives: int = 1,
         given: Sequence[Architecture] = (),
+        known: Iterable[Architecture] = (),
     ):
         self.space, self.rng, self.objectives = space, rng, objectives
         self.repaired = 0
         self._violation, self._given = lru_cache(_REMEMBERED)(violation), given
         self._taken: set[Architecture] = set()
+        self._known = known
         self._choices = [gene.choices for gene in space.genes]
         self._size = prod(len(choices) for choices in self._choices)
         self._rest: Iterator[Genes] | None = None
@@ -81,7 +84,9 @@ class Problem:
         named = [("largest", self.space.largest()), ("smallest", self.space.smallest())]
         named += [("given", architecture) for architecture in self._given]
         candidates = [(name, self.space.to_genes(architecture)) for name, architecture in named]
-        return [(name, genes) for name, genes in candidates if self.take(genes)]
+        candidates = [(name, genes) for name, genes in candidates if self.take(genes)]
+        self._taken.update(self._known)
+        return candidates
 
     def drawn(self) -> Candidate:
         """Returns a uniform draw.

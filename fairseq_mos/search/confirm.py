@@ -73,6 +73,7 @@ def confirm(
     path: Path,
     tries: int = TRIES,
     say: Callable[[str], None] | None = None,
+    more: Callable[[float], Sequence[Evaluation]] = lambda correction: (),
 ) -> list[Confirmation]:
     """Measures winners, best first, until one keeps the limits.
 
@@ -92,6 +93,8 @@ def confirm(
         path: file of the measurements, JSON lines.
         tries: how many to measure at most.
         say: is told what is measured, which takes its time, and why there is another one.
+        more: is told the most that was measured over what was predicted when one has broken the limits, and returns
+            further evaluations.
 
     Returns:
         The measured ones in order; only the last one may keep the limits, and does so if any was found.
@@ -129,6 +132,8 @@ def confirm(
         if say is not None and not confirmations[-1].holds:
             broken = " and ".join(map(str, limits))
             say(f"measured {values[name]:.4g} {quantity.unit}, where {broken} was asked for: on to the next one")
+        if not confirmations[-1].holds:
+            waiting += more(_correction(confirmations))
     return confirmations
 
 
@@ -164,8 +169,7 @@ def _next(
     confirmations: Sequence[Confirmation],
     name: str,
 ) -> Evaluation:
-    # With the middle one, every second of the next would break the limits again, and each takes minutes.
-    correction = max((c.measured / c.predicted for c in confirmations), default=1.0)
+    correction = _correction(confirmations) if confirmations else 1.0
 
     def corrected(evaluation: Evaluation) -> Values:
         return {name: evaluation.values[name] * correction}
@@ -174,6 +178,11 @@ def _next(
     if good:
         return min(good, key=key)
     return min(waiting, key=lambda e: (e.values[name], e.index))
+
+
+def _correction(confirmations: Sequence[Confirmation]) -> float:
+    # With the middle one, every second of the next would break the limits again, and each takes minutes.
+    return max(c.measured / c.predicted for c in confirmations)
 
 
 def _read(path: Path, quantity: Quantity) -> dict[str, dict[str, float]]:

@@ -14,18 +14,18 @@ from tqdm import tqdm
 
 from fairseq_mos.errors import UserError
 from fairseq_mos.journal import Journal
-from fairseq_mos.search.algorithms import ALGORITHMS
-from fairseq_mos.search.archive import Archive, BudgetSpent
+from fairseq_mos.search.again import SecondSearch
+from fairseq_mos.search.archive import Archive
 from fairseq_mos.search.budget import Budget, check_budget
-from fairseq_mos.search.candidates import NothingNew, Problem
+from fairseq_mos.search.candidates import Problem
 from fairseq_mos.search.confirm import Confirmation, check_confirmed, confirm
 from fairseq_mos.search.constraints import check_reachable
 from fairseq_mos.search.costs import descend
 from fairseq_mos.search.evaluation import Evaluation
 from fairseq_mos.search.plan import LOG, STATE, Plan
-from fairseq_mos.search.quantities import QUANTITIES
 from fairseq_mos.search.ranks import Ranks
 from fairseq_mos.search.results import fronts, write_best, write_tables
+from fairseq_mos.search.stepping import drive, order, ranked
 
 Progress = Callable[[Evaluation, bool], None]
 
@@ -94,7 +94,7 @@ def run_search(plan: Plan, output: str | Path, progress: Progress | None = None,
             lambda: Journal(folder / "completed.jsonl", plan.signature()),
             plan.objectives,
         )
-        exhausted = _drive(plan, problem, archive)
+        exhausted = drive(plan, problem, archive)
         if not archive.evaluations:
             if log is not None:
                 # A search that never began: nothing should stand in the way of the next one.
@@ -109,22 +109,24 @@ def run_search(plan: Plan, output: str | Path, progress: Progress | None = None,
                 # Should no winner hold what was predicted, the tables are there all the same.
                 write_tables(folder, archive.evaluations, plan)
                 if plan.remeasure is not None:
+                    say = None if progress is None else partial(tqdm.write, file=sys.stderr)
                     limits = [limit for limit in plan.constraints if limit.name == plan.predicted.name and limit.upper]
                     confirmations = confirm(
                         archive.evaluations,
-                        lambda evaluation: _order(plan, evaluation),
+                        lambda evaluation: order(plan, evaluation),
                         limits,
                         plan.predicted,
                         plan.remeasure,
                         # The other ranks are waiting.
                         lambda evaluation: archive.complete([evaluation], plan.evaluate, Ranks())[0],
                         folder / "measured.jsonl",
-                        say=None if progress is None else partial(tqdm.write, file=sys.stderr),
+                        say=say,
+                        more=SecondSearch(plan, archive, folder, say),
                     )
                     write_tables(folder, archive.evaluations, plan, confirmations)
                     check_confirmed(confirmations, limits, plan.predicted)
         confirmations = ranks.broadcast(confirmations)
-        best = confirmations[-1].evaluation if confirmations else _ranked(plan, archive)[0]
+        best = confirmations[-1].evaluation if confirmations else ranked(plan, archive)[0]
         with ranks.together():
             if ranks.is_main:
                 write_best(folder, best, plan, confirmations)
@@ -143,41 +145,6 @@ def _complete_fronts(plan: Plan, archive: Archive) -> None:
         if not found:
             return
         archive.complete([found[index] for index in sorted(found)], plan.evaluate)
-
-
-def _drive(plan: Plan, problem: Problem, archive: Archive) -> bool:
-    """Runs the algorithm until the budget is spent; returns whether it ran out of architectures before."""
-    algorithm = ALGORITHMS[plan.algorithm](problem, plan.effective_settings())
-    try:
-        batch = next(algorithm)
-        while True:
-            measure = plan.evaluate
-            if plan.races() and batch.keep is not None:
-                incumbents = _ranked(plan, archive)[: batch.keep]
-                # Fixed for the whole batch: what is cut short does not depend on the order within it.
-                if len(incumbents) == batch.keep:
-                    measure = partial(plan.race, incumbent=incumbents[-1].architecture)
-            proposed = [(origin, plan.space.from_genes(genes)) for origin, genes in batch.candidates]
-            evaluations = archive.evaluate(proposed, measure, plan.expect)
-            batch = algorithm.send([_fitness(plan, evaluation) for evaluation in evaluations])
-    except BudgetSpent:
-        return False
-    except NothingNew:
-        return True
-
-
-def _fitness(plan: Plan, evaluation: Evaluation) -> tuple[float, ...]:
-    return tuple(QUANTITIES[name].fitness(evaluation) for name in plan.objectives)
-
-
-def _order(plan: Plan, evaluation: Evaluation) -> tuple[float, int]:
-    return _fitness(plan, evaluation)[0], evaluation.index
-
-
-def _ranked(plan: Plan, archive: Archive) -> list[Evaluation]:
-    """Returns what was measured in full, best first."""
-    full = (evaluation for evaluation in archive.evaluations if evaluation.full)
-    return sorted(full, key=lambda evaluation: _order(plan, evaluation))
 
 
 def _nothing(plan: Plan) -> str:
