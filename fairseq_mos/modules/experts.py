@@ -45,9 +45,12 @@ class _MixExperts(torch.autograd.Function):
 
 
 def _factors(mix: Tensor, rows: int) -> list[Tensor]:
-    if mix.dim() == 1:
-        return list(mix.unbind())
-    return [column.unsqueeze(-1) for column in mix[:rows].unbind(-1)]
+    return columns_of(mix if mix.dim() == 1 else mix[:rows])
+
+
+def columns_of(factors: Tensor) -> list[Tensor]:
+    """Returns each expert's factor, of (m), or factors of its rows (rows, 1), of (rows, m)."""
+    return [column.unsqueeze(-1) if factors.dim() == 2 else column for column in factors.unbind(-1)]
 
 
 def mix_experts(weight: Tensor, mix: Tensor, rows: int, columns: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mos.errors import UserError, one_line
-from fairseq_mos.modules.experts import factors_of
+from fairseq_mos.modules.experts import columns_of, factors_of
 
 _BLOCK = 256 * 1024
 """Numbers of a weight's gradient that each thread of a CPU treats at once: few enough for its caches, many enough for
@@ -38,7 +38,7 @@ def _mixed(active: Tensor, mix: Tensor | None, scale: Tensor | None) -> Tensor:
     """
     if mix is None:
         return active[0] if scale is None else active[0] * scale.unsqueeze(-1)
-    first, *others = _columns(mix)
+    first, *others = columns_of(mix)
     if len(others) == 1:
         # In one pass over both, as what adds up to one.
         mixed = torch.lerp(*active, others[0])
@@ -47,10 +47,6 @@ def _mixed(active: Tensor, mix: Tensor | None, scale: Tensor | None) -> Tensor:
         for expert, factor in zip(active[1:], others):
             mixed.addcmul_(expert, factor)
     return mixed if scale is None else mixed.mul_(scale.unsqueeze(-1))
-
-
-def _columns(factors: Tensor) -> list[Tensor]:
-    return [column.unsqueeze(-1) if factors.dim() == 2 else column for column in factors.unbind(-1)]
 
 
 def _spread(product: Tensor, active: Tensor, factors: Tensor, target: Tensor, add: bool) -> Tensor:
@@ -72,7 +68,7 @@ def _spread(product: Tensor, active: Tensor, factors: Tensor, target: Tensor, ad
     step = max(1, _BLOCK * torch.get_num_threads() // columns) if product.device.type == "cpu" else rows
     by_row = factors.dim() == 2
     sums = product.new_empty(rows, len(active), dtype=torch.promote_types(product.dtype, torch.float32))
-    for j, factor in enumerate(_columns(factors)):
+    for j, factor in enumerate(columns_of(factors)):
         whole = (product, active[j], target[j], sums[:, j])
         if step >= rows:
             _spread_block(*whole, factor, add)
@@ -95,13 +91,13 @@ PLAIN = Kernels(_mixed, _spread)
 
 
 def _weighted_sum(active: Tensor, factors: Tensor) -> Tensor:
-    return sum(expert * factor for expert, factor in zip(active.unbind(), _columns(factors)))
+    return sum(expert * factor for expert, factor in zip(active.unbind(), columns_of(factors)))
 
 
 def _products(product: Tensor, active: Tensor, factors: Tensor, target: Tensor, add: bool) -> Tensor:
     sums = torch.promote_types(product.dtype, torch.float32)
     found = []
-    for expert, factor, place in zip(active.unbind(), _columns(factors), target.unbind()):
+    for expert, factor, place in zip(active.unbind(), columns_of(factors), target.unbind()):
         own = product * factor
         place.copy_(place + own if add else own)
         found.append((product * expert).sum(-1, dtype=sums))

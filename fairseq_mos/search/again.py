@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fairseq_mos.arch import Architecture
+from fairseq_mos.arch.reading import compact_json
 from fairseq_mos.journal import Journal
 from fairseq_mos.search.archive import Archive
 from fairseq_mos.search.budget import Budget
@@ -66,10 +66,15 @@ class SecondSearch:
             limits = " and ".join(map(str, plan.constraints))
             self._say(f"searching on, {budget} evaluations under {limits}, as predictions are too low")
         known = {evaluation.architecture: evaluation for evaluation in self._archive.evaluations}
+
+        def evaluate(architecture: Architecture) -> Values:
+            before = known.get(architecture)
+            return before.values if before is not None and before.full else plan.evaluate(architecture)
+
         # What was evaluated before takes no time.
         begun = {plan.space.largest(), plan.space.smallest(), *plan.given} & known.keys()
         free = sum(not plan.violation(architecture) for architecture in begun)
-        name = hashlib.sha256(json.dumps(plan.signature(), sort_keys=True).encode()).hexdigest()[:8]
+        name = hashlib.sha256(compact_json(plan.signature()).encode()).hexdigest()[:8]
         rng = random.Random(f"search again, seed {plan.seed}")
         problem = Problem(plan.space, plan.violation, rng, given=plan.given, known=known)
         with (
@@ -85,7 +90,7 @@ class SecondSearch:
                 lambda: Journal(self._folder / "completed.jsonl", self._plan.signature()),
                 plan.objectives,
             )
-            drive(replace(plan, evaluate=self._recalling(plan.evaluate)), problem, found)
+            drive(replace(plan, evaluate=evaluate), problem, found)
         new = [evaluation for evaluation in found.evaluations if evaluation.architecture not in known]
         first = len(self._archive.evaluations)
         self._archive.evaluations += [replace(evaluation, index=first + i) for i, evaluation in enumerate(new)]
@@ -104,7 +109,3 @@ class SecondSearch:
         # No new random ones: children of these come at once.
         settings = replace(settings, population=settings.parents)
         return replace(plan, given=good[: settings.parents], settings=settings)
-
-    def _recalling(self, evaluate: Callable[[Architecture], Values]) -> Callable[[Architecture], Values]:
-        known = {e.architecture: e.values for e in self._archive.evaluations if e.full}
-        return lambda architecture: known.get(architecture) or evaluate(architecture)
