@@ -25,6 +25,7 @@ def apply() -> list[str]:
         beginning,
         checkpoints,
         data,
+        ending,
         finished,
         launching,
         literals,
@@ -33,7 +34,6 @@ def apply() -> list[str]:
         masking,
         numbers,
         numpy2,
-        readers,
         reporting,
         resuming,
         schedules,
@@ -81,7 +81,8 @@ def apply() -> list[str]:
         scoring.repair_bleu_tokenizer,
         masking.repair_whole_word_masks,
         masking.repair_masks_of_the_first_epoch,
-        readers.repair_readers_at_exit,
+        ending.repair_readers_at_exit,
+        ending.repair_groups_at_exit,
     )
     silence_noise()
     keep_freed_memory()
