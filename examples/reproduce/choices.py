@@ -51,7 +51,7 @@ def choice_rows(
         truth = sign * found.truth(metric)
         for key, job in found.jobs.items():
             values = sign * found.of(key, metric)
-            for stratum in range(plan.architectures.strata) if key[0] != SCRATCH else ():
+            for stratum in () if job.training.architecture else range(plan.architectures.strata):
                 fit = (found.strata <= stratum) & ~np.isnan(truth) & ~np.isnan(values)
                 if fit.sum() < 2:
                     continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -89,6 +90,12 @@ class Comparison:
     def floor(self, metric: str) -> float:
         """Returns the noise floor, see :func:`reproduce.stats.noise_floor`."""
         return stats.noise_floor([self.of((SCRATCH, seed), metric) for seed in self.seeds(SCRATCH)])
+
+    def ceiling(self, metric: str) -> float:
+        """Returns the mean tau-b of two from-scratch seeds: how alike noise lets two rankings be; NaN: not known."""
+        seeds = np.array([self.of((SCRATCH, seed), metric) for seed in self.seeds(SCRATCH)])
+        pairs = [pair[:, ~np.isnan(pair).any(0)] for pair in map(np.array, combinations(seeds, 2))]
+        return float(np.mean([stats.kendall(*pair) for pair in pairs])) if pairs else float("nan")
 
 
 def taus(scores: np.ndarray, truth: np.ndarray, strata: np.ndarray, floor: float) -> dict[str, tuple]:

@@ -97,7 +97,7 @@ def document_of(
         content: what `results.json` holds.
         figures: of each metric.
     """
-    floors = content["noise_floor"]
+    floors, ceilings = content["noise_floor"], content["scratch_tau"]
     about = (
         f"{len(found.names)} architectures of space {plan.space}, drawn before training from "
         f"{plan.architectures.strata} strata of FLOPs (seed {plan.architectures.seed}; architectures.csv). Gaps are "
@@ -110,8 +110,9 @@ def document_of(
     for metric in plan.metrics:
         own = [row for row in content["summary"] if row["metric"] == metric]
         section = Section(TITLES[metric])
-        floor = shown(floors[metric]) or "not measured yet"
-        section.blocks.append(Text(f"Noise floor (two from-scratch seeds): {floor}."))
+        floor, ceiling = (shown(values[metric]) or "not measured yet" for values in (floors, ceilings))
+        noise = f"Noise floor (two from-scratch seeds): {floor}; tau-b of one seed's ranking and another's: {ceiling}."
+        section.blocks.append(Text(noise))
         if own:
             titles = {name: title.format(baseline=next(iter(plan.methods))) for name, title in SUMMARY.items()}
             section.blocks.append(table(own, titles, INTERVALS))

@@ -81,6 +81,7 @@ def read_plan(path: Path) -> Plan:
             f"which is {plan.architectures.strata}"
         )
     parts = {"scratch": plan.scratch, **{f"methods.{name}": method for name, method in plan.methods.items()}}
+    supernets = [name for name, method in plan.methods.items() if not method.from_scratch]
     again = plan.retraining
     for name, part, used in (
         ("retraining", again, again.variants),
@@ -91,14 +92,16 @@ def read_plan(path: Path) -> Plan:
                 f"{path}: {name}.architectures is {part.architectures}, allowed: architectures.number at most, "
                 f"which is {plan.architectures.number}"
             )
+    if plan.scratch.from_scratch:
+        raise UserError(f"{path}: scratch.from_scratch is of methods alone")
     for name, part in parts.items():
         check_start(plan, part, f"{path}: {name}")
     for place, claim in enumerate(plan.claims):
         check_claim(plan, claim, f"{path}: claims[{place}]")
     for block in ("conflicts", "compute_matched"):
         for name in getattr(plan, block).methods:
-            if name not in plan.methods:
-                raise UserError(f"{path}: {block}.methods holds {name}, allowed: {', '.join(plan.methods)}")
+            if name not in supernets:
+                raise UserError(f"{path}: {block}.methods holds {name}, allowed: {', '.join(supernets)}")
     if again.variants and not {"loss", "nll_loss"}.intersection(plan.metrics):
         raise UserError(f"{path}: retraining is told by losses: metrics needs loss or nll_loss")
     for name, part in {**parts, "retraining": again, "compute_matched": plan.compute_matched}.items():
@@ -123,7 +126,8 @@ def check_start(plan: Plan, part: Trained, source: str) -> None:
     """
     if not part.after:
         return
-    allowed = [] if part is plan.scratch else [name for name, method in plan.methods.items() if not method.after]
+    others = {} if part is plan.scratch or part.from_scratch else plan.methods
+    allowed = [name for name, method in others.items() if not (method.after or method.from_scratch)]
     if part.after not in allowed:
         raise UserError(f"{source}.after: {part.after!r}, allowed: {', '.join(map(repr, allowed)) or 'none'}")
     seeds = plan.methods[part.after].seeds

@@ -55,12 +55,14 @@ class Trained(Strict):
         flags: of fairseq-train, over the plan's own.
         updates: instead of the plan's.
         after: of a method: another one, whose supernet of the same seed hands on its weights.
+        from_scratch: of a method: every architecture is trained by itself, as others are from scratch, with its flags.
     """
 
     seeds: Seeds
     flags: list[str] = []
     updates: Updates | None = None
     after: str = ""
+    from_scratch: bool = False
 
 
 class Retraining(Strict):

@@ -62,6 +62,7 @@ def write_results(
         "done": sum(finished.read(job.digest) is not None for job in units),
         "failed_attempts": sum(map(len, failures.values())),
         "noise_floor": plain({metric: found.floor(metric) for metric in plan.metrics}),
+        "scratch_tau": plain({metric: found.ceiling(metric) for metric in plan.metrics}),
         "summary": summary_rows(plan, found, rows),
         "gaps": rows,
         "costs": costs_of([*jobs, *dense], finished, flops),

@@ -9,6 +9,7 @@ import numpy as np
 
 from fairseq_mos.arch import Architecture
 from reproduce import stats
+from reproduce.comparison import SCRATCH
 from reproduce.finished import Finished
 from reproduce.plan import Plan, Trained, spread
 from reproduce.units import NETWORK, Job, Retrained, Training, flags_of
@@ -93,7 +94,7 @@ def retraining_rows(
     """
     scratch: dict[Architecture, list[Training]] = {}
     for job in jobs:
-        if job.training.architecture:
+        if job.training.method == SCRATCH:
             scratch.setdefault(job.training.architecture, []).append(job.training)
     groups: dict[tuple[str, int, str], list[tuple[Retrained, dict]]] = {}
     for unit in units:

@@ -44,7 +44,7 @@ class Training:
     """One training: of a supernet, or of a subnet from scratch.
 
     Attributes:
-        method: name in the plan; `scratch` from scratch.
+        method: name in the plan; `scratch`: what others are compared with.
         seed: of everything random.
         updates: how many.
         flags: of fairseq-train, by name; those that depend on the place are added when it runs.
@@ -213,7 +213,8 @@ def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> l
     for place in range(max((len(method.seeds) for method in plan.methods.values()), default=0)):
         for name, method in plan.methods.items():
             for seed in method.seeds[place : place + 1]:
-                add(name, method, seed)
+                for subnet in architectures if method.from_scratch else [None]:
+                    add(name, method, seed, subnet)
     return found
 
 

@@ -56,6 +56,8 @@ PLAN = {
 }
 AFTER = {"added": {"seeds": [1], "after": "plain", "updates": 2, "flags": ["--routing low-rank --trainable routing"]}}
 
+ALONE = {"alone": {"seeds": [1], "from_scratch": True, "flags": ["--lr 0.006"]}}
+
 
 @pytest.fixture(autouse=True)
 def small_pool(monkeypatch):
@@ -92,6 +94,13 @@ def jobs(path: Path, corpus: str = "c"):
          "methods.b.after: 'added', allowed: 'plain', 'neuron'"),
         ({"methods": {**PLAN["methods"], "b": {"seeds": [1, 2], "after": "plain"}}},
          "methods.b.seeds holds 2, allowed: those of methods.plain, 1"),
+        ({"methods": {**PLAN["methods"], **ALONE, "b": {"seeds": [1], "after": "alone"}}},
+         "methods.b.after: 'alone', allowed: 'plain', 'neuron'"),
+        ({"methods": {**PLAN["methods"], "b": {"seeds": [1], "from_scratch": True, "after": "plain"}}},
+         "methods.b.after: 'plain', allowed: none"),
+        ({"methods": {**PLAN["methods"], **ALONE}, "compute_matched": {"methods": ["alone"]}},
+         "compute_matched.methods holds alone, allowed: plain, neuron"),
+        ({"scratch": {"seeds": [1], "from_scratch": True}}, "scratch.from_scratch is of methods alone"),
         ({"flags": ["routing"]}, "flags holds 'routing', expected a flag"),
         ({"flags": ["--x 'a"]}, "No closing quotation"),
         ({"architectures": {"number": 2, "strata": 3}}, "architectures.number is 2, allowed: architectures.strata"),
@@ -329,6 +338,19 @@ def test_a_method_begins_with_the_weights_of_another_and_costs_both(tmp_path, co
     minutes = {row["method"]: row["train_minutes"] for row in rows}
     assert minutes["added"] == 2 * minutes["plain"]
     assert {path.name for path in (tmp_path / "results" / "units").iterdir()} >= {f"{added.digest}.json"}
+
+
+def test_a_method_from_scratch_is_what_another_plan_compares_with(tmp_path, commands):
+    path = written(tmp_path, methods={**ALONE, "plain": PLAN["methods"]["plain"]})
+    alone = [job for job in jobs(path) if job.training.method == "alone"]
+    again = jobs(written(tmp_path, "again.yaml", scratch={"seeds": [1], "flags": ["--lr 0.006"]}, methods={}))
+    assert [job.digest for job in alone] == [job.digest for job in again]
+    run(path, tmp_path)
+    content = json.loads((tmp_path / "results" / "plan" / "results.json").read_text())
+    assert (content["units"], content["done"]) == (10, 10)
+    assert [row["architectures"] for row in content["summary"] if row["method"] == "alone"] == [3, 3]
+    assert {row["method"] for row in content["choices"]} == {"plain"}  # under limits a supernet chooses
+    assert [row["trainings"] for row in content["costs"]] == [6, 3, 1]
 
 
 def test_a_finished_training_is_not_repeated_for_another_measurement(tmp_path, commands):

@@ -45,6 +45,16 @@ def measured(tmp_path):
     return plan, drawn, jobs, finished
 
 
+def test_two_from_scratch_seeds_rank_alike_as_far_as_noise_lets_them(measured):
+    found = Comparison(*measured[1:])
+    assert (found.ceiling("loss"), found.ceiling("bleu")) == (1, 1)
+    one, other, last = (found.values["scratch", 2][name] for name in found.names)
+    one["loss"], other["loss"] = other["loss"], one["loss"]
+    assert found.ceiling("loss") == pytest.approx(1 / 3)
+    del last["loss"]
+    assert found.ceiling("loss") == -1
+
+
 def summary(measured) -> dict:
     plan, drawn, jobs, finished = measured
     found = Comparison(drawn, jobs, finished)
