@@ -42,6 +42,8 @@ def claims_table(plans: Path, results: Path) -> str:
         if rows:
             grid = [["claim", "metric", "state", "value", "limit", "seeds", "archs"], *map(line_of, rows)]
             done = f"{content['done']} of {content['units']} units are in" if content else "not begun"
+            if content.get("commits"):
+                done += f", made at {', '.join(content['commits'])}"
             parts += [f"{code(command(file.stem))}: {done}.", "", *markdown_lines(grid), ""]
     return "\n".join(parts).rstrip()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fairseq_mos.arch import Architecture
@@ -19,7 +20,7 @@ from reproduce.matched import matched_rows
 from reproduce.page import document_of
 from reproduce.plan import Plan
 from reproduce.retraining import retraining_rows
-from reproduce.units import Conflict, Job, Retrained
+from reproduce.units import Conflict, Job, Retrained, Unit
 
 
 def write_results(
@@ -60,6 +61,7 @@ def write_results(
         "plan": name,
         "units": len(units),
         "done": sum(finished.read(job.digest) is not None for job in units),
+        "commits": commits_of(units, finished),
         "failed_attempts": sum(map(len, failures.values())),
         "noise_floor": plain({metric: found.floor(metric) for metric in plan.metrics}),
         "scratch_tau": plain({metric: found.ceiling(metric) for metric in plan.metrics}),
@@ -89,6 +91,12 @@ def write_results(
     if content.get("conflicts"):
         figures[CONFLICT] = [draw_conflicts(folder, content["conflicts"])]
     return write(document_of(name, plan, found, content, figures), folder / "results")[0]
+
+
+def commits_of(units: Iterable[Unit], finished: Finished) -> dict[str, int]:
+    """Returns at which commits units were made, most first, and how many: there they come out again, bit for bit."""
+    results = filter(None, (finished.read(unit.digest) for unit in units))
+    return dict(Counter(result["commit"] for result in results if result.get("commit")).most_common())
 
 
 def architecture_rows(

@@ -133,6 +133,8 @@ def test_what_retraining_saves_is_of_all_seeds(tmp_path):
 
 def test_the_table_has_results_and_what_has_none(measured, tmp_path):  # noqa: F811
     _, drawn, jobs, finished = measured
+    for place, job in enumerate(jobs):
+        finished.write(job, finished.read(job.digest) | {"commit": "abc" if place else "def"})
     plans = tmp_path / "plans"
     plans.mkdir()
     for name in ("begun", "other"):
@@ -140,13 +142,15 @@ def test_the_table_has_results_and_what_has_none(measured, tmp_path):  # noqa: F
     plan = read_plan(plans / "begun.yaml")
     write_results(tmp_path / "results" / "begun", "begun", plan, drawn, jobs, finished)
     table = evidence.claims_table(plans, tmp_path / "results")
-    assert "plans/begun.yaml`: 9 of 9 units are in." in table and "plans/other.yaml`: not begun." in table
+    assert "plans/begun.yaml`: 9 of 9 units are in, made at abc, def." in table
+    assert "plans/other.yaml`: not begun." in table
     lines = [line for line in table.splitlines() if "close" in line]
     assert lines[0].startswith("| close \\| far | loss | not reproduced | 0.550 (")
     assert lines[0].endswith("| 0.067 | 2 | 3 |")
     assert lines[1] == "| close \\| far | loss | undecided |  |  |  |  |"
     content = json.loads((tmp_path / "results" / "begun" / "results.json").read_text())
-    assert content["claims"][0]["verdict"] == "not reproduced"
+    assert content["claims"][0]["verdict"] == "not reproduced" and content["commits"] == {"abc": 8, "def": 1}
+    assert "- at commits: abc (8), def (1)" in (tmp_path / "results" / "begun" / "results.md").read_text()
     assert "neuron <= noise floor" in (tmp_path / "results" / "begun" / "claims.csv").read_text()
 
 
