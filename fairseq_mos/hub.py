@@ -45,16 +45,19 @@ class TranslationHub(CheckedHub):
         if retain_dropout and not found:
             raise UserError("retain_dropout=True: this model has no dropout of that name to retain")
         before = [module.apply_during_inference for module in found]
+        decoders = [model.decoder for model in self.models if isinstance(model.decoder, Decoder)]
+        asked = [decoder.attention_in_decoding for decoder in decoders]
         alignment = kwargs.get("print_alignment", self.cfg.generation.print_alignment)
         try:
             for module in found:
                 module.apply_during_inference = True
-            for model in self.models:
-                if isinstance(model.decoder, Decoder):
-                    # Whatever was said when the model was loaded; a value that is wrong is refused below.
-                    model.decoder.attention_in_decoding = alignment is not None
+            for decoder in decoders:
+                # Whatever was said when the model was loaded; a value that is wrong is refused below.
+                decoder.attention_in_decoding = alignment is not None
             return super().generate(*args, **kwargs)
         finally:
+            for decoder, value in zip(decoders, asked):
+                decoder.attention_in_decoding = value
             for module, value in zip(found, before):
                 module.apply_during_inference = value
 

@@ -132,6 +132,16 @@ def test_an_alignment_that_a_checkpoint_asks_for_is_checked_too(small):
         model.translate(small.sources[:1])
 
 
+def test_a_translation_leaves_the_decoder_as_it_was(small):
+    model = hub.load(small.path, "smallest")
+    decoder = model.models[0].decoder
+    for before in (True, False):
+        decoder.attention_in_decoding = before
+        for alignment in (None, "hard"):
+            model.translate(small.sources[:1], print_alignment=alignment)
+            assert decoder.attention_in_decoding is before
+
+
 def test_defaults_of_a_checkpoint_are_checked_too(small):
     model = hub.load(small.path, "random:1")
     model.cfg.generation.temperature = 0
