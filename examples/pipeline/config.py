@@ -13,6 +13,10 @@ EXAMPLES = Path(__file__).resolve().parent.parent
 ROOT = EXAMPLES.parent
 
 
+MIXTURE = "--routing neuron --num-experts 2"
+"""The paper's own method: every output neuron mixes two experts."""
+
+
 class PipelineError(ValueError):
     """The pipeline cannot go on; the message is one line.
 
@@ -93,8 +97,8 @@ class Config:
         beam: beam size.
         generate_max_tokens: tokens per batch in generation.
         pinned: which systems are also translated by the supernet with that architecture pinned.
-        routing: how experts are mixed.
-        experts: experts of every feed-forward weight.
+        supernet: fairseq-train flags of the supernet, over those that all kinds of models share.
+        network: those of these that the subnets have too, trained by themselves.
         about: stage -> rough duration on 2 CPU cores, for the announcements.
     """
 
@@ -128,8 +132,8 @@ class Config:
     latency_fraction: float = 0.5
     beam: int = 5
     generate_max_tokens: int = 4096
-    routing: str = "neuron"
-    experts: int = 2
+    supernet: str = MIXTURE
+    network: str = ""
     about: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -88,8 +88,7 @@ def signature(run: Run, sentences: int) -> dict[str, str]:
     test = digest_files([run.text / f"test.raw.{language}" for language in run.languages])[:8]
     values = {
         "space": f"{space.name} {space.digest()[:8]}",
-        "routing": config.routing,
-        "experts": str(config.experts),
+        "supernet": " ".join(f"{config.supernet} {config.network}".split()),
         "data": f"{args.data.resolve().name if args.data else 'CLDR'} {'-'.join(run.languages)}",
         "split": f"test ({sentences} sentences, sha256 {test})",
         **{name: str(getattr(args, name)) for name in ("updates", "vocabulary")},
@@ -228,8 +227,7 @@ def draw(run: Run, rows: list[dict]) -> None:
                 label=f"{row['system']}, measured",
             )  # fmt: skip
         axes.axvline(run.latency_limit, color="#666666", linestyle=":", linewidth=1, label="limit of the search")
-        routing, pair = run.config.routing, "-".join(run.languages)
-        axes.set_title(f"{run.config.space} supernet ({routing} routing), {pair}", fontsize=11)
+        axes.set_title(f"{run.config.space} supernet, {'-'.join(run.languages)}", fontsize=11)
         axes.set_xlabel("latency of one sentence on this machine (ms; 30 tokens in, 30 steps at beam 5)")
         axes.set_ylabel("valid loss (label-smoothed, bits per token)")
         axes.legend(fontsize=8)

@@ -28,9 +28,9 @@ def train_arguments(
 ) -> list[str]:
     """Returns the arguments of fairseq-train.
 
-    The kinds differ in architecture, task and criterion; data, optimisation and updates are the same, but that
-    retraining has a lower learning rate and a shorter warm-up. `--user-dir` stays for the stock model too: that is
-    what repairs fairseq on current Python and torch.
+    The kinds differ in architecture, task and criterion, and a supernet in what `config.supernet` says; data,
+    optimisation and updates are the same, but that retraining has a lower learning rate and a shorter warm-up.
+    `--user-dir` stays for the stock model too: that is what repairs fairseq on current Python and torch.
 
     Args:
         config: the example.
@@ -46,7 +46,6 @@ def train_arguments(
     rate, warmup = config.learning_rate, config.warmup
     if kind == "supernet":
         words = ["--task", "supernet_translation", "--arch", f"mos_transformer_{config.space}"]
-        words += ["--routing", config.routing, "--num-experts", str(config.experts)]
         words += ["--criterion", "supernet_label_smoothed_cross_entropy"]
     elif kind == "stock":
         words = ["--task", "translation", *config.stock.split(), "--criterion", "label_smoothed_cross_entropy"]
@@ -56,6 +55,8 @@ def train_arguments(
     if kind == "retrained":
         rate, warmup = config.retrain_learning_rate, config.retrain_warmup
         words += ["--finetune-from-model", str(weights)]
+    # What is said last counts.
+    over = {"supernet": f"{config.supernet} {config.network}", "stock": ""}.get(kind, config.network)
     interval = max(1, updates // config.saves)
     return [
         str(data),
@@ -73,6 +74,7 @@ def train_arguments(
         *("--save-interval", "1000000", "--validate-interval", "1000000"),
         *("--num-workers", "0"),
         *("--log-format", "json", "--log-interval", str(max(1, min(20, updates // 10)))),
+        *over.split(),
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from corpora.recipes import RECIPES
 from corpora.training import train_flags
-from pipeline.config import CONFIGS
+from pipeline.config import CONFIGS, MIXTURE
 from pipeline.training import train_arguments
 
 from fairseq_mos.arch import Architecture, SearchSpace
@@ -231,7 +231,9 @@ def flags_of(plan: Plan, part: Trained, seed: int, kind: str) -> dict[str, list[
     languages = (plan.corpus.source, plan.corpus.target)
     arch = plan.arch or f"mos_transformer_{plan.space}"
     if plan.recipe in CONFIGS:
-        config = replace(CONFIGS[plan.recipe], space=arch.removeprefix("mos_transformer_"), average=1)
+        space = arch.removeprefix("mos_transformer_")
+        # Methods say themselves what they are.
+        config = replace(CONFIGS[plan.recipe], space=space, average=1, supernet=MIXTURE, network="")
         places = {"subnet": Path("SUBNET"), "weights": Path("WEIGHTS")}
         words = train_arguments(config, Path("DATA"), Path("SAVE"), languages, updates, seed, kind, **places)
     else:

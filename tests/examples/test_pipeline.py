@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import random
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,6 +26,7 @@ from pipeline.config import MULTI30K, QUICKSTART, PipelineError  # noqa: E402
 from pipeline.layout import read_hypotheses  # noqa: E402
 from pipeline.stages import run_stages  # noqa: E402
 from pipeline.work import Work, duration  # noqa: E402
+from reproduce.plan import parse_flags  # noqa: E402
 
 from fairseq_mos.arch import SearchSpace  # noqa: E402
 from fairseq_mos.cli import main  # noqa: E402
@@ -293,6 +295,22 @@ def test_stock_model_differs_in_model_task_and_criterion_alone():
     assert supernet["--arch"] == "mos_transformer_multi30k"
 
 
+def test_what_a_config_says_of_its_supernet_counts_there_alone_and_of_its_network_for_subnets_too():
+    config = replace(MULTI30K, supernet="--routing shared --lr 0.5", network="--encoder-normalize-before")
+
+    def words(kind):
+        return training.train_arguments(
+            config, Path("d"), Path("s"), ("en", "de"), 9, 1, kind, Path("a.yaml"), Path("w")
+        )
+
+    told = {kind: parse_flags([shlex.join(words(kind)[1:])]) for kind in training.KINDS}
+    rates = {kind: flags["--lr"] for kind, flags in told.items()}
+    assert rates == {"supernet": ["0.5"], "stock": ["0.003"], "scratch": ["0.003"], "retrained": ["0.001"]}
+    assert {kind for kind, flags in told.items() if "--routing" in flags} == {"supernet"}
+    normalized = {kind for kind, flags in told.items() if "--encoder-normalize-before" in flags}
+    assert normalized == {"supernet", "scratch", "retrained"}
+
+
 def test_stock_model_has_the_sizes_of_the_largest_architecture():
     words = MULTI30K.stock.split()
     value = dict(zip(words, words[1:]))
@@ -517,7 +535,7 @@ def test_results_of_a_run(corpus, tmp_path, commands, capsys):
     sources = (corpus / "test.en").read_text().splitlines()
     assert rows["copy of the source"]["chrf"] == CHRF().corpus_score(sources, [commands.references]).score
     assert rows["copy of the source"]["parameters"] is None
-    for key in ("space", "routing", "experts", "data", "split", "seed", "device", "torch", "sacrebleu"):
+    for key in ("space", "supernet", "data", "split", "seed", "device", "torch", "sacrebleu"):
         assert results["signature"][key]
     assert (run.folder / "results.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     shown = capsys.readouterr().out

@@ -136,8 +136,10 @@ def test_fairseq_understands_every_training_of_a_shipped_plan(path):
     plan = read_plan(path)
     space = SearchSpace.load(plan.space)
     listed = jobs_of(plan, [one for _, one in draw(space, plan.architectures)], "c")
-    seeds = len(plan.scratch.seeds)
-    assert len(listed) == seeds * plan.architectures.number + sum(len(m.seeds) for m in plan.methods.values())
+    alone = [plan.scratch, *(method for method in plan.methods.values() if method.from_scratch)]
+    supernets = [method for method in plan.methods.values() if not method.from_scratch]
+    trained, shared = (sum(len(one.seeds) for one in some) for some in (alone, supernets))
+    assert len(listed) == trained * plan.architectures.number + shared
     assert len({job.digest for job in listed}) == len({job.training.digest for job in listed}) == len(listed)
     drawn = [one for _, one in draw(space, plan.architectures)]
     again = retrained_of(plan, drawn, listed)
