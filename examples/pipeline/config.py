@@ -169,7 +169,7 @@ QUICKSTART = Config(
     latency_fraction=0.9,
     pinned=("found",),
     # The best recipe of docs/evidence.md.
-    supernet="--routing shared --modulation all --lr 0.006",
+    supernet=f"{MIXTURE} --lr 0.006",
     network="--encoder-normalize-before --decoder-normalize-before",
     about={"train": "5 min", "latency": "2 min", "search": "3 min", "translate": "1 min"},
 )
