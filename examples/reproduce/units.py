@@ -21,6 +21,9 @@ from reproduce.plan import Plan, Trained, parse_flags
 REVISION = 1
 """Raised when code changes what the same flags train or what is measured: earlier results then do not count."""
 
+RATE = 3e-3
+"""Peak rate of an example's recipe where a plan says nothing else, with post-norm: plans outlive an example's own."""
+
 NEUTRAL = {
     *("--user-dir", "--save-dir", "--subnet", "--log-format", "--log-interval", "--num-workers"),
     *("--save-interval-updates", "--keep-interval-updates", "--no-epoch-checkpoints"),
@@ -232,8 +235,10 @@ def flags_of(plan: Plan, part: Trained, seed: int, kind: str) -> dict[str, list[
     arch = plan.arch or f"mos_transformer_{plan.space}"
     if plan.recipe in CONFIGS:
         space = arch.removeprefix("mos_transformer_")
-        # Methods say themselves what they are.
-        config = replace(CONFIGS[plan.recipe], space=space, average=1, supernet=MIXTURE, network="")
+        # What plans compare, they say themselves.
+        config = replace(
+            CONFIGS[plan.recipe], space=space, average=1, learning_rate=RATE, supernet=MIXTURE, network=""
+        )
         places = {"subnet": Path("SUBNET"), "weights": Path("WEIGHTS")}
         words = train_arguments(config, Path("DATA"), Path("SAVE"), languages, updates, seed, kind, **places)
     else:
