@@ -98,7 +98,7 @@ class Config:
         generate_max_tokens: tokens per batch in generation.
         pinned: which systems are also translated by the supernet with that architecture pinned.
         supernet: fairseq-train flags of the supernet, over those that all kinds of models share.
-        network: those of these that the subnets have too, trained by themselves.
+        network: further ones that its subnets need too where they are trained by themselves.
         about: stage -> rough duration on 2 CPU cores, for the announcements.
     """
 

@@ -134,7 +134,7 @@ def document_of(
         sections.append(Section("Gradient conflict", blocks))
     facts = {
         "units that are in": f"{content['done']} of {content['units']}",
-        "at commits": ", ".join(f"{commit} ({number:,})" for commit, number in content["commits"].items()),
+        "at commits": ", ".join(f"{commit} ({number:,})" for commit, number in content["commits"].items()) or "none",
         "attempts that failed": f"{content['failed_attempts']:,}",
         "corpus": plan.corpus.kind,
         "updates": f"{plan.updates:,}",
