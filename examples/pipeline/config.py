@@ -137,6 +137,11 @@ class Config:
     about: dict[str, str] = field(default_factory=dict)
 
     @property
+    def supernet_flags(self) -> list[str]:
+        """What a supernet's command line has over those of the other kinds."""
+        return [*self.supernet.split(), *self.network.split()]
+
+    @property
     def folder(self) -> Path:
         """The example's own folder."""
         return EXAMPLES / self.name

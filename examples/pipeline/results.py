@@ -88,7 +88,7 @@ def signature(run: Run, sentences: int) -> dict[str, str]:
     test = digest_files([run.text / f"test.raw.{language}" for language in run.languages])[:8]
     values = {
         "space": f"{space.name} {space.digest()[:8]}",
-        "supernet": " ".join(f"{config.supernet} {config.network}".split()),
+        "supernet": " ".join(config.supernet_flags),
         "data": f"{args.data.resolve().name if args.data else 'CLDR'} {'-'.join(run.languages)}",
         "split": f"test ({sentences} sentences, sha256 {test})",
         **{name: str(getattr(args, name)) for name in ("updates", "vocabulary")},

@@ -56,7 +56,7 @@ def train_arguments(
         rate, warmup = config.retrain_learning_rate, config.retrain_warmup
         words += ["--finetune-from-model", str(weights)]
     # What is said last counts.
-    over = {"supernet": f"{config.supernet} {config.network}", "stock": ""}.get(kind, config.network)
+    over = {"supernet": config.supernet_flags, "stock": []}.get(kind, config.network.split())
     interval = max(1, updates // config.saves)
     return [
         str(data),
@@ -74,7 +74,7 @@ def train_arguments(
         *("--save-interval", "1000000", "--validate-interval", "1000000"),
         *("--num-workers", "0"),
         *("--log-format", "json", "--log-interval", str(max(1, min(20, updates // 10)))),
-        *over.split(),
+        *over,
     ]
 
 
