@@ -208,3 +208,10 @@ def spread(architectures: Sequence[Architecture], number: int) -> list[Architect
     """Returns some of the drawn ones, which are sorted by stratum: the middles of equal parts."""
     total = len(architectures)
     return [architectures[(2 * i + 1) * total // (2 * number)] for i in range(number)]
+
+
+def interleaved(architectures: Sequence[Architecture]) -> list[Architecture]:
+    """Returns the drawn ones, which are sorted by stratum, so that the first few already are of all costs."""
+    bits = len(architectures).bit_length()
+    order = sorted(range(len(architectures)), key=lambda place: f"{place:0{bits}b}"[::-1])
+    return [architectures[place] for place in order]

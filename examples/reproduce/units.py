@@ -16,7 +16,7 @@ from pipeline.training import train_arguments
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.reading import compact_json
 from fairseq_mos.models.config import NetworkConfig
-from reproduce.plan import Plan, Trained, parse_flags
+from reproduce.plan import Plan, Trained, interleaved, parse_flags
 
 REVISION = 1
 """Raised when code changes what the same flags train or what is measured: earlier results then do not count."""
@@ -190,7 +190,8 @@ Unit = Job | Retrained | Conflict
 def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> list[Job]:
     """Returns all jobs of a plan, most informative first.
 
-    From scratch first, and first seeds before second ones: a table has a row for everything early.
+    First seeds before second ones, and from scratch first, of architectures of all costs: a table has a row for
+    everything early, and what is measured early is no part of the range alone.
 
     Args:
         plan: the plan.
@@ -210,14 +211,12 @@ def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> l
         measured = (subnet,) if subnet else tuple(architectures)
         found.append(Job(training_of(name, part, seed, subnet), measured, scores, plan.beam))
 
-    for seed in plan.scratch.seeds:
-        for architecture in architectures:
-            add("scratch", plan.scratch, seed, architecture)
-    for place in range(max((len(method.seeds) for method in plan.methods.values()), default=0)):
-        for name, method in plan.methods.items():
-            for seed in method.seeds[place : place + 1]:
-                for subnet in architectures if method.from_scratch else [None]:
-                    add(name, method, seed, subnet)
+    mixed = interleaved(architectures)
+    for place in range(max(len(part.seeds) for part in (plan.scratch, *plan.methods.values()))):
+        for name, part in {"scratch": plan.scratch, **plan.methods}.items():
+            for seed in part.seeds[place : place + 1]:
+                for subnet in mixed if part is plan.scratch or part.from_scratch else [None]:
+                    add(name, part, seed, subnet)
     return found
 
 

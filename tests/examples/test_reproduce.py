@@ -29,7 +29,7 @@ from reproduce.arguments import parse  # noqa: E402
 from reproduce.costs import training_flops  # noqa: E402
 from reproduce.finished import Finished, missing  # noqa: E402
 from reproduce.matched import matched_of  # noqa: E402
-from reproduce.plan import Draw, draw, parse_flags, read_plan  # noqa: E402
+from reproduce.plan import Draw, draw, interleaved, parse_flags, read_plan  # noqa: E402
 from reproduce.results import write_results  # noqa: E402
 from reproduce.retraining import retrained_of  # noqa: E402
 from reproduce.schedule import ATTEMPTS, work_off  # noqa: E402
@@ -191,7 +191,14 @@ def test_a_digest_depends_on_what_determines_the_outcome(tmp_path):
 
 def test_from_scratch_comes_first_and_first_seeds_before_second_ones(tmp_path):
     order = [(job.training.method, job.training.seed) for job in jobs(written(tmp_path))]
-    assert order == [*[("scratch", 1)] * 3, *[("scratch", 2)] * 3, ("plain", 1), ("neuron", 1), ("neuron", 2)]
+    first = [*[("scratch", 1)] * 3, ("plain", 1), ("neuron", 1)]
+    assert order == [*first, *[("scratch", 2)] * 3, ("neuron", 2)]
+
+
+@pytest.mark.parametrize(("number", "order"), [(1, [0]), (3, [0, 2, 1]), (7, [0, 4, 2, 6, 1, 5, 3])])
+def test_the_first_trainings_from_scratch_are_of_all_costs(number, order):
+    assert interleaved(range(number)) == order
+    assert max(interleaved(range(15))[:4]) >= 12
 
 
 # --- the schedule -------------------------------------------------------------------------------------
@@ -330,12 +337,12 @@ def test_nothing_is_repeated_and_plans_share_units(tmp_path, commands):
 
 def test_a_method_begins_with_the_weights_of_another_and_costs_both(tmp_path, commands):
     path = written(tmp_path, methods={"added": AFTER["added"], "plain": PLAN["methods"]["plain"]})
-    added, plain = (job.training for job in jobs(path)[-2:])
+    added, plain = (job.training for job in jobs(path)[3:5])
     assert added.start == plain and added.spec["after"] == plain.digest
     assert training_flops(added, 1.0) == training_flops(plain, 1.0) + training_flops(replace(added, start=None), 1.0)
     run(path, tmp_path)
     # The weights' own training comes first, though its turn is later, and only once.
-    assert commands.started[12:] == ["train", "from supernet", "measure", "measure"]
+    assert commands.started[6:] == ["train", "from supernet", "measure", "measure", *["train", "measure"] * 3]
     rows = json.loads((tmp_path / "results" / "plan" / "results.json").read_text())["costs"]
     minutes = {row["method"]: row["train_minutes"] for row in rows}
     assert minutes["added"] == 2 * minutes["plain"]

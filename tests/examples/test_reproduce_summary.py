@@ -33,10 +33,11 @@ def measured(tmp_path):
     jobs = jobs_of(plan, [one for _, one in drawn], "c")
     finished = Finished(tmp_path / "results")
     truth = np.mean(SCRATCH, 0)
-    for number, job in enumerate(jobs):
+    places = {one: place for place, (_, one) in enumerate(drawn)}
+    for job in jobs:
         training = job.training
         if training.architecture:
-            losses = [SCRATCH[training.seed - 1][number % 3]]
+            losses = [SCRATCH[training.seed - 1][places[training.architecture]]]
         else:
             losses = truth + GAPS[training.method, training.seed]
         digests = [one.digest() for one in job.architectures]
