@@ -76,7 +76,8 @@ class Config:
         splits: split -> file names (without language) that may hold it, in order of preference.
         vocabulary: entries of the joint sentencepiece vocabulary.
         updates: training updates of the supernet (and of the stock model).
-        learning_rate: peak of the inverse-square-root schedule.
+        learning_rate: peak of the schedule.
+        schedule: how it falls from there, by fairseq's `--lr-scheduler`; `cosine`: to 0 with the last update.
         warmup: updates of warm-up.
         dropout: of the largest architecture.
         label_smoothing: epsilon.
@@ -111,6 +112,7 @@ class Config:
     vocabulary: int
     updates: int
     learning_rate: float
+    schedule: str
     warmup: int
     dropout: float
     saves: int
@@ -160,6 +162,7 @@ QUICKSTART = Config(
     updates=1000,
     # With `network`: the best recipe of docs/evidence.md.
     learning_rate=6e-3,
+    schedule="cosine",
     warmup=200,
     dropout=0.1,
     max_tokens=2048,
@@ -191,6 +194,7 @@ MULTI30K = Config(
     vocabulary=4000,
     updates=2000,
     learning_rate=3e-3,
+    schedule="inverse_sqrt",
     warmup=500,
     dropout=0.1,
     max_tokens=2048,

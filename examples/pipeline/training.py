@@ -65,7 +65,7 @@ def train_arguments(
         *words,
         *("--label-smoothing", str(config.label_smoothing), "--dropout", str(config.dropout)),
         *("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)"),
-        *("--lr", str(rate), "--lr-scheduler", "inverse_sqrt"),
+        *("--lr", str(rate), "--lr-scheduler", config.schedule),
         *("--warmup-updates", str(min(warmup, max(1, updates // 2)))),
         *("--max-tokens", str(config.max_tokens), "--max-update", str(updates), "--seed", str(seed)),
         *("--save-dir", str(save_dir), "--save-interval-updates", str(interval)),

@@ -21,8 +21,8 @@ from reproduce.plan import Plan, Trained, interleaved, parse_flags
 REVISION = 1
 """Raised when code changes what the same flags train or what is measured: earlier results then do not count."""
 
-RATE = 3e-3
-"""Peak rate of an example's recipe where a plan says nothing else, with post-norm: plans outlive an example's own."""
+UNSAID = {"learning_rate": 3e-3, "schedule": "inverse_sqrt", "supernet": MIXTURE, "network": "", "average": 1}
+"""Of an example's recipe where a plan says nothing else, with post-norm: plans outlive an example's own."""
 
 NEUTRAL = {
     *("--user-dir", "--save-dir", "--subnet", "--log-format", "--log-interval", "--num-workers"),
@@ -234,10 +234,7 @@ def flags_of(plan: Plan, part: Trained, seed: int, kind: str) -> dict[str, list[
     arch = plan.arch or f"mos_transformer_{plan.space}"
     if plan.recipe in CONFIGS:
         space = arch.removeprefix("mos_transformer_")
-        # What plans compare, they say themselves.
-        config = replace(
-            CONFIGS[plan.recipe], space=space, average=1, learning_rate=RATE, supernet=MIXTURE, network=""
-        )
+        config = replace(CONFIGS[plan.recipe], space=space, **UNSAID)
         places = {"subnet": Path("SUBNET"), "weights": Path("WEIGHTS")}
         words = train_arguments(config, Path("DATA"), Path("SAVE"), languages, updates, seed, kind, **places)
     else:

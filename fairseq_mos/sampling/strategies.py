@@ -40,6 +40,8 @@ class Sampling:
         cost_bins: see :class:`CostBins`; 0: genes are drawn uniformly.
         chain: updates after which random architectures are drawn anew; in between they change by one gene an
             update (MAGIC-T). 0: drawn anew at each update.
+        fair: whether the random architectures of an update take the choices of every gene equally often, as far as
+            their number allows (FairNAS); of the whole space, without chains.
         window: see :class:`Window`: least and most FLOPs as fractions of those of the largest; or
         listed: see :class:`Listed`: the only architectures.
         narrow_from: the first update that draws from the window or the list instead of the whole space.
@@ -50,6 +52,7 @@ class Sampling:
     extremes_every: int = 1
     cost_bins: int = 0
     chain: int = 0
+    fair: bool = False
     window: tuple[float, float] | None = None
     listed: tuple[Architecture, ...] = ()
     narrow_from: int = 0
@@ -117,12 +120,23 @@ class Sampler:
         last, links = self._links
         if not start <= last <= update:
             rng = self._rng(f"architectures of update {start}")
-            last, links = start, [region.draw(rng) for _ in range(self.options.num_random)]
+            number = self.options.num_random
+            last, links = start, self._fair(rng) if self.options.fair else [region.draw(rng) for _ in range(number)]
         for step in range(last + 1, update + 1):
             rng = self._rng(f"changes of update {step}")
             links = [self._changed(region, genes, rng) for genes in links]
         self._links = (update, links)
         return links
+
+    def _fair(self, rng: random.Random) -> list[Genes]:
+        """Draws architectures whose genes take turns: each by itself is a uniform draw."""
+        turns = []
+        for gene in self.space.genes:
+            turn: list[int] = []
+            while len(turn) < self.options.num_random:
+                turn += rng.sample(gene.choices, len(gene.choices))
+            turns.append(turn[: self.options.num_random])
+        return list(zip(*turns))
 
     def _changed(self, region: WholeSpace, genes: Genes, rng: random.Random) -> Genes:
         """Changes one gene, so that the architecture is another one of the region."""

@@ -61,6 +61,11 @@ class SupernetTaskConfig(FairseqDataclass):
         "and draw them anew at every so many updates; 0: at each (default: 0)",
         Range(int, 0, 10_000),
     )
+    arch_fair: bool = _option(
+        False,
+        "let the random architectures of an update take the choices of every gene equally often, as FairNAS does: of "
+        "3, one has each of 3 choices; needs --num-random-archs 2 or more",
+    )
     arch_window: Optional[str] = _option(
         None,
         "train architectures of LOW:HIGH times the largest's FLOPs alone (fractions, such as 0.3:0.6); the largest and "
@@ -120,6 +125,10 @@ def check(cfg: SupernetTaskConfig) -> None:
             raise UserError(f"{flag} needs --arch-sampling sandwich")
     if cfg.arch_list and (cfg.arch_window or cfg.arch_chain):
         raise UserError("--arch-list goes with neither --arch-window nor --arch-chain")
+    if cfg.arch_fair and cfg.num_random_archs < 2:
+        raise UserError(f"--arch-fair needs --num-random-archs 2 or more, not {cfg.num_random_archs}")
+    if cfg.arch_fair and (cfg.cost_bins or cfg.arch_chain or cfg.arch_window or cfg.arch_list):
+        raise UserError("--arch-fair goes with none of --cost-bins, --arch-chain, --arch-window and --arch-list")
     if cfg.arch_window_from and not (cfg.arch_list or cfg.arch_window):
         raise UserError("--arch-window-from needs --arch-window or --arch-list")
     _window(cfg.arch_window)
@@ -164,6 +173,7 @@ def sampler(cfg: SupernetTaskConfig, space: SearchSpace, seed: int) -> Sampler:
         extremes_every=cfg.extremes_every,
         cost_bins=cfg.cost_bins,
         chain=cfg.arch_chain,
+        fair=cfg.arch_fair,
         window=_window(cfg.arch_window),
         listed=read_list(space, cfg.arch_list) if cfg.arch_list else (),
         narrow_from=cfg.arch_window_from,

@@ -14,6 +14,7 @@ from tests import toy
 
 RANKS, BEGIN, END = 8, 20, 60
 ALL = {"arch_sampling": "sandwich", "num_random_archs": 2, "extremes_every": 3, "cost_bins": 4, "arch_chain": 5}
+FAIR = {"arch_sampling": "uniform", "num_random_archs": 3, "arch_fair": True}
 
 
 def _drawn(rank: int, options: dict, answers) -> None:
@@ -34,7 +35,7 @@ def _drawn(rank: int, options: dict, answers) -> None:
     answers.put((rank, found))
 
 
-@pytest.mark.parametrize("options", [{}, ALL], ids=["defaults", "all"])
+@pytest.mark.parametrize("options", [{}, ALL, FAIR], ids=["defaults", "all", "fair"])
 def test_eight_processes_draw_the_same(options):
     context = multiprocessing.get_context("fork")
     answers = context.Queue()

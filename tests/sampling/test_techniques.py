@@ -52,6 +52,35 @@ def test_cost_bins_are_drawn_evenly(name):
     assert counts(0)[-1] == 0, "genes that are drawn evenly miss the most expensive tenth"
 
 
+@pytest.mark.parametrize("number", [2, 3, 4])
+@pytest.mark.parametrize("strategy", ["sandwich", "uniform"])
+def test_fair_architectures_take_turns_at_the_choices_of_every_gene(number, strategy):
+    space = SearchSpace.load("tiny")
+    sampler = Sampler(space, 1, Sampling(strategy, number, fair=True))
+    first = [0] * number
+    for update in range(60):
+        drawn = _random(sampler, update)
+        assert len(drawn) == number
+        for gene in ("encoder.embed_dim", "decoder.embed_dim", "decoder.layers"):
+            stack, name = gene.split(".")
+            values = [arch.to_dict()[stack][name] for arch in drawn]
+            choices = next(one.choices for one in space.genes if one.name == gene)
+            counts = [values.count(choice) for choice in choices]
+            assert sum(counts) == number and max(counts) - min(counts) <= 1
+        for place, arch in enumerate(drawn):
+            first[place] += arch.to_dict()["decoder"]["layers"] == 3
+    # Each by itself is uniform over three depths: 20 are expected, with a standard deviation of 3.7.
+    assert all(8 <= count <= 32 for count in first)
+
+
+def test_fair_draws_differ_between_updates_and_seeds():
+    space = SearchSpace.load("tiny")
+    first, other = (Sampler(space, seed, Sampling("uniform", 3, fair=True)) for seed in (1, 2))
+    assert first.of_update(7) == first.of_update(7)
+    assert len({tuple(arch.digest() for arch in _random(first, update)) for update in range(30)}) == 30
+    assert _random(first, 7) != _random(other, 7)
+
+
 def test_an_empty_bin_yields_one_nearby():
     space = toy.space()
     region = CostBins(space, bins=1)
