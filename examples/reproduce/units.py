@@ -21,7 +21,10 @@ from reproduce.plan import Plan, Trained, interleaved, parse_flags
 REVISION = 1
 """Raised when code changes what the same flags train or what is measured: earlier results then do not count."""
 
-UNSAID = {"learning_rate": 3e-3, "schedule": "inverse_sqrt", "supernet": MIXTURE, "network": "", "average": 1}
+UNSAID = {
+    **{"learning_rate": 3e-3, "schedule": "inverse_sqrt", "dropout": 0.1, "max_tokens": 2048},
+    **{"supernet": MIXTURE, "network": "", "average": 1},
+}
 """Of an example's recipe where a plan says nothing else, with post-norm: plans outlive an example's own."""
 
 NEUTRAL = {
