@@ -22,8 +22,13 @@ REVISION = 1
 """Raised when code changes what the same flags train or what is measured: earlier results then do not count."""
 
 UNSAID = {
-    **{"learning_rate": 3e-3, "schedule": "inverse_sqrt", "dropout": 0.1, "max_tokens": 2048},
-    **{"supernet": MIXTURE, "network": "", "average": 1},
+    "learning_rate": 3e-3,
+    "schedule": "inverse_sqrt",
+    "dropout": 0.1,
+    "max_tokens": 2048,
+    "supernet": MIXTURE,
+    "network": "",
+    "average": 1,
 }
 """Of an example's recipe where a plan says nothing else, with post-norm: plans outlive an example's own."""
 
@@ -216,7 +221,7 @@ def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> l
 
     mixed = interleaved(architectures)
     for place in range(max(len(part.seeds) for part in (plan.scratch, *plan.methods.values()))):
-        for name, part in {"scratch": plan.scratch, **plan.methods}.items():
+        for name, part in [("scratch", plan.scratch), *plan.methods.items()]:
             for seed in part.seeds[place : place + 1]:
                 for subnet in mixed if part is plan.scratch or part.from_scratch else [None]:
                     add(name, part, seed, subnet)

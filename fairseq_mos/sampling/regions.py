@@ -34,6 +34,10 @@ class WholeSpace:
         """Draws an architecture."""
         return self.space.sample_genes(rng)
 
+    def draw_several(self, rng: random.Random, number: int) -> list[Genes]:
+        """Draws the random architectures of an update."""
+        return [self.draw(rng) for _ in range(number)]
+
     def ends(self, rng: random.Random) -> tuple[Architecture, Architecture]:
         """Returns what the sandwich rule takes as the largest and the smallest architecture."""
         return self.space.largest(), self.space.smallest()
@@ -41,6 +45,19 @@ class WholeSpace:
     def contains(self, architecture: Architecture) -> bool:
         """Whether :meth:`draw` might return it."""
         return True
+
+
+class Fair(WholeSpace):
+    """The architectures of an update take the choices of every gene in turn (FairNAS): each by itself is uniform."""
+
+    def draw_several(self, rng: random.Random, number: int) -> list[Genes]:
+        turns = []
+        for gene in self.space.genes:
+            turn: list[int] = []
+            while len(turn) < number:
+                turn += rng.sample(gene.choices, len(gene.choices))
+            turns.append(turn[:number])
+        return list(zip(*turns))
 
 
 class CostBins(WholeSpace):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fairseq_mos.arch import Architecture, SearchSpace
 from fairseq_mos.arch.repair import Genes
-from fairseq_mos.sampling.regions import CostBins, Listed, WholeSpace, Window
+from fairseq_mos.sampling.regions import CostBins, Fair, Listed, WholeSpace, Window
 
 STRATEGIES = ("sandwich", "uniform")
 """The sandwich rule: the largest (first, so that it can teach the others), the smallest, random ones; or random ones
@@ -40,8 +40,7 @@ class Sampling:
         cost_bins: see :class:`CostBins`; 0: genes are drawn uniformly.
         chain: updates after which random architectures are drawn anew; in between they change by one gene an
             update (MAGIC-T). 0: drawn anew at each update.
-        fair: whether the random architectures of an update take the choices of every gene equally often, as far as
-            their number allows (FairNAS); of the whole space, without chains.
+        fair: see :class:`Fair`; of the whole space, without chains.
         window: see :class:`Window`: least and most FLOPs as fractions of those of the largest; or
         listed: see :class:`Listed`: the only architectures.
         narrow_from: the first update that draws from the window or the list instead of the whole space.
@@ -72,7 +71,8 @@ class Sampler:
 
     def __init__(self, space: SearchSpace, seed: int, options: Sampling):
         self.space, self.seed, self.options = space, seed, options
-        self._early = CostBins(space, options.cost_bins) if options.cost_bins else WholeSpace(space)
+        plain = Fair(space) if options.fair else WholeSpace(space)
+        self._early = CostBins(space, options.cost_bins) if options.cost_bins else plain
         self._late, self._validated = self._early, WholeSpace(space)
         if options.window:
             self._late = Window(space, *options.window, options.cost_bins or 1)
@@ -120,23 +120,12 @@ class Sampler:
         last, links = self._links
         if not start <= last <= update:
             rng = self._rng(f"architectures of update {start}")
-            number = self.options.num_random
-            last, links = start, self._fair(rng) if self.options.fair else [region.draw(rng) for _ in range(number)]
+            last, links = start, region.draw_several(rng, self.options.num_random)
         for step in range(last + 1, update + 1):
             rng = self._rng(f"changes of update {step}")
             links = [self._changed(region, genes, rng) for genes in links]
         self._links = (update, links)
         return links
-
-    def _fair(self, rng: random.Random) -> list[Genes]:
-        """Draws architectures whose genes take turns: each by itself is a uniform draw."""
-        turns = []
-        for gene in self.space.genes:
-            turn: list[int] = []
-            while len(turn) < self.options.num_random:
-                turn += rng.sample(gene.choices, len(gene.choices))
-            turns.append(turn[: self.options.num_random])
-        return list(zip(*turns))
 
     def _changed(self, region: WholeSpace, genes: Genes, rng: random.Random) -> Genes:
         """Changes one gene, so that the architecture is another one of the region."""

@@ -8,8 +8,6 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.tasks.supernet_translation import SupernetTranslation, SupernetTranslationConfig
 from tests import toy
 
-FAIR = {"arch_fair": True, "num_random_archs": 2}
-
 REFUSED = {
     "--num-random-archs 0 leaves no architecture": {"num_random_archs": 0, "arch_sampling": "uniform"},
     "--num-random-archs 0 with --extremes-every 2 leaves": {"num_random_archs": 0, "extremes_every": 2},
@@ -17,10 +15,6 @@ REFUSED = {
     "--student-dropout off needs --arch-sampling sandwich": {"student_dropout": "off", "arch_sampling": "uniform"},
     "--arch-list goes with neither": {"arch_list": "x", "arch_chain": 2},
     "--arch-fair needs --num-random-archs 2 or more, not 1": {"arch_fair": True},
-    "--arch-fair goes with none of --cost-bins, --arch-chain": FAIR | {"arch_chain": 2},
-    "--arch-fair goes with none of": FAIR | {"cost_bins": 2},
-    "--arch-fair goes with none": FAIR | {"arch_window": "0:1"},
-    "--arch-fair goes with": FAIR | {"arch_list": "x"},
     "--arch-window-from needs --arch-window or --arch-list": {"arch_window_from": 5},
     **{
         f"--arch-window is '{text}', allowed: LOW:HIGH, two fractions": {"arch_window": text}
@@ -34,3 +28,12 @@ REFUSED = {
 def test_refused(message):
     with pytest.raises(UserError, match=f"^{message}"):
         SupernetTranslation(SupernetTranslationConfig(seed=3, **REFUSED[message]), toy.dictionary(), toy.dictionary())
+
+
+@pytest.mark.parametrize("other", [{"cost_bins": 2}, {"arch_chain": 2}, {"arch_window": "0:1"}, {"arch_list": "x"}])
+def test_fair_draws_are_of_the_whole_space(other):
+    cfg = SupernetTranslationConfig(seed=3, arch_fair=True, num_random_archs=2, **other)
+    with pytest.raises(
+        UserError, match="^--arch-fair goes with none of --cost-bins, --arch-chain, --arch-window and --arch-list$"
+    ):
+        SupernetTranslation(cfg, toy.dictionary(), toy.dictionary())
