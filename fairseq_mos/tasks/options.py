@@ -4,6 +4,7 @@ No postponed annotations here: fairseq reads the field types at run time.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -65,6 +66,12 @@ class SupernetTaskConfig(FairseqDataclass):
         False,
         "let the random architectures of an update take the choices of every gene equally often, as FairNAS does: of "
         "3, one has each of 3 choices; needs --num-random-archs 2 or more",
+    )
+    arch_own_batches: bool = _option(
+        False,
+        "deal the batches of an update (--update-freq) out to its architectures, equally many to each, instead of "
+        "training every architecture on all of them: an update is as much work as one network's, and sees more data "
+        "than several architectures do for that work; needs one --update-freq, a multiple of the architectures",
     )
     arch_window: Optional[str] = _option(
         None,
@@ -129,6 +136,8 @@ def check(cfg: SupernetTaskConfig) -> None:
         raise UserError(f"--arch-fair needs --num-random-archs 2 or more, not {cfg.num_random_archs}")
     if cfg.arch_fair and (cfg.cost_bins or cfg.arch_chain or cfg.arch_window or cfg.arch_list):
         raise UserError("--arch-fair goes with none of --cost-bins, --arch-chain, --arch-window and --arch-list")
+    if cfg.arch_own_batches and (cfg.extremes_every > 1 or cfg.arch_gradient == "sum"):
+        raise UserError("--arch-own-batches goes with neither --extremes-every nor --arch-gradient sum")
     if cfg.arch_window_from and not (cfg.arch_list or cfg.arch_window):
         raise UserError("--arch-window-from needs --arch-window or --arch-list")
     _window(cfg.arch_window)
@@ -159,6 +168,28 @@ def start_router_warmup(cfg: SupernetTaskConfig, model) -> None:
     if router_warmup.experts_are_equal(model):
         raise UserError("--router-warmup needs experts that differ: not --expert-init copy, nor --init-spread 0")
     router_warmup.begin_uniform(model)
+
+
+def own_batches(cfg: SupernetTaskConfig, update_freq: Sequence[int]) -> int:
+    """Returns how many batches of an update each of its architectures has; 0: all train on all of them.
+
+    Args:
+        cfg: the options.
+        update_freq: batches of an update, for each epoch.
+
+    Raises:
+        UserError: they cannot be dealt out evenly.
+    """
+    if not cfg.arch_own_batches:
+        return 0
+    number = cfg.num_random_archs + (2 if cfg.arch_sampling == "sandwich" else 0)
+    if len(set(update_freq)) != 1 or update_freq[0] % number:
+        given = ",".join(map(str, update_freq))
+        raise UserError(
+            f"--arch-own-batches deals the batches of an update out to {number} architectures: --update-freq is "
+            f"{given}, allowed: one multiple of {number}"
+        )
+    return update_freq[0] // number
 
 
 def sampler(cfg: SupernetTaskConfig, space: SearchSpace, seed: int) -> Sampler:

@@ -5,7 +5,7 @@ No postponed annotations here: fairseq reads the field types at run time.
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import product
@@ -61,6 +61,8 @@ class SupernetTask:
         self._sampler: Optional[Sampler] = None
         self._sampled: Optional[tuple[int, list[Sampled]]] = None
         self._roles: set[str] = set()
+        # With batches of their own: how many each architecture has; the update, and its batch that came last.
+        self._share, self._dealt = 0, (-1, 0)
 
     def definitions(self) -> dict[str, object]:
         """Returns options of the task that fairseq finds out anew each time, and a checkpoint needs."""
@@ -84,6 +86,7 @@ class SupernetTask:
         if not from_checkpoint:
             embed_in_config(cfg, "task", **self.definitions())
             options.start_router_warmup(self.cfg, model)
+            self._share = _own_batches(self.cfg, root_config(cfg))
             if self.cfg.fused_mixing:
                 self._kernels = mixing.fused(_device(root_config(cfg)))
         listed = self._sampler_of(model.space).options.listed
@@ -101,11 +104,13 @@ class SupernetTask:
         """Builds the criterion.
 
         Raises:
-            UserError: distillation without a largest architecture to distil from.
+            UserError: distillation without a largest architecture to distil from, on the same batch.
         """
         criterion = super().build_criterion(cfg)
         if self._distils(criterion) and self.cfg.arch_sampling != "sandwich":
             raise UserError("--inplace-distillation needs --arch-sampling sandwich")
+        if self._distils(criterion) and self.cfg.arch_own_batches:
+            raise UserError("--inplace-distillation does not go with --arch-own-batches: the largest has other batches")
         return criterion
 
     @staticmethod
@@ -125,14 +130,26 @@ class SupernetTask:
             self._sampler = options.sampler(self.cfg, space, self.cfg.seed)
         return self._sampler
 
+    def _whose_batch(self, sampled: list[Sampled], update_num: int) -> list[Sampled]:
+        """Returns the architectures of an update that train on the batch that has come."""
+        if not self._share or self.pinned is not None:
+            return sampled
+        update, place = self._dealt
+        place = place + 1 if update == update_num else 0
+        self._dealt = (update_num, place)
+        # One after the other, so that the batches that several ranks have at a time are one architecture's, as they
+        # are in one process with more of them; fp16 begins an update again that overflowed.
+        return [sampled[place // self._share % len(sampled)]]
+
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        """Runs forward and backward for each architecture of the update.
+        """Runs forward and backward for each architecture of the update, or for the one whose batch it is.
 
         Returns:
             The summed loss, the sample size (of all architectures together, or of one with `--arch-gradient sum`)
             and the logging output: means over the architectures, and every role's own loss, without weights.
         """
-        sampled = self.architectures(model.space, update_num)
+        drawn = self.architectures(model.space, update_num)
+        sampled = self._whose_batch(drawn, update_num)
         distil = self._distils(criterion) and len(sampled) > 1
         steps, teacher = [], None
         earlier = _set_gradients_aside(model)
@@ -156,7 +173,7 @@ class SupernetTask:
         loss = sum(loss.detach() for _, loss, _, _ in steps)
         sizes = [size for _, _, size, _ in steps]
         size = sizes[0] if self.cfg.arch_gradient == "sum" else sum(sizes)
-        return loss, size, self._merge([(role, log) for role, _, _, log in steps])
+        return loss, size, self._merge([(role, log) for role, _, _, log in steps], [role for role, _ in drawn])
 
     def _cost_weight(self, space, architecture) -> float:
         flops = family_of(space).flops
@@ -185,25 +202,31 @@ class SupernetTask:
             logs.append((role, log))
         return loss, sample_size, {**self._merge(logs), **added}
 
-    def _merge(self, logs: list[tuple[str, dict]]) -> dict:
-        """Merges logging outputs on one batch: means over architectures, and each role's losses."""
+    def _merge(self, logs: list[tuple[str, dict]], roles: Sequence[str] = ()) -> dict:
+        """Merges logging outputs on one batch: means over architectures, and each role's losses and sizes.
+
+        Roles without a batch have zeros: fairseq adds up what all batches of an update have.
+        """
         merged = dict(logs[0][1])
         for name in merged:
             if name not in _SIZES and all(_is_number(log.get(name)) for _, log in logs):
                 merged[name] = sum(log[name] for _, log in logs) / len(logs)
-        for role, log in logs:
+        names = {name for loss, size in self.role_losses.items() for name in (loss, size) if loss in logs[0][1]}
+        # Of the same types, by which ranks sort what they add up.
+        first = logs[0][1]
+        nothing = {name: torch.zeros_like(first[name]) if torch.is_tensor(first[name]) else 0 for name in names}
+        for role, log in [*((role, nothing) for role in roles), *logs]:
             self._roles.add(role)
-            merged.update({f"{role}_{name}": log[name] for name in self.role_losses if name in log})
+            merged.update({f"{role}_{name}": log[name] for name in names})
         return merged
 
     def reduce_metrics(self, logging_outputs, criterion):
         """Logs what the criterion does and, per role, `ROLE_loss` and the like (base 2)."""
         super().reduce_metrics(logging_outputs, criterion)
         for role, (loss, size) in product(sorted(self._roles), self.role_losses.items()):
-            name = f"{role}_{loss}"
-            if any(name in log for log in logging_outputs):
-                total, count = (sum(log.get(key, 0) for log in logging_outputs) for key in (name, size))
-                metrics.log_scalar(name, total / count / math.log(2), count, priority=900, round=3)
+            total, count = (sum(log.get(f"{role}_{name}", 0) for log in logging_outputs) for name in (loss, size))
+            if count > 0:
+                metrics.log_scalar(f"{role}_{loss}", total / count / math.log(2), count, priority=900, round=3)
 
 
 def _weighted(criterion, weight: float):
@@ -246,6 +269,11 @@ def _complete_gradients(model, earlier: list[Optional[torch.Tensor]]) -> None:
             parameter.grad = before if parameter.grad is None else before.add_(parameter.grad)
         elif parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
+
+
+def _own_batches(cfg: options.SupernetTaskConfig, root: Optional[DictConfig]) -> int:
+    optimization = root.get("optimization") if root is not None else None
+    return options.own_batches(cfg, [1] if optimization is None else optimization.update_freq)
 
 
 def _device(root: Optional[DictConfig]) -> str:
