@@ -28,24 +28,34 @@ def training_flops(training: Training, tokens_per_update: float) -> float:
 
     Args:
         training: the training; of a supernet the architectures that each update drew are counted.
-        tokens_per_update: target tokens, of one architecture.
+        tokens_per_update: target tokens of its batches, whether all architectures train on all of them or not.
     """
     per_token = family_of(training.space).flops
     if training.architecture:
         total = training.updates * per_token(training.architecture)
     else:
-        given = {field: training.flags.get("--" + field.name.replace("_", "-")) for field in fields(SupernetTaskConfig)}
-        numbers = {int: int, float: float}
-        values = {f.name: numbers.get(type(f.default), str)(words[0]) for f, words in given.items() if words}
-        drawn = sampler(SupernetTaskConfig(**values), training.space, training.seed)
+        cfg = task_options(training)
+        drawn = sampler(cfg, training.space, training.seed)
         total, known = 0, {}
         for update in range(training.updates):
-            for _, one in drawn.of_update(update):
+            sampled = drawn.of_update(update)
+            for _, one in sampled:
                 if one not in known:
                     known[one] = per_token(one)
-                total += known[one]
+                total += known[one] / (len(sampled) if cfg.arch_own_batches else 1)
     before = training_flops(training.start, tokens_per_update) if training.start else 0.0
     return before + BACKWARD * total * tokens_per_update / 30
+
+
+def task_options(training: Training) -> SupernetTaskConfig:
+    """Returns the options of a supernet's task that its flags give."""
+    values = {}
+    for option in fields(SupernetTaskConfig):
+        words = training.flags.get("--" + option.name.replace("_", "-"))
+        if words is not None:
+            kind = type(option.default)
+            values[option.name] = True if kind is bool else {int: int, float: float}.get(kind, str)(words[0])
+    return SupernetTaskConfig(**values)
 
 
 def all_flops(trainings: Iterable[Training], finished: Finished) -> dict[str, float]:

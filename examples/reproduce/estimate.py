@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 from fairseq_mos.documents import read_json
 from fairseq_mos.paths import is_file
@@ -84,9 +85,10 @@ def seconds_per_update(
 
 
 def update_flops(training: Training) -> float:
-    """Returns the FLOPs of an update for each target token, a mean over some updates."""
+    """Returns the FLOPs of an update, a mean over some, if its batches were full."""
     few = min(training.updates, 300)
-    return training_flops(replace(training, updates=few, start=None), 1.0) / few
+    tokens = prod(int(training.flags.get(flag, ["1"])[0]) for flag in ("--max-tokens", "--update-freq"))
+    return training_flops(replace(training, updates=few, start=None), tokens) / few
 
 
 def timed(runner: Runner, training: Training, place: dict[str, str]) -> float:
