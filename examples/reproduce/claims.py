@@ -19,7 +19,7 @@ SEEDS = 2
 
 UNDECIDED = "undecided"
 
-LESS = ("absolute_gap",)
+LESS = ("absolute_gap", "shortfall")
 """Quantities of which claims say that they are small."""
 
 

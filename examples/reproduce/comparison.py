@@ -147,6 +147,7 @@ def gap_rows(plan: Plan, found: Comparison, counts: list[dict]) -> list[dict]:
                 low, high = stats.interval(len(gaps), absolute(gaps))
                 row |= {"gap": gaps.mean(), "absolute_gap": np.abs(gaps).mean(), "absolute_gap_low": low}
                 row |= {"absolute_gap_high": high, "worst_gap": gaps[worst]}
+                row["shortfall"] = np.maximum(sign * gaps, 0).mean()
                 row |= {"worst_architecture": np.array(found.names)[both][worst], "noise_floor": floor}
                 row |= ranks(sign * values[both], sign * truth[both], strata[both], floor)
                 row["chosen"] = np.array(found.names)[both][int(np.argmin(sign * values[both]))]
@@ -175,6 +176,11 @@ def absolute(gaps: np.ndarray) -> stats.Statistic:
     return lambda at: np.abs(gaps[at]).mean(-1)
 
 
+def lacking(gaps: np.ndarray, sign: int) -> stats.Statistic:
+    """Returns the mean shortfall, of resamplings: how much worse than from scratch, and 0 where it is better."""
+    return lambda at: np.maximum(sign * gaps[at], 0).mean(-1)
+
+
 def plain(row: dict) -> dict:
     """Returns a row without numpy's kinds of numbers; what is not known is None."""
     row = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
@@ -182,7 +188,7 @@ def plain(row: dict) -> dict:
 
 
 MEANS = (
-    *("gap", "absolute_gap", "worst_gap", *TAUS),
+    *("gap", "absolute_gap", "shortfall", "worst_gap", *TAUS),
     *("spearman", "regret"),
 )
 """Columns of :func:`gap_rows` whose means over seeds a summary has."""
@@ -225,7 +231,7 @@ def summary_rows(plan: Plan, found: Comparison, rows: list[dict]) -> list[dict]:
 def intervals(found: Comparison, metric: str, method: str) -> dict[str, float]:
     """Returns the ends of the intervals of a method's means: over architectures and seeds."""
     known, line = found.gaps(metric, method)[1], {}
-    for name in ("gap", "absolute_gap", *TAUS):
+    for name in ("gap", "absolute_gap", "shortfall", *TAUS):
         some = statistics_of(found, metric, method, name, known)
         if some:
             line[f"{name}_low"], line[f"{name}_high"] = stats.mean_interval(int(known.sum()), some)
@@ -239,12 +245,14 @@ def statistics_of(found: Comparison, metric: str, method: str, name: str, known:
         found: the measured values.
         metric: which.
         method: which.
-        name: `gap`, `absolute_gap` or one of :data:`TAUS`; without a noise floor those with ties by noise are none.
+        name: `gap`, `absolute_gap`, `shortfall` or one of :data:`TAUS`; without a noise floor those with ties by noise are none.
         known: whether each architecture counts.
     """
     gaps = found.gaps(metric, method, known)[0]
     if name in ("gap", "absolute_gap"):
         return list(map(signed if name == "gap" else absolute, gaps))
+    if name == "shortfall":
+        return [lacking(one, sign_of(metric)) for one in gaps]
     truth, sign, floor = found.truth(metric)[known], sign_of(metric), found.floor(metric)
     forms = [taus(sign * (truth + one), sign * truth, found.strata[known], floor) for one in gaps]
     return [stats.kendall_statistic(*form[name]) for form in forms if name in form]

@@ -19,6 +19,7 @@ SUMMARY = {
     "architectures": "archs",
     "gap": "mean gap",
     "absolute_gap": "mean abs. gap",
+    "shortfall": "mean shortfall",
     "noise_floor": "noise",
     "within_noise": "within noise",
     "difference": "abs. gap, less that of {baseline}",
@@ -48,7 +49,8 @@ CHOICES = {
 
 INTERVALS = (
     "In brackets: 95% bootstrap intervals over architectures and seeds; of one seed, over architectures alone. Noise: "
-    "mean absolute difference of two from-scratch seeds; a gap is within it, or not, where its whole interval is."
+    "mean absolute difference of two from-scratch seeds; a gap is within it, or not, where its whole interval is. "
+    "Shortfall: how much worse than from scratch, and 0 where it is better."
 )
 REGRETS = (
     "Regret under a limit of FLOPs, trained from scratch, against the best that fits: means over limits and seeds. "

@@ -130,9 +130,10 @@ class Claim(Strict):
     Attributes:
         claim: in words.
         method: what it is about.
-        by: the mean absolute gap, claimed to be small; a tau or the updates that retraining saves, to be large.
-        than: the method that is compared with; none: an absolute gap is compared with the noise floor, others with
-            `at_least`.
+        by: the mean absolute gap, or what inherited weights lack where they are worse, claimed to be small; a tau or
+            the updates that retraining saves, to be large.
+        than: the method that is compared with; none: what should be small is compared with the noise floor, others
+            with `at_least`.
         at_least: see above.
         variant: of retraining.
         metrics: a verdict in each.
@@ -140,7 +141,7 @@ class Claim(Strict):
 
     claim: str
     method: str
-    by: Literal["absolute_gap", "tau", "tau_strata", "saved_percent"] = "absolute_gap"
+    by: Literal["absolute_gap", "shortfall", "tau", "tau_strata", "saved_percent"] = "absolute_gap"
     than: str = ""
     at_least: float = 0.0
     variant: str = ""

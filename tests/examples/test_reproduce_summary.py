@@ -73,6 +73,10 @@ def test_means_over_seeds_with_intervals_and_noise(measured):
     assert neuron["seeds"] == 2
     assert neuron["gap"] == pytest.approx(np.mean([GAPS["neuron", seed] for seed in (1, 2)]))
     assert neuron["absolute_gap"] == pytest.approx(3.3 / 6)
+    # What is better than from scratch does not make up for what is worse.
+    assert neuron["shortfall"] == pytest.approx(0.8 / 6) and plain["shortfall"] == pytest.approx(0.5)
+    assert rows["bleu", "neuron"]["shortfall"] == pytest.approx(8 / 6)
+    assert 0 <= neuron["shortfall_low"] < neuron["shortfall"] < neuron["shortfall_high"]
     assert neuron["absolute_gap_low"] < neuron["absolute_gap"] < neuron["absolute_gap_high"]
     # Both seeds take the last for the best, as it is.
     assert (neuron["winner_agreement"], neuron["regret"], plain["winner_agreement"]) == (1, 0, None)
