@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 from pipeline import building, layout, results, text, training, vocabulary, work  # noqa: E402
 from pipeline.arguments import LEAST_SAMPLES, parse  # noqa: E402
-from pipeline.config import MULTI30K, QUICKSTART, PipelineError  # noqa: E402
+from pipeline.config import MIXTURE, MULTI30K, QUICKSTART, PipelineError  # noqa: E402
 from pipeline.layout import read_hypotheses  # noqa: E402
 from pipeline.stages import run_stages  # noqa: E402
 from pipeline.work import Work, duration  # noqa: E402
@@ -354,7 +354,7 @@ def test_the_last_checkpoints_are_averaged(tmp_path):
 
 def test_corpus_to_trained_supernet_and_again(corpus, tmp_path, capsys):
     """With fairseq's real commands; the second run has nothing to do."""
-    config = replace(QUICKSTART, saves=2, average=2, max_tokens=128)
+    config = replace(QUICKSTART, saves=2, average=2, max_tokens=128, supernet=MIXTURE)
     args = parse(config, flags(corpus, tmp_path / "work", "--updates", "4"))
 
     def build():
