@@ -245,7 +245,8 @@ def statistics_of(found: Comparison, metric: str, method: str, name: str, known:
         found: the measured values.
         metric: which.
         method: which.
-        name: `gap`, `absolute_gap`, `shortfall` or one of :data:`TAUS`; without a noise floor those with ties by noise are none.
+        name: `gap`, `absolute_gap`, `shortfall` or one of :data:`TAUS`; without a noise floor those with ties by noise
+            are none.
         known: whether each architecture counts.
     """
     gaps = found.gaps(metric, method, known)[0]

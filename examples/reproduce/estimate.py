@@ -37,27 +37,29 @@ def estimate(runner: Runner, jobs: Sequence[Unit], todo: Sequence[Unit], places:
     Raises:
         PipelineError: the updates that are timed failed.
     """
-    grid = [["method", "done", "missing", "hours", "timed by"]]
-    total = 0.0
+    grid = [["method", "done", "missing", "hours", "TFLOP", "timed by"]]
+    total, work = 0.0, 0.0
     groups: dict[str, list[Unit]] = {}
     for job in jobs:
         groups.setdefault(CONFLICT if isinstance(job, Conflict) else job.training.method, []).append(job)
     for method, own in groups.items():
         left = [job for job in own if job in todo]
-        hours, source = 0.0, ""
+        hours, flops, source = 0.0, 0.0, ""
         if left and method == CONFLICT:
             hours, source = len(left) * conflict_seconds(runner, own) / 3600, "results"
         elif left:
             seconds, source = seconds_per_update(runner, jobs, left[0].training, places[0])
             updates = sum(job.training.updates for job in left)
+            flops = sum(job.training.updates * update_flops(job.training) for job in left) / 1e12
             measuring = len(left) * measuring_seconds(runner, own, jobs)
             hours = (updates * seconds + measuring) / 3600
-        total += hours
+        total, work = total + hours, work + flops
         # What is gone is neither done nor waited for.
         done = sum(runner.finished.read(job.digest) is not None for job in own)
-        grid.append([method, str(done), str(len(left)), f"{hours:.1f}", source])
+        grid.append([method, str(done), str(len(left)), f"{hours:.1f}", f"{flops:.3g}", source])
     print("\n".join(text_lines(grid)))
     print(f"about {total:.1f} hours of one process, {total / len(places):.1f} hours with {len(places)} side by side")
+    print(f"training: {work:.3g} TFLOP of dense passes with full batches, without output layer and mixing")
 
 
 def seconds_per_update(

@@ -152,7 +152,7 @@ def test_a_dry_run_counts_what_can_be_measured(tmp_path, gradients, monkeypatch,
     run(written(tmp_path, **BLOCK), tmp_path, "--dry-run")
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     # Of the two the end's checkpoint is here alone.
-    assert ["gradient", "conflict", "0", "1", "1.0", "results"] in lines
+    assert ["gradient", "conflict", "0", "1", "1.0", "0", "results"] in lines
 
 
 # --- the measurement ---------------------------------------------------------------------------------

@@ -144,9 +144,12 @@ def test_a_dry_run_has_its_hours(tmp_path, commands, monkeypatch, capsys):  # no
     monkeypatch.setattr(estimate, "seconds_per_update", lambda *_: (3600.0, "a clock"))
     path = written(tmp_path, **block())
     run(path, tmp_path, "--dry-run")
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    hours = f"{units(path)[1][0].training.updates:.1f}"
-    assert ["dense,", "as", "neuron", "0", "1", hours, "a", "clock"] in lines
+    out = capsys.readouterr().out
+    dense = units(path)[1][0].training
+    hours, flops = f"{dense.updates:.1f}", f"{dense.updates * estimate.update_flops(dense) / 1e12:.3g}"
+    assert float(flops) > 0
+    assert ["dense,", "as", "neuron", "0", "1", hours, flops, "a", "clock"] in map(str.split, out.splitlines())
+    assert f"training: {flops} TFLOP" in out
 
 
 def test_tokens_are_asked_for_where_a_search_is_counted(tmp_path, commands, monkeypatch):  # noqa: F811

@@ -156,7 +156,8 @@ def test_a_dry_run_counts_them(tmp_path, commands, monkeypatch, capsys):  # noqa
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["17", "units:", "9", "done,", "8", "missing"] in lines
     # Four of 4 updates, a quarter of an hour each, and no measurement.
-    assert ["retraining,", "norms", "0", "4", "4.0", "a", "clock"] in lines
+    row = next(line for line in lines if line[:2] == ["retraining,", "norms"])
+    assert row[2:5] + row[6:] == ["0", "4", "4.0", "a", "clock"]
 
 
 def test_of_a_curve_that_was_logged_twice_the_last_counts(tmp_path):
