@@ -16,6 +16,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.fields import ranged
 from fairseq_mos.modules import router_warmup
 from fairseq_mos.ranges import PROBABILITY, UPDATES, Range
+from fairseq_mos.sampling.dealing import Dealer
 from fairseq_mos.sampling.regions import read_list
 from fairseq_mos.sampling.strategies import STRATEGIES, Sampler, Sampling
 
@@ -69,9 +70,9 @@ class SupernetTaskConfig(FairseqDataclass):
     )
     arch_own_batches: bool = _option(
         False,
-        "deal the batches of an update (--update-freq) out to its architectures, equally many to each, instead of "
-        "training every architecture on all of them: an update is as much work as one network's, and sees more data "
-        "than several architectures do for that work; needs one --update-freq, a multiple of the architectures",
+        "deal the batches of an update (--update-freq, of all processes) out to its architectures, equally many to "
+        "each, instead of training every architecture on all of them: an update is as much work as one network's; "
+        "the batches have to be a multiple of the architectures",
     )
     arch_window: Optional[str] = _option(
         None,
@@ -170,26 +171,28 @@ def start_router_warmup(cfg: SupernetTaskConfig, model) -> None:
     router_warmup.begin_uniform(model)
 
 
-def own_batches(cfg: SupernetTaskConfig, update_freq: Sequence[int]) -> int:
-    """Returns how many batches of an update each of its architectures has; 0: all train on all of them.
+def dealer(cfg: SupernetTaskConfig, update_freq: Sequence[int], rank: int, ranks: int) -> Optional[Dealer]:
+    """Returns what deals the batches of an update out to its architectures; None: all train on all of them.
 
     Args:
         cfg: the options.
-        update_freq: batches of an update, for each epoch.
+        update_freq: batches of an update on a rank, for each epoch.
+        rank: this process.
+        ranks: processes.
 
     Raises:
         UserError: they cannot be dealt out evenly.
     """
     if not cfg.arch_own_batches:
-        return 0
+        return None
     number = cfg.num_random_archs + (2 if cfg.arch_sampling == "sandwich" else 0)
-    if len(set(update_freq)) != 1 or update_freq[0] % number:
-        given = ",".join(map(str, update_freq))
+    if len(set(update_freq)) != 1 or update_freq[0] * ranks % number:
+        given = ",".join(map(str, update_freq)) + (f" on {ranks} processes" if ranks > 1 else "")
         raise UserError(
             f"--arch-own-batches deals the batches of an update out to {number} architectures: --update-freq is "
-            f"{given}, allowed: one multiple of {number}"
+            f"{given}, allowed: one that makes a multiple of {number}"
         )
-    return update_freq[0] // number
+    return Dealer(number, update_freq[0], rank, ranks)
 
 
 def sampler(cfg: SupernetTaskConfig, space: SearchSpace, seed: int) -> Sampler:

@@ -12,6 +12,7 @@ from itertools import product
 from typing import Optional
 
 import torch
+from fairseq.distributed.utils import get_global_rank, get_global_world_size
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig, open_dict
@@ -25,6 +26,7 @@ from fairseq_mos.modules import mixing
 from fairseq_mos.modules.dropout import without_dropout
 from fairseq_mos.modules.in_place import gradients_in_place
 from fairseq_mos.modules.router_warmup import drop_gradients
+from fairseq_mos.sampling.dealing import Dealer
 from fairseq_mos.sampling.strategies import Sampled, Sampler
 from fairseq_mos.tasks import options
 
@@ -61,8 +63,7 @@ class SupernetTask:
         self._sampler: Optional[Sampler] = None
         self._sampled: Optional[tuple[int, list[Sampled]]] = None
         self._roles: set[str] = set()
-        # With batches of their own: how many each architecture has; the update, and its batch that came last.
-        self._share, self._dealt = 0, (-1, 0)
+        self._dealer: Optional[Dealer] = None
 
     def definitions(self) -> dict[str, object]:
         """Returns options of the task that fairseq finds out anew each time, and a checkpoint needs."""
@@ -86,7 +87,7 @@ class SupernetTask:
         if not from_checkpoint:
             embed_in_config(cfg, "task", **self.definitions())
             options.start_router_warmup(self.cfg, model)
-            self._share = _own_batches(self.cfg, root_config(cfg))
+            self._dealer = _dealer(self.cfg, root_config(cfg))
             if self.cfg.fused_mixing:
                 self._kernels = mixing.fused(_device(root_config(cfg)))
         listed = self._sampler_of(model.space).options.listed
@@ -130,17 +131,6 @@ class SupernetTask:
             self._sampler = options.sampler(self.cfg, space, self.cfg.seed)
         return self._sampler
 
-    def _whose_batch(self, sampled: list[Sampled], update_num: int) -> list[Sampled]:
-        """Returns the architectures of an update that train on the batch that has come."""
-        if not self._share or self.pinned is not None:
-            return sampled
-        update, place = self._dealt
-        place = place + 1 if update == update_num else 0
-        self._dealt = (update_num, place)
-        # One after the other, so that the batches that several ranks have at a time are one architecture's, as they
-        # are in one process with more of them; fp16 begins an update again that overflowed.
-        return [sampled[place // self._share % len(sampled)]]
-
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """Runs forward and backward for each architecture of the update, or for the one whose batch it is.
 
@@ -149,7 +139,10 @@ class SupernetTask:
             and the logging output: means over the architectures, and every role's own loss, without weights.
         """
         drawn = self.architectures(model.space, update_num)
-        sampled = self._whose_batch(drawn, update_num)
+        if self._dealer and self.pinned is None:
+            sampled = [drawn[self._dealer.next(update_num)]]
+        else:
+            sampled = drawn
         distil = self._distils(criterion) and len(sampled) > 1
         steps, teacher = [], None
         earlier = _set_gradients_aside(model)
@@ -271,9 +264,10 @@ def _complete_gradients(model, earlier: list[Optional[torch.Tensor]]) -> None:
             parameter.grad = torch.zeros_like(parameter)
 
 
-def _own_batches(cfg: options.SupernetTaskConfig, root: Optional[DictConfig]) -> int:
+def _dealer(cfg: options.SupernetTaskConfig, root: Optional[DictConfig]) -> Optional[Dealer]:
     optimization = root.get("optimization") if root is not None else None
-    return options.own_batches(cfg, [1] if optimization is None else optimization.update_freq)
+    update_freq = [1] if optimization is None else optimization.update_freq
+    return options.dealer(cfg, update_freq, get_global_rank(), get_global_world_size())
 
 
 def _device(root: Optional[DictConfig]) -> str:

@@ -92,9 +92,9 @@ def test_a_pinned_architecture_has_all_batches():
 @pytest.mark.parametrize(
     ("update_freq", "options", "message"),
     [
-        ([1], {}, "3 architectures: --update-freq is 1, allowed: one multiple of 3"),
-        ([4], {}, "3 architectures: --update-freq is 4, allowed: one multiple of 3"),
-        ([3, 6], {}, "3 architectures: --update-freq is 3,6, allowed: one multiple of 3"),
+        ([1], {}, "3 architectures: --update-freq is 1, allowed: one that makes a multiple of 3"),
+        ([4], {}, "3 architectures: --update-freq is 4, allowed: one that makes a multiple of 3"),
+        ([3, 6], {}, "3 architectures: --update-freq is 3,6, allowed: one that makes a multiple of 3"),
         ([3], {"arch_sampling": "uniform", "num_random_archs": 2}, "2 architectures: --update-freq is 3"),
     ],
 )
@@ -123,10 +123,17 @@ def test_commands(tmp_path):
     steps = [[*own, "6", "--max-update", str(updates), "--save-dir", "one"] for updates in (2, 5)]
     steps.append([*own, "6", "--max-update", "5", "--save-dir", "whole"])
     steps.append([*own, "3", "--max-update", "5", "--save-dir", "less"])
+    # Six architectures on two processes: each of a process's batches is another one's.
+    more = [*exact, "--arch-own-batches", "--num-random-archs", "4", "--max-update", "5", "--update-freq"]
+    steps.append([*more, "6", "--save-dir", "six"])
     log = commands.run_steps(steps, folder)
     assert "random_nll_loss" in log.stderr + log.stdout
     launcher = ["bash", str(commands.ROOT / "examples" / "launch_cpu.sh"), "2"]
     commands.run([*launcher, *own, "3", "--max-update", "5", "--save-dir", "two"], folder)
+    commands.run([*launcher, *more, "3", "--save-dir", "three"], folder)
+    refused = commands.run([*launcher, *more, "2", "--save-dir", "bad"], folder, check=False)
+    assert "--update-freq is 2 on 2 processes, allowed: one that makes a multiple of 6" in refused.stderr
+    assert difference(folder / "six/checkpoint_last.pt", folder / "three/checkpoint_last.pt") < 1e-6
     one, whole, two, less = (folder / name / "checkpoint_last.pt" for name in ("one", "whole", "two", "less"))
     assert difference(one, whole) == 0
     assert difference(one, two) < 1e-6
