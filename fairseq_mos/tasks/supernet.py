@@ -145,7 +145,8 @@ class SupernetTask:
             sampled = drawn
         distil = self._distils(criterion) and len(sampled) > 1
         steps, teacher = [], None
-        earlier = _set_gradients_aside(model)
+        parameters = list(model.parameters())
+        earlier = _set_gradients_aside(parameters)
         for role, architecture in sampled:
             model.activate(architecture)
             step_criterion = criterion
@@ -160,7 +161,7 @@ class SupernetTask:
             if distil and role == "largest":
                 teacher = criterion.release_teacher()
             steps.append((role, *step))
-        _complete_gradients(model, earlier)
+        _complete_gradients(parameters, earlier)
         if update_num < self.cfg.router_warmup:
             drop_gradients(model)
         loss = sum(loss.detach() for _, loss, _, _ in steps)
@@ -236,26 +237,26 @@ def _is_number(value) -> bool:
     return isinstance(value, (int, float)) or (torch.is_tensor(value) and value.numel() == 1)
 
 
-def _set_gradients_aside(model) -> list[Optional[torch.Tensor]]:
+def _set_gradients_aside(parameters: Sequence[torch.Tensor]) -> list[Optional[torch.Tensor]]:
     """Takes away the gradients of earlier micro-batches (`--update-freq`).
 
     So the architectures' gradients of each micro-batch are added up first, as on a rank of its own: floating
     point addition depends on the order, and Adam turns the rounding noise of parameters whose gradient
     is zero in theory (the keys' biases) into visible steps.
     """
-    earlier = [parameter.grad for parameter in model.parameters()]
-    for parameter in model.parameters():
+    earlier = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
         parameter.grad = None
     return earlier
 
 
-def _complete_gradients(model, earlier: list[Optional[torch.Tensor]]) -> None:
+def _complete_gradients(parameters: Sequence[torch.Tensor], earlier: list[Optional[torch.Tensor]]) -> None:
     """Adds the earlier gradients, and gives parameters that no architecture used a zero gradient.
 
     On several ranks and with flattened fp16, fairseq does the latter itself; without it, one process would
     leave Adam's momentum of such parameters alone and end elsewhere.
     """
-    for parameter, before in zip(model.parameters(), earlier):
+    for parameter, before in zip(parameters, earlier):
         if not parameter.requires_grad:
             continue
         if before is not None:
