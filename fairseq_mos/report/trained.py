@@ -84,7 +84,7 @@ def _facts(state: dict, space: SearchSpace, run: RunFolder) -> dict[str, str]:
         "search space": str(space.name),
         **{name.replace("_", " "): value for name, value in method(config.get("model")).items()},
         "embeddings": own.pop("embeddings", ""),
-        "architectures of an update": str(get("task", "arch_sampling", "")),
+        "architectures of an update": _drawn(get),
         "optimizer": str(get("optimizer", "_name", "")),
         "learning rate": ", ".join(str(part) for part in rate if part),
         "tokens a batch": _batch(get),
@@ -100,6 +100,16 @@ def _facts(state: dict, space: SearchSpace, run: RunFolder) -> dict[str, str]:
 def _number(value: object, form: str = ",") -> str:
     """Returns a number; what is none, in a configuration from elsewhere, as it is."""
     return format(value, form) if isinstance(value, (int, float)) else str(value)
+
+
+def _drawn(get) -> str:
+    sampling, number = get("task", "arch_sampling", ""), get("task", "num_random_archs")
+    if not sampling or number is None:
+        return str(sampling)
+    ends = "largest, smallest and " if sampling == "sandwich" else ""
+    fair = "fair" if get("task", "arch_fair") else "random"
+    own = ", each on batches of its own" if get("task", "arch_own_batches") else ""
+    return f"{sampling}: {ends}{_number(number)} {fair}{own}"
 
 
 def _batch(get) -> str:

@@ -271,6 +271,25 @@ def test_a_configuration_with_other_types(run):
     assert facts["tokens a batch"] == "all at most x two processes x often accumulated"
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "sandwich: largest, smallest and 1 random"),
+        ({"arch_own_batches": True}, "sandwich: largest, smallest and 1 random, each on batches of its own"),
+        ({"arch_sampling": "uniform", "num_random_archs": 3, "arch_fair": True}, "uniform: 3 fair"),
+        ({"arch_sampling": "uniform", "num_random_archs": "some"}, "uniform: some random"),
+        ({"arch_sampling": "uniform", "num_random_archs": None}, "uniform"),
+    ],
+)
+def test_what_an_update_trains(run, options, told):
+    opened = open_model(run / "supernet" / "averaged.pt")
+    config = OmegaConf.to_container(opened.state["cfg"], enum_to_str=True)
+    config["task"].update({"arch_sampling": "sandwich", "num_random_archs": 1, **options})
+    state = {**opened.state, "cfg": OmegaConf.create(config)}
+    facts = _facts(state, opened.space, RunFolder(run, supernet=run / "supernet" / "averaged.pt"))
+    assert facts["architectures of an update"] == told
+
+
 def test_names_with_dots_and_marks(tmp_path):
     (tmp_path / "train-x.log").write_text(INNER % (5, 100))
     assert main(["report", str(tmp_path), "--output", str(tmp_path / "v1.2.html"), "--title", "A <b> | c"]) == 0
