@@ -136,7 +136,8 @@ class SupernetTask:
 
         Returns:
             The summed loss, the sample size (of all architectures together, or of one with `--arch-gradient sum`)
-            and the logging output: means over the architectures, and every role's own loss, without weights.
+            and the logging output: means over the architectures, and the losses of the largest, the smallest and the
+            random ones, without weights.
         """
         drawn = self.architectures(model.space, update_num)
         if self._dealer and self.pinned is None:
@@ -167,7 +168,9 @@ class SupernetTask:
         loss = sum(loss.detach() for _, loss, _, _ in steps)
         sizes = [size for _, _, size, _ in steps]
         size = sizes[0] if self.cfg.arch_gradient == "sum" else sum(sizes)
-        return loss, size, self._merge([(role, log) for role, _, _, log in steps], [role for role, _ in drawn])
+        # Random ones are others at each update: one curve is enough.
+        logs = [(_curve(role), log) for role, _, _, log in steps]
+        return loss, size, self._merge(logs, [_curve(role) for role, _ in drawn])
 
     def _cost_weight(self, space, architecture) -> float:
         flops = family_of(space).flops
@@ -197,7 +200,7 @@ class SupernetTask:
         return loss, sample_size, {**self._merge(logs), **added}
 
     def _merge(self, logs: list[tuple[str, dict]], roles: Sequence[str] = ()) -> dict:
-        """Merges logging outputs on one batch: means over architectures, and each role's losses and sizes.
+        """Merges logging outputs on one batch: means over architectures, and sums of each role's losses and sizes.
 
         Roles without a batch have zeros: fairseq adds up what all batches of an update have.
         """
@@ -211,7 +214,9 @@ class SupernetTask:
         nothing = {name: torch.zeros_like(first[name]) if torch.is_tensor(first[name]) else 0 for name in names}
         for role, log in [*((role, nothing) for role in roles), *logs]:
             self._roles.add(role)
-            merged.update({f"{role}_{name}": log[name] for name in names})
+            for name in names:
+                before = merged.get(f"{role}_{name}")
+                merged[f"{role}_{name}"] = log[name] if before is None else before + log[name]
         return merged
 
     def reduce_metrics(self, logging_outputs, criterion):
@@ -221,6 +226,10 @@ class SupernetTask:
             total, count = (sum(log.get(f"{role}_{name}", 0) for log in logging_outputs) for name in (loss, size))
             if count > 0:
                 metrics.log_scalar(f"{role}_{loss}", total / count / math.log(2), count, priority=900, round=3)
+
+
+def _curve(role: str) -> str:
+    return "random" if role.startswith("random") else role
 
 
 def _weighted(criterion, weight: float):

@@ -61,6 +61,25 @@ def _gradients(**options):
     return [parameter.grad / size for parameter in model.parameters()], log
 
 
+def test_random_ones_are_one_curve():
+    """They are others at each update."""
+    cfg = SupernetTranslationConfig(seed=3, num_random_archs=3)
+    task = SupernetTranslation(cfg, toy.dictionary(), toy.dictionary())
+    model, sample = toy.supernet(), toy.batch()
+    criterion = SupernetLabelSmoothedCrossEntropy(task, False, 0.1)
+    _, _, log = _train_step(task, model, sample)
+    assert not any(name.startswith("random2") for name in log)
+    total = 0
+    for role, architecture in task.architectures(model.space, 0):
+        if role.startswith("random"):
+            model.activate(architecture)
+            total += criterion(model, sample)[0].item()
+    with metrics.aggregate(new_root=True) as found:
+        task.reduce_metrics([log], criterion)
+    expected = total / (3 * sample["ntokens"]) / math.log(2)
+    assert found.get_smoothed_values()["random_loss"] == pytest.approx(expected, abs=1e-3)
+
+
 def test_sum_divides_by_the_tokens_of_one_architecture():
     (mean, log), (total, total_log) = _gradients(), _gradients(arch_gradient="sum")
     assert log == total_log
