@@ -165,7 +165,7 @@ QUICKSTART = Config(
     schedule="cosine",
     warmup=200,
     dropout=0.0,
-    max_tokens=1024,
+    max_tokens=341,
     saves=10,
     # The rate ends at 0.
     average=1,
@@ -178,7 +178,7 @@ QUICKSTART = Config(
     latency_fraction=0.9,
     pinned=("found",),
     # Largest, smallest and random ones have a third each of what a subnet's update would have.
-    supernet=f"{MIXTURE} --arch-own-batches --update-freq 3 --max-tokens 341",
+    supernet=f"{MIXTURE} --arch-own-batches --update-freq 3",
     network="--encoder-normalize-before --decoder-normalize-before",
     about={"train": "6 min", "latency": "2 min", "search": "3 min", "translate": "1 min"},
 )

@@ -51,6 +51,7 @@ def apply() -> list[str]:
         loading.repair_missing_restore_file,
         loading.repair_load_errors_in_training,
         batching.repair_lost_sentences,
+        batching.repair_uncounted_batches,
         data.repair_damaged_data,
         data.repair_damaged_dictionaries,
         data.repair_unequal_sides,

@@ -1,7 +1,8 @@
-"""No sentence is lost when a data set is cut into batches."""
+"""No sentence is lost when a data set is cut into batches, and none is left uncounted when they are trained on."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -57,3 +58,27 @@ def repair_lost_sentences() -> bool:
         return batch_by_size
 
     return replace(data_utils, "batch_by_size", "lost_sentences", make)
+
+
+def repair_uncounted_batches() -> bool:
+    """Counts the batches of a rank that has one fewer than others in an epoch's last update.
+
+    With several ranks and `--update-freq` fairseq's trainer (`trainer.py`, `train_step`) takes a rank's whole update for
+    a made-up one where its last batch is: the tokens of the real ones before it count as none, while their
+    gradients do, which makes that update too large; and their losses are not logged. A rank needs a made-up batch
+    only where it has no other.
+    """
+    from fairseq.trainer import Trainer
+
+    # After the loop over the batches, so of the last one.
+    if "if is_dummy_batch:" not in inspect.getsource(Trainer.train_step):
+        return False
+
+    def make(original: Callable) -> Callable:
+        def train_step(self: Any, samples: list, *args: Any, **kwargs: Any) -> Any:
+            real = [sample for sample in samples if sample is not None and len(sample)]
+            return original(self, real or samples, *args, **kwargs)
+
+        return train_step
+
+    return replace(Trainer, "train_step", "uncounted_batches", make)
