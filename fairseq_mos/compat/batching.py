@@ -63,7 +63,7 @@ def repair_lost_sentences() -> bool:
 def repair_uncounted_batches() -> bool:
     """Counts the batches of a rank that has one fewer than others in an epoch's last update.
 
-    With several ranks and `--update-freq` fairseq's trainer (`trainer.py`, `train_step`) takes a rank's whole update for
+    With several ranks and `--update-freq` the trainer (`trainer.py`, `train_step`) takes a rank's whole update for
     a made-up one where its last batch is: the tokens of the real ones before it count as none, while their
     gradients do, which makes that update too large; and their losses are not logged. A rank needs a made-up batch
     only where it has no other.
