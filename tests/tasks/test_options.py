@@ -15,6 +15,8 @@ REFUSED = {
     "--student-dropout off needs --arch-sampling sandwich": {"student_dropout": "off", "arch_sampling": "uniform"},
     "--arch-list goes with neither": {"arch_list": "x", "arch_chain": 2},
     "--arch-fair needs --num-random-archs 2 or more, not 1": {"arch_fair": True},
+    "--arch-own-batches goes with neither --extremes-every": {"arch_own_batches": True, "extremes_every": 2},
+    "--arch-own-batches goes with neither --extremes-every nor": {"arch_own_batches": True, "arch_gradient": "sum"},
     "--arch-window-from needs --arch-window or --arch-list": {"arch_window_from": 5},
     **{
         f"--arch-window is '{text}', allowed: LOW:HIGH, two fractions": {"arch_window": text}
