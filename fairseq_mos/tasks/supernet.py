@@ -208,9 +208,9 @@ class SupernetTask:
         for name in merged:
             if name not in _SIZES and all(_is_number(log.get(name)) for _, log in logs):
                 merged[name] = sum(log[name] for _, log in logs) / len(logs)
-        names = {name for loss, size in self.role_losses.items() for name in (loss, size) if loss in logs[0][1]}
-        # Of the same types, by which ranks sort what they add up.
         first = logs[0][1]
+        # In the same order and of the same types on every rank: they add up what they log by its place.
+        names = dict.fromkeys(name for pair in self.role_losses.items() for name in pair if pair[0] in first)
         nothing = {name: torch.zeros_like(first[name]) if torch.is_tensor(first[name]) else 0 for name in names}
         for role, log in [*((role, nothing) for role in roles), *logs]:
             self._roles.add(role)
