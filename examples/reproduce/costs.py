@@ -71,7 +71,8 @@ def all_flops(trainings: Iterable[Training], finished: Finished) -> dict[str, fl
 def training_minutes(training: Training, finished: Finished) -> float | None:
     """Returns how long a finished training took, with the one that it begins with; None where one is not known."""
     parts = [finished.read(one.digest) for one in (training, training.start) if one]
-    return sum(part["train_seconds"] for part in parts) / 60 if all(parts) else None
+    seconds = [part and part["train_seconds"] for part in parts]
+    return sum(seconds) / 60 if all(seconds) else None
 
 
 def costs_of(jobs: Sequence[Job], finished: Finished, flops: Mapping[str, float]) -> list[dict]:

@@ -65,7 +65,7 @@ def estimate(runner: Runner, jobs: Sequence[Unit], todo: Sequence[Unit], places:
 def seconds_per_update(
     runner: Runner, jobs: Sequence[Unit], training: Training, place: dict[str, str]
 ) -> tuple[float, str]:
-    """Returns the seconds of an update (of results: with validation and saving), and what tells them.
+    """Returns the seconds of an update, without validation and saving, and what tells them.
 
     Without a result of the method, those of others tell, or a sample: time goes with the FLOPs of the dense passes.
 
@@ -78,8 +78,8 @@ def seconds_per_update(
     alike = [one.training for one in jobs if bool(one.training.architecture) == bool(training.architecture)]
     for some in ([one for one in alike if one.method == training.method], alike):
         found = [(one, runner.finished.read(one.digest)) for one in some]
-        times = [(one, result["wall_seconds_per_update"]) for one, result in found if result]
-        rates = [seconds / update_flops(one) for one, seconds in times if seconds]
+        speeds = [(one, result["updates_per_second"]) for one, result in found if result]
+        rates = [1 / speed / update_flops(one) for one, speed in speeds if speed]
         if rates:
             return sum(rates) / len(rates) * update_flops(training), f"{len(rates)} results"
     seconds = timed(runner, alike[0], place)
@@ -112,7 +112,8 @@ def timed(runner: Runner, training: Training, place: dict[str, str]) -> float:
         words = command_line(sample, runner.data, folder / "checkpoints", folder / "subnet.yaml")
         log = folder / "train.log"
         runner.command("fairseq_cli.train", words, log, place)
-        write_json(kept, {"seconds": told_by(log)["wall_seconds_per_update"]})
+        rate = told_by(log)["updates_per_second"]
+        write_json(kept, {"seconds": rate and 1 / rate})
     return read_json(kept, "timed sample")["seconds"]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
 
 from pipeline.config import PipelineError
 
 from fairseq_mos.report.logs import log_lines, scan_log
 
-_TOLD = re.compile(r'"wpb": "(?P<tokens>[\d.]+)".*"num_updates": "(?P<update>\d+)".*"wall": "(?P<wall>[\d.]+)"')
+_TOLD = re.compile(r'"ups": "(?P<rate>[\d.]+)", "wpb": "(?P<tokens>[\d.]+)".*"num_updates": "(?P<update>\d+)"')
 _VALIDATED = re.compile(r"\| valid \| (\{.*\})\s*$")
 
 CURVE = 20
@@ -26,22 +27,19 @@ def told_by(log: Path) -> dict:
     scanned = scan_log(log, "supernet")
     if not scanned.train:
         raise PipelineError(f"{log} tells of no update", 1)
-    starts, tokens, wall = 0, {}, {}
+    starts, tokens, rates = 0, {}, {}
     for line in log_lines(log):
         starts += line.startswith("$ ")
         told = _TOLD.search(line)
         if told:
             update = int(told["update"])
-            tokens[update], wall[update] = float(told["tokens"]), float(told["wall"])
-    seconds = scanned.seconds[max(scanned.seconds)]
-    first, last = min(wall, default=0), max(wall, default=0)
+            tokens[update], rates[update] = float(told["tokens"]), float(told["rate"])
+    # The median leaves out validation, and the time for which a training, or the machine, stood still.
+    rate = statistics.median(rates.values()) if rates else 0.0
     return {
         "updates": scanned.updates,
-        "train_seconds": seconds,
-        "updates_per_second": scanned.updates / seconds if seconds else None,
-        # With validation and saving, without what a kill has undone.
-        "wall_seconds": wall.get(last),
-        "wall_seconds_per_update": (wall[last] - wall[first]) / (last - first) if first < last else None,
+        "train_seconds": scanned.updates / rate if rate else None,
+        "updates_per_second": rate or None,
         "tokens_per_update": sum(tokens.values()) / len(tokens) if tokens else None,
         "starts": starts,
         "train_loss": thinned(scanned.train),

@@ -265,7 +265,7 @@ class Commands:
             save.mkdir(exist_ok=True)
             for name in ("last", "best", "1_4"):
                 (save / f"checkpoint_{name}.pt").touch()
-            values = {"loss": "5.5", "wpb": "100", "num_updates": "4", "train_wall": "3", "wall": "5"}
+            values = {"loss": "5.5", "ups": "1", "wpb": "100", "num_updates": "4", "train_wall": "3"}
             log.write_text(f"$ fairseq-train\n2026 | INFO | train_inner | {json.dumps(values)}\n")
             if self.started[-1] == "retrain":
                 self.validate(arguments, log)
@@ -410,7 +410,7 @@ def test_results_of_known_values(tmp_path, commands):
     summary = {(row["metric"], row["method"]): row for row in content["summary"]}
     assert summary["loss", "neuron"]["winner_agreement"] == 1
     costs = {row["method"]: row for row in content["costs"]}
-    assert costs["scratch"]["trainings"] == 6 and costs["scratch"]["train_minutes"] == pytest.approx(0.05)
+    assert costs["scratch"]["trainings"] == 6 and costs["scratch"]["train_minutes"] == pytest.approx(4 / 60)
     mean = np.mean([family_of(TINY).flops(one) for _, one in draw(TINY, read_plan(path).architectures)])
     # Three passes of 4 updates with 100 of a sentence's 30 tokens.
     assert costs["scratch"]["training_teraflops"] == pytest.approx(3 * 4 * mean * 100 / 30 / 1e12)
