@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -124,12 +125,19 @@ def test_commands(tmp_path):
     steps.append([*own, "3", "--max-update", "5", "--save-dir", "less"])
     # Six architectures on two processes: each of a process's batches is another one's.
     more = [*exact, "--arch-own-batches", "--num-random-archs", "4", "--max-update", "5", "--update-freq"]
-    steps.append([*more, "6", "--save-dir", "six"])
+    steps.append([*more, "6", "--save-dir", "six", "--log-file", "six.log"])
     log = commands.run_steps(steps, folder)
     assert "random_nll_loss" in log.stderr + log.stdout
     launcher = ["bash", str(commands.ROOT / "examples" / "launch_cpu.sh"), "2"]
     commands.run([*launcher, *own, "3", "--max-update", "5", "--save-dir", "two"], folder)
-    commands.run([*launcher, *more, "3", "--save-dir", "three"], folder)
+    commands.run([*launcher, *more, "3", "--save-dir", "three", "--log-file", "three.log"], folder)
+    # Processes hash differently, so a set's order, in which fairseq would add roles up, differs between them.
+    texts = [(folder / name).read_text() for name in ("six.log", "three.log")]
+    logged = [re.findall(r"\b(\w+_loss)[ =]+([\d.]+)", text) for text in texts]
+    assert len(logged[0]) > 20 and {"largest_loss", "smallest_loss", "random_loss"} <= dict(logged[0]).keys()
+    assert [role for role, _ in logged[0]] == [role for role, _ in logged[1]]
+    for (role, ours), (_, theirs) in zip(*logged):
+        assert float(ours) == pytest.approx(float(theirs), abs=2e-3), role
     refused = commands.run([*launcher, *more, "2", "--save-dir", "bad"], folder, check=False)
     assert "--update-freq is 2 on 2 processes, allowed: one that makes a multiple of 6" in refused.stderr
     assert difference(folder / "six/checkpoint_last.pt", folder / "three/checkpoint_last.pt") < 1e-6
