@@ -122,6 +122,8 @@ def _train(run: Run, name: str, save_dir: Path, words: list[str], seed: int, aft
 def _train_supernet(run: Run, routing: str, seed: int) -> None:
     words = ["--task", "supernet_masked_lm", "--arch", "mos_roberta", "--search-space", run.args.space]
     words += ["--criterion", "supernet_masked_lm", "--routing", routing]
+    # The largest, the smallest and a random one, each on as much as a subnet's update has.
+    words += ["--arch-own-batches", "--update-freq", "3"]
     _train(run, f"supernet-{routing}-{seed}", run.supernet(routing, seed), words, seed, {})
 
 
