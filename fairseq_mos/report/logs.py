@@ -106,16 +106,26 @@ def scan_log(path: str | Path, name: str | None = None) -> TrainingLog:
             continue
         if kind in ("inner", "train"):
             entries = inner if kind == "inner" else epochs
-            entries[update] = values["loss"], values.get("train_wall", 0.0)
+            entries[update] = values
             continue
         subsets.append(kind)
         if kind == subsets[0]:
             _add_losses(log, update, values)
-    total = 0.0
-    for update, (loss, seconds) in sorted((inner or epochs).items()):
-        total += seconds
-        log.train[update], log.seconds[update] = loss, total
+    total, before = 0.0, 0
+    for update, values in sorted((inner or epochs).items()):
+        total += _seconds(values, update - before)
+        log.train[update], log.seconds[update] = values["loss"], total
+        before = update
     return log
+
+
+def _seconds(values: dict[str, float], updates: int) -> float:
+    """Returns the seconds of training since the entry before: fairseq logs whole ones, as little as 0 or 1.
+
+    Its speed tells finer, as far as no validation or interruption was in between.
+    """
+    whole, speed = values.get("train_wall", 0.0), values.get("ups", 0.0)
+    return whole if speed <= 0 else min(max(updates / speed, whole - 0.5), whole + 0.5)
 
 
 def log_lines(path: Path) -> Iterator[str]:

@@ -84,6 +84,14 @@ def test_a_resumed_run_logs_some_updates_twice(tmp_path):
     assert log.seconds_at(59) == 20 and log.seconds_at(5) is None
 
 
+def test_whole_seconds_are_refined_by_the_speed(tmp_path):
+    inner = '| INFO | train_inner | {"loss": "5", "ups": "%s", "num_updates": "%d", "train_wall": "%d"}'
+    # 20 updates each; the first has no speed yet, then 0.8 s, 1.25 s, 1 s after a validation of many.
+    lines = [inner % ("0", 20, 2), inner % ("25", 40, 1), inner % ("16", 60, 1), inner % ("0.5", 80, 1)]
+    (tmp_path / "x.log").write_text("\n".join(lines))
+    assert read_log(tmp_path / "x.log").seconds == pytest.approx({20: 2, 40: 2.8, 60: 4.05, 80: 5.55})
+
+
 @pytest.mark.parametrize("content", ["", "something else\n", "| valid | nothing\n"])
 def test_other_files(tmp_path, content):
     (tmp_path / "x.log").write_text(content)
