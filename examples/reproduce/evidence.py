@@ -24,11 +24,11 @@ BEGIN, END = "<!-- claims: made by python -m reproduce.evidence -->", "<!-- end 
 
 
 def claims_table(plans: Path, results: Path) -> str:
-    """Returns the claims of all plans, a table for each plan that has some.
+    """Returns the claims of all plans, a table for each plan that has some and results.
 
     Args:
         plans: folder of plans.
-        results: results folder; a plan without results has undecided claims.
+        results: results folder.
 
     Raises:
         UserError: a damaged plan or result.
@@ -39,12 +39,16 @@ def claims_table(plans: Path, results: Path) -> str:
         kept = results / file.stem / "results.json"
         content = read_json(kept, "results") if is_file(kept) else {}
         rows = content.get("claims") or claim_rows(plan, None, (), ())
-        if rows:
+        line = code(command(file.stem))
+        if rows and not content:
+            # Lines without figures would hide those that have some.
+            claims = len({row["claim"] for row in rows})
+            parts += [f"{line}: not begun; claims: {claims}.", ""]
+        elif rows:
             grid = [["claim", "metric", "state", "value", "limit", "seeds", "archs"], *map(line_of, rows)]
-            done = f"{content['done']} of {content['units']} units are in" if content else "not begun"
-            if content.get("commits"):
-                done += f", made at {', '.join(content['commits'])}"
-            parts += [f"{code(command(file.stem))}: {done}.", "", *markdown_lines(grid), ""]
+            made = f", made at {', '.join(content['commits'])}" if content.get("commits") else ""
+            done = f"{content['done']} of {content['units']} units are in{made}."
+            parts += [f"{line}: {done}", "", *markdown_lines(grid), ""]
     return "\n".join(parts).rstrip()
 
 

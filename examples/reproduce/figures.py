@@ -12,7 +12,7 @@ from fairseq_mos.report.document import Figure
 from reproduce.comparison import TITLES, Comparison
 from reproduce.plan import Plan
 
-SIZE = (7.0, 4.5)
+SIZE = (8.5, 4.5)
 
 CONFLICT = "conflict"
 """Key of the picture of gradient conflict, beside those of metrics."""
@@ -49,17 +49,19 @@ def draw_figures(folder: Path, plan: Plan, found: Comparison, counts: list[dict]
             if not np.isnan(floor):
                 axes.axhspan(-floor, floor, color="0.85", label="noise of two seeds")
             axes.set_xlabel("MFLOPs at 30/30 tokens")
-            axes.set_ylabel(f"inherited minus from scratch: {TITLES[metric]}")
-            axes.legend(fontsize=7)
+            axes.set_ylabel("inherited minus from scratch")
+            axes.set_title(TITLES[metric], fontsize="medium")
+            legend(axes)
 
         def draw_pairs(axes, metric=metric, means=means, truth=truth) -> None:
             for number, (method, values) in enumerate(means.items()):
                 axes.plot(truth, values, ls="", ms=4, label=method, **style(number))
             ends = [np.nanmin(truth), np.nanmax(truth)]
             axes.plot(ends, ends, color="0.6", lw=1)
-            axes.set_xlabel(f"from scratch: {TITLES[metric]}")
+            axes.set_xlabel("from scratch")
             axes.set_ylabel("inherited")
-            axes.legend(fontsize=7)
+            axes.set_title(TITLES[metric], fontsize="medium")
+            legend(axes)
 
         captions = ("Gap of each architecture against its FLOPs", "Inherited against from-scratch values")
         figures[metric] = [
@@ -84,7 +86,7 @@ def draw_conflicts(folder: Path, rows: Sequence[Mapping]) -> Figure:
             axes.plot(updates, cosines, label=method, lw=1, ms=4, **style(number))
         axes.set_xlabel("updates")
         axes.set_ylabel("mean cosine of two subnets' gradients")
-        axes.legend(fontsize=7)
+        legend(axes)
 
     return drawn(folder / "conflict.png", draw, "Mean cosine between gradients of two subnets, all weights.")
 
@@ -102,6 +104,11 @@ def drawn(file: Path, draw: Callable, caption: str) -> Figure:
     with svg_picture(SIZE) as (axes, drawing):
         draw(axes)
     return Figure(file.stem, drawing.svg, caption)
+
+
+def legend(axes) -> None:
+    """Draws the legend beside the axes: a plan may have more methods than would leave room within."""
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
 
 
 def style(number: int) -> dict[str, str]:
