@@ -46,7 +46,7 @@ def test_trainings_and_measurements_keep_their_digests(units):
 
 
 def test_retrainings_keep_their_digests(units):
-    again = {unit.name: unit.digest for unit in units["quickstart-retraining"][1]}
+    again = {unit.name: unit.digest for unit in units["quickstart-norms"][1]}
     golden = {
         "sandwich: retraining, all fbbf7051d9d8, seed 1, 200 updates": "f1c2fe70cd81d998",
         "modulation: retraining, norms f22de137e958, seed 1, 200 updates": "f8e5cc24123a7657",
