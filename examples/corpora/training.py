@@ -25,6 +25,12 @@ STAGES = {
     "retrain": "a subnet that starts from the weights that it inherits from the supernet",
 }
 ROUTINGS = ("shared", "global", "layer", "neuron")
+PUBLISHED, OWN_BATCHES = HOWS = ("published", "own-batches")
+"""How a supernet and its subnets are trained."""
+
+_RECIPE_HELP = """published: the papers' hyper-parameters; own-batches: batches of their own for the architectures of an
+update, with three times the updates as much work, and pre-norm (docs/evidence.md: the best at small scale, not tried at
+this one); say the same at all stages"""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Optimisation:
         flags: everything else but warm-up and learning rate.
         schedule: learning rate schedule.
         lr: its peak.
+        own: architectures of an update, where each has batches of its own.
     """
 
     arch: str
@@ -48,6 +55,7 @@ class Optimisation:
     flags: tuple[str, ...]
     schedule: tuple[str, ...]
     lr: float
+    own: int
 
 
 _ADAM = ("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--adam-eps", "1e-08")
@@ -57,7 +65,7 @@ _COSINE = ("--lr-scheduler", "cosine", "--warmup-init-lr", "1e-07", "--min-lr", 
 
 
 def _wmt(arch: str) -> Optimisation:
-    return Optimisation(arch, 4096, 4096 * 128, 40_000, _WMT_FLAGS, _COSINE, 1e-3)
+    return Optimisation(arch, 4096, 4096 * 128, 40_000, _WMT_FLAGS, _COSINE, 1e-3, 16)
 
 
 RECIPES_OF_TRAINING = {
@@ -72,6 +80,7 @@ RECIPES_OF_TRAINING = {
         (*_ADAM, "--weight-decay", "0.0001", "--clip-norm", "25.0", "--dropout", "0.375", "--attention-dropout", "0.0"),
         ("--lr-scheduler", "inverse_sqrt", "--warmup-init-lr", "1e-07"),
         5e-4,
+        4,
     ),
 }
 
@@ -86,6 +95,7 @@ def train_flags(
     subnet: str = "search/best.yaml",
     weights: str = "subnet/model.pt",
     user_dir: str = str(ROOT / "fairseq_mos"),
+    how: str = PUBLISHED,
 ) -> list[str]:
     """Returns the arguments of fairseq-train.
 
@@ -99,14 +109,20 @@ def train_flags(
         subnet: architecture of the subnet.
         weights: extracted subnet that is retrained.
         user_dir: folder of the plugin.
+        how: one of :data:`HOWS`. With batches of their own three times the updates are as much work as three
+            architectures on all batches; networks are in pre-norm, and the rate ends at 0 (docs/evidence.md).
     """
     recipe, o = RECIPES[name], RECIPES_OF_TRAINING[name]
-    per_gpu = min(o.tokens, o.batch // gpus)
+    own = how == OWN_BATCHES
+    per_gpu = min(o.tokens, o.batch // max(gpus, o.own if own and stage == "supernet" else 1))
     updates, lr, warmup = o.updates, o.lr, 10_000 if stage == "supernet" else 4_000
     if stage == "supernet":
         experts = "1" if routing == "shared" else "2"
         kind = ["--task", "supernet_translation", "--arch", o.arch, "--routing", routing, "--num-experts", experts]
         kind += ["--criterion", "supernet_label_smoothed_cross_entropy"]
+        if own:
+            kind += ["--arch-own-batches", "--num-random-archs", str(o.own - 2)]
+            updates *= 3
     else:
         kind = ["--task", "translation", "--arch", "mos_subnet", "--subnet", subnet]
         kind += ["--criterion", "label_smoothed_cross_entropy"]
@@ -120,7 +136,8 @@ def train_flags(
         *kind,
         *("--label-smoothing", "0.1"),
         *o.flags,
-        *o.schedule,
+        *(("--encoder-normalize-before", "--decoder-normalize-before") if own else ()),
+        *(_COSINE if own else o.schedule),
         *("--lr", f"{lr:.3g}", "--warmup-updates", str(warmup), "--max-update", str(updates)),
         *("--max-tokens", str(per_gpu), "--update-freq", str(max(1, o.batch // (per_gpu * gpus)))),
         *("--fp16", "--seed", "1", "--save-dir", save_dir, "--save-interval-updates", "1000"),
@@ -168,16 +185,18 @@ def build_parser(name: str) -> argparse.ArgumentParser:
     """Builds the parser of one recipe's train.sh."""
     parser = OneLineParser(
         prog=f"examples/{name}/train.sh",
-        description=f"Trains with the published hyper-parameters. {RECIPES[name].title}",
+        description=f"Trains with published hyper-parameters, or batches of their own. {RECIPES[name].title}",
         epilog="Flags after -- go to fairseq-train as they are. Interrupted, the same command goes on.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("stage", choices=list(STAGES), help="; ".join(f"{stage}: {text}" for stage, text in STAGES.items()))
+    add("--recipe", choices=HOWS, default=PUBLISHED, help=_RECIPE_HELP)
     add("--routing", choices=ROUTINGS, default="neuron", help="of the supernet: how experts are mixed")
     add("--data", default=_relative(EXAMPLES / name / "work" / "all" / "data-bin"), help="binarised data")
-    add("--save-dir", help="folder for checkpoints; the stage's name (and routing) below checkpoints/ by default")
+    add("--save-dir", help="folder for checkpoints; by default checkpoints/, the example's name (with own-batches that "
+        "beside it), the stage's name and routing")  # fmt: skip
     add("--gpus", type=natural, default=1, help="GPUs of all nodes together; the batch of an update stays the same")
     add("--nodes", type=natural, default=1, help="nodes; with several, prints what to run on each")
     add("--slurm", action="store_true", help="through Slurm: prints the srun line")
@@ -213,10 +232,11 @@ def main(argv: list[str]) -> int:
         return 0
     save_dir = args.save_dir
     if save_dir is None:
-        save_dir = f"checkpoints/{name}/" + (f"supernet_{args.routing}" if args.stage == "supernet" else args.stage)
+        run = name if args.recipe == PUBLISHED else f"{name}-{args.recipe}"
+        save_dir = f"checkpoints/{run}/" + (f"supernet_{args.routing}" if args.stage == "supernet" else args.stage)
     flags = train_flags(
         name, args.stage, args.data, save_dir, args.gpus, args.routing, args.subnet, args.weights,
-        _relative(ROOT / "fairseq_mos"),
+        _relative(ROOT / "fairseq_mos"), args.recipe,
     ) + rest[split + 1 :]  # fmt: skip
     command = logged(launch_command(flags, args.gpus, args.nodes, args.slurm), save_dir, args.stage)
     print(command, flush=True)

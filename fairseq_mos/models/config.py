@@ -155,7 +155,11 @@ class MosTransformerConfig(SupernetConfig, NetworkConfig):
 class SubnetConfig(FairseqDataclass):
     """Options that dense subnets of all families have."""
 
-    subnet: Optional[str] = option(None, "architecture of the subnet: a YAML file")
+    subnet: Optional[str] = option(
+        None,
+        "architecture of the subnet: a YAML file; or an extracted checkpoint (FILE.pt), whose network options (norms, "
+        "activation, shared embeddings, ...) become the subnet's, too, but for dropout",
+    )
     trainable: ChoiceEnum(list(SUBNET_PARTS)) = option(
         "all", "what training changes: all, or norms-biases: layer norms and biases alone (default: all)"
     )
@@ -191,7 +195,8 @@ def method(options: object) -> dict[str, str]:
     return about | {name: value for name, value in further.items() if value not in ("", "ffn", "none")}
 
 
-_REFUSED = ("encoder_layerdrop", "decoder_layerdrop", "quant_noise_pq", "quant_noise_scalar")
+REFUSED = ("encoder_layerdrop", "decoder_layerdrop", "quant_noise_pq", "quant_noise_scalar")
+"""fairseq's options that the networks do not support."""
 
 
 def refuse_unsupported(cfg: FairseqDataclass, sizes: Sequence[tuple[str, object]], source: str) -> None:
@@ -205,7 +210,7 @@ def refuse_unsupported(cfg: FairseqDataclass, sizes: Sequence[tuple[str, object]
     Raises:
         UserError: names the flag.
     """
-    for name in _REFUSED:
+    for name in REFUSED:
         if getattr(cfg, name, 0):
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{flag} is not supported by this model: leave it at 0")

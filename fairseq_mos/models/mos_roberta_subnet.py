@@ -14,7 +14,7 @@ from fairseq_mos.errors import UserError
 from fairseq_mos.models.definitions import embed_in_config
 from fairseq_mos.models.masked_lm import POSITIONS, MaskedLMEncoder, MaskedLMModel, leaf_options, longest
 from fairseq_mos.models.masked_lm_config import MosRobertaSubnetConfig
-from fairseq_mos.models.supernet import read_subnet
+from fairseq_mos.models.subnet_options import read_subnet
 from fairseq_mos.modules.leaves import DenseLeaves
 from fairseq_mos.modules.sentence_encoder import merged
 from fairseq_mos.modules.trainable import SUBNET_PARTS, freeze

@@ -8,7 +8,7 @@ from fairseq_mos.arch import Architecture
 from fairseq_mos.models.config import MosSubnetConfig
 from fairseq_mos.models.definitions import embed_in_config
 from fairseq_mos.models.network import TranslationModel, build_stacks, sizes_of
-from fairseq_mos.models.supernet import read_subnet
+from fairseq_mos.models.subnet_options import read_subnet
 from fairseq_mos.modules.leaves import DenseLeaves
 from fairseq_mos.modules.trainable import SUBNET_PARTS, freeze
 

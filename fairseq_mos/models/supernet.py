@@ -73,25 +73,6 @@ def read_space(cfg, kind: type, model: type, sizes_of: SizesOf) -> SearchSpace:
     return space
 
 
-def read_subnet(cfg, kind: type, model: type, sizes_of: SizesOf) -> Architecture:
-    """Returns the architecture of a subnet's options, which are checked; for the arguments see :func:`read_space`.
-
-    Raises:
-        UserError: no architecture, a malformed one, contradicting flags or a number out of range.
-    """
-    add_missing(cfg, kind)
-    check_fields(cfg, kind)
-    source = cfg.architecture_definition or cfg.subnet
-    if not source:
-        raise UserError(f"{cfg._name or model.__name__} needs an architecture: give --subnet FILE")
-    architecture = Architecture.load(source)
-    if architecture.schema.family != model.family:
-        family = architecture.schema.family
-        raise UserError(f"--subnet {cfg.subnet or ''}: it is of family {family}, allowed: {model.family}")
-    refuse_unsupported(cfg, sizes_of(architecture), cfg.subnet or "the checkpoint's architecture")
-    return architecture
-
-
 def set_missing(args, **values) -> None:
     """Sets options of a named architecture that were not given."""
     for name, value in values.items():

@@ -14,15 +14,26 @@ import yaml
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed.utils import infer_init_method
+from omegaconf import OmegaConf
 
 from fairseq_mos.report.content import find_pair
 from fairseq_mos.report.discover import discover
+from fairseq_mos.tasks.options import dealer
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 from corpora import hydra  # noqa: E402
 from corpora.recipes import RECIPES  # noqa: E402
-from corpora.training import RECIPES_OF_TRAINING, ROUTINGS, STAGES, main, train_flags  # noqa: E402
+from corpora.training import (  # noqa: E402
+    HOWS,
+    OWN_BATCHES,
+    PUBLISHED,
+    RECIPES_OF_TRAINING,
+    ROUTINGS,
+    STAGES,
+    main,
+    train_flags,
+)
 
 from tests.fairseq_commands import run  # noqa: E402
 
@@ -67,6 +78,34 @@ def test_an_update_has_the_same_tokens_on_any_number_of_gpus(name, gpus):
     config = hydra.parse_flags(train_flags(name, "supernet", "DATA", "x", gpus, user_dir=PLUGIN))
     tokens = gpus * config["dataset"]["max_tokens"] * config["optimization"]["update_freq"][0]
     assert tokens == RECIPES_OF_TRAINING[name].batch == (4096 if "iwslt" in name else 4096 * 128)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("gpus", [1, 4, 8, 16])
+def test_architectures_with_batches_of_their_own_are_as_much_work(name, gpus):
+    published, own = (
+        hydra.parse_flags(train_flags(name, "supernet", "DATA", "x", gpus, user_dir=PLUGIN, how=how)) for how in HOWS
+    )
+    (update_freq,), tokens = own["optimization"]["update_freq"], own["dataset"]["max_tokens"]
+    assert gpus * tokens * update_freq == RECIPES_OF_TRAINING[name].batch, "an update has as many tokens"
+    task = OmegaConf.create(own["task"])
+    dealt = [dealer(task, [update_freq], rank, gpus) for rank in range(gpus)]
+    turns = [one.next(5) for one in dealt for _ in range(update_freq)]
+    # All architectures, as often: a third of the work of three on all batches.
+    assert len({turns.count(turn) for turn in turns}) == 1 and set(turns) == set(range(2 + task.num_random_archs))
+    assert own["optimization"]["max_update"] == 3 * published["optimization"]["max_update"]
+    assert own["model"]["encoder_normalize_before"] and own["model"]["decoder_normalize_before"]
+    assert own["lr_scheduler"]["_name"] == "cosine" and own["optimization"]["lr"] == published["optimization"]["lr"]
+
+
+@pytest.mark.parametrize("stage", ["scratch", "retrain"])
+def test_subnets_have_the_normalisation_of_their_supernet(stage, capsys):
+    flags = {how: train_flags("wmt14_en_de", stage, "DATA", "x", user_dir=PLUGIN, how=how) for how in HOWS}
+    norms = ["--encoder-normalize-before", "--decoder-normalize-before"]
+    assert [flag for flag in flags[OWN_BATCHES] if flag not in norms] == flags[PUBLISHED]
+    assert set(norms) < set(flags[OWN_BATCHES])
+    assert main(["wmt14_en_de", stage, "--print", "--recipe", "own-batches"]) == 0
+    assert f"--save-dir checkpoints/wmt14_en_de-own-batches/{stage} " in capsys.readouterr().out
 
 
 def test_the_published_hyper_parameters():

@@ -104,7 +104,7 @@ def test_search_in_a_window_extraction_and_fine_tuning(trained, tmp_path, capsys
         prefixes = ["--trainpref", f"{part}/train", "--validpref", f"{part}/valid"]
         steps.append(["fairseq-preprocess", "--only-source", *prefixes, "--destdir", f"tuned/{part}", *flags])
     tune = ["fairseq-train", "tuned", *PLUGIN, "--task", "sentence_prediction", "--arch", "mos_roberta_subnet"]
-    tune += ["--subnet", "s/best.yaml", "--restore-file", "sub/subnet.pt", "--reset-optimizer", "--reset-dataloader"]
+    tune += ["--subnet", "sub/subnet.pt", "--restore-file", "sub/subnet.pt", "--reset-optimizer", "--reset-dataloader"]
     tune += ["--reset-meters", "--criterion", "sentence_prediction", "--classification-head-name", "head"]
     tune += ["--num-classes", "2", "--max-positions", "16", "--init-token", "0", "--separator-token", "2"]
     tune += ["--optimizer", "adam", "--lr", "0.001", "--batch-size", "8", "--max-epoch", "1", "--cpu"]
