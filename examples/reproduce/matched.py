@@ -59,7 +59,8 @@ def matched_of(
         updates = matched_updates(how, job.training, dense, np.mean([flops(one) for one in architectures]), *share)
         for seed in how.seeds:
             flags = flags_of(plan, structs.replace(plan.scratch, updates=updates), seed, "scratch")
-            training = Training(title(method), seed, updates, flags, job.training.corpus, space, dense)
+            same = {"corpus": job.training.corpus, "space": space, "revision": plan.scratch.revision}
+            training = Training(title(method), seed, updates, flags, architecture=dense, **same)
             found.append(replace(job, training=training, architectures=(dense,)))
     return found
 

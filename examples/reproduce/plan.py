@@ -33,8 +33,8 @@ class Plan(Strict):
     Attributes:
         corpus: the data.
         recipe: whose hyper-parameters: those of an example with a run.sh, or published ones.
-        space: search space, a shipped one's name.
-        arch: named architecture of the supernet; by default the space's.
+        space: search space: a shipped one's name or a YAML file.
+        arch: named architecture of the supernet; by default the space's, or `mos_transformer` where it has none.
         updates: of every training.
         flags: of fairseq-train, for all trainings, over the recipe's.
         architectures: how they are drawn.
@@ -74,7 +74,9 @@ def read_plan(path: Path) -> Plan:
         UserError: names the file and the field.
     """
     plan = convert(read_yaml(path, "plan"), Plan, str(path))
-    SearchSpace.load(plan.space)
+    family = SearchSpace.load(plan.space).schema.family
+    if family != "translation":
+        raise UserError(f"{path}: space {plan.space} is of family {family}, allowed: translation")
     if plan.architectures.number < plan.architectures.strata:
         raise UserError(
             f"{path}: architectures.number is {plan.architectures.number}, allowed: architectures.strata or more, "

@@ -56,6 +56,7 @@ class Trained(Strict):
         updates: instead of the plan's.
         after: of a method: another one, whose supernet of the same seed hands on its weights.
         from_scratch: of a method: every architecture is trained by itself, as others are from scratch, with its flags.
+        revision: any text; with another one its trainings are new ones. Digests know flags and data, not your code.
     """
 
     seeds: Seeds
@@ -63,6 +64,7 @@ class Trained(Strict):
     updates: Updates | None = None
     after: str = ""
     from_scratch: bool = False
+    revision: str = ""
 
 
 class Retraining(Strict):

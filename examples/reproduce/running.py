@@ -15,6 +15,7 @@ from pipeline.work import Work, duration
 
 from fairseq_mos.arch import SearchSpace
 from fairseq_mos.files import check_folder
+from reproduce.checking import check_flags
 from reproduce.conflicts import conflicts_of, kept_updates
 from reproduce.corpus import corpus_digest, prepare, tokens_of
 from reproduce.finished import Finished, missing
@@ -93,6 +94,8 @@ def run_plan(args: argparse.Namespace) -> None:
         todo = missing(units, runner.finished)
         print(f"{len(units)} units: {len(units) - len(todo)} done, {len(todo)} missing", flush=True)
         todo = todo if args.report else not_gone(runner, todo)
+        if not args.report:
+            check_flags(args.plan, (unit.training for unit in todo))
         if args.dry_run:
             from reproduce.estimate import estimate
 

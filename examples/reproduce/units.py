@@ -10,6 +10,7 @@ from pathlib import Path
 
 from corpora.recipes import RECIPES
 from corpora.training import train_flags
+from fairseq.models import ARCH_MODEL_REGISTRY
 from pipeline.config import CONFIGS, MIXTURE
 from pipeline.training import train_arguments
 
@@ -36,9 +37,12 @@ NEUTRAL = {
     *("--user-dir", "--save-dir", "--subnet", "--log-format", "--log-interval", "--num-workers"),
     *("--save-interval-updates", "--keep-interval-updates", "--no-epoch-checkpoints"),
     "--keep-interval-updates-pattern",
-    *("--save-interval", "--validate-interval"),
+    *("--save-interval", "--validate-interval", "--search-space"),
 }
-"""Flags that do not change what is learned: where files lie, when they are saved, how progress is told."""
+"""Flags that do not change what is learned: where files lie, when they are saved, how progress is told.
+
+A space has a digest of its own.
+"""
 
 
 NETWORK = {"--" + field.name.replace("_", "-") for field in fields(NetworkConfig) if not field.name.endswith("dropout")}
@@ -63,6 +67,7 @@ class Training:
         space: search space.
         architecture: what is trained from scratch; None: a supernet.
         start: the training of a supernet whose weights it begins with; None: it begins anew.
+        revision: of the method's code, as the plan names it.
     """
 
     method: str
@@ -73,6 +78,7 @@ class Training:
     space: SearchSpace
     architecture: Architecture | None = None
     start: Training | None = None
+    revision: str = ""
 
     @property
     def name(self) -> str:
@@ -89,6 +95,8 @@ class Training:
             shape = {"architecture": self.architecture.digest()}
         if self.start:
             shape["after"] = self.start.digest
+        if self.revision:
+            shape["code"] = self.revision
         return {"kind": "training", "revision": REVISION, "corpus": self.corpus, "flags": flags, **shape}
 
     @property
@@ -213,7 +221,7 @@ def jobs_of(plan: Plan, architectures: Sequence[Architecture], corpus: str) -> l
     def training_of(name: str, part: Trained, seed: int, subnet: Architecture | None = None) -> Training:
         flags = flags_of(plan, part, seed, "scratch" if subnet else "supernet")
         start = training_of(part.after, plan.methods[part.after], seed) if part.after else None
-        return Training(name, seed, part.updates or plan.updates, flags, corpus, space, subnet, start)
+        return Training(name, seed, part.updates or plan.updates, flags, corpus, space, subnet, start, part.revision)
 
     def add(name: str, part: Trained, seed: int, subnet: Architecture | None = None) -> None:
         measured = (subnet,) if subnet else tuple(architectures)
@@ -259,6 +267,10 @@ def flags_of(plan: Plan, part: Trained, seed: int, kind: str) -> dict[str, list[
         words += [str(word) for item in own.items() for word in item]
     # What the plan says replaces what the recipe says.
     found = parse_flags([shlex.join(words[1:]), *plan.flags, *part.flags])
+    if kind == "supernet" and not (plan.arch or arch in ARCH_MODEL_REGISTRY):
+        # A space without a named architecture, which would share embeddings as the recipes' subnets do.
+        found |= {"--arch": ["mos_transformer"], "--search-space": [plan.space]}
+        found |= {"--share-all-embeddings": []} if plan.recipe in CONFIGS else {}
     if found.get("--routing") == ["shared"]:
         found["--num-experts"] = ["1"]
     return found
