@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from pipeline.config import ROOT
 
 from corpora.recipes import RECIPES
-from corpora.training import STAGES, train_flags
+from corpora.training import OWN_BATCHES, PUBLISHED, STAGES, train_flags
 
 _HEAD = """\
 # {title}
@@ -29,14 +29,15 @@ _HEAD = """\
 #   fairseq-hydra-train --config-dir configs/train --config-name {name}_{stage_name} \\
 #       task.data=$PWD/examples/{name}/work/all/data-bin common.user_dir=$PWD/fairseq_mos{more}
 # {gpus}
+# Batches of their own (train.sh --recipe own-batches): {own}
 """
 _GROUPS = ("common", "distributed_training", "dataset", "optimization", "checkpoint", "task", "model", "criterion",
            "optimizer", "lr_scheduler")  # fmt: skip
 
 
-def config_of(name: str, stage: str, gpus: int = 8) -> dict:
+def config_of(name: str, stage: str, gpus: int = 8, how: str = PUBLISHED) -> dict:
     """Returns the configuration that the command line gives, without what is default, path or user's choice."""
-    flags = train_flags(name, stage, "DATA", "checkpoints", gpus, user_dir=str(ROOT / "fairseq_mos"))
+    flags = train_flags(name, stage, "DATA", "checkpoints", gpus, user_dir=str(ROOT / "fairseq_mos"), how=how)
     config = parse_flags([*flags, "--distributed-world-size", str(gpus)])
     # A named architecture is a model with a search space, which the configuration names itself.
     config["model"]["_name"] = ARCH_MODEL_NAME_REGISTRY[config["model"]["_name"]]
@@ -94,9 +95,23 @@ def text_of(name: str, stage: str) -> str:
         f"# 1 GPU: distributed_training.distributed_world_size=1 {changes[1]}"
     )
     head = _HEAD.format(
-        title=RECIPES[name].title, stage=STAGES[stage].capitalize(), name=name, stage_name=stage, more=more, gpus=gpus
-    )
+        title=RECIPES[name].title, stage=STAGES[stage].capitalize(), name=name, stage_name=stage, more=more, gpus=gpus,
+        own=" ".join(own_batches(name, stage)),
+    )  # fmt: skip
     return head + "\n" + yaml.safe_dump(config_of(name, stage), sort_keys=False, width=120)
+
+
+def own_batches(name: str, stage: str) -> list[str]:
+    """Returns what to add to the command for batches of their own."""
+    published, own = (config_of(name, stage, how=how) for how in (PUBLISHED, OWN_BATCHES))
+    found = ["lr_scheduler._name=cosine"] if own["lr_scheduler"]["_name"] != published["lr_scheduler"]["_name"] else []
+    for group, values in own.items():
+        for key, value in values.items():
+            if key != "_name" and value != published[group].get(key):
+                # A key that the file does not hold has to be added.
+                word = f"{'' if key in published[group] else '++'}{group}.{key}={str(value).lower() if isinstance(value, bool) else value}"
+                found.append(f"'{word}'" if isinstance(value, list) else word)
+    return found
 
 
 def main() -> None:

@@ -47,17 +47,28 @@ def test_the_shipped_yaml_says_what_the_command_line_says(name, stage):
     assert text == hydra.text_of(name, stage), "run PYTHONPATH=examples python -m corpora.hydra"
 
 
-@pytest.mark.parametrize(("name", "stage"), [("wmt14_en_de", "supernet"), ("iwslt14_de_en", "retrain")])
-def test_fairseq_hydra_train_reads_the_yaml_as_fairseq_train_the_flags(name, stage, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "stage", "how"),
+    [
+        ("wmt14_en_de", "supernet", PUBLISHED),
+        ("iwslt14_de_en", "retrain", PUBLISHED),
+        ("wmt14_en_de", "retrain", OWN_BATCHES),
+        ("iwslt14_de_en", "supernet", OWN_BATCHES),
+    ],
+)
+def test_fairseq_hydra_train_reads_the_yaml_as_fairseq_train_the_flags(name, stage, how, tmp_path):
     overrides = [f"common.user_dir={PLUGIN}", "task.data=DATA"]
     if stage != "supernet":
         overrides += ["model.subnet=search/best.yaml", "checkpoint.finetune_from_model=subnet/model.pt"]
+    # What the file's head says of that.
+    said = (ROOT / "configs" / "train" / f"{name}_{stage}.yaml").read_text().partition("own-batches): ")[2]
+    overrides += shlex.split(said.partition("\n")[0]) if how == OWN_BATCHES else []
     command = ["fairseq-hydra-train", "--config-dir", str(ROOT / "configs/train"), "--config-name", f"{name}_{stage}"]
     done = run([*command, *overrides, "--cfg", "job", "--resolve"], tmp_path)
     found = yaml.safe_load(done.stdout)
-    flags = train_flags(name, stage, "DATA", "checkpoints", 8, user_dir=PLUGIN)
+    flags = train_flags(name, stage, "DATA", "checkpoints", 8, user_dir=PLUGIN, how=how)
     expected = hydra.parse_flags([*flags, "--distributed-world-size", "8"])
-    for group in ("optimization", "optimizer", "lr_scheduler", "criterion", "model", "dataset", "checkpoint"):
+    for group in ("optimization", "optimizer", "lr_scheduler", "criterion", "model", "dataset", "checkpoint", "task"):
         for key, value in found[group].items():
             if key in expected[group] and key not in ("_name", "fp16_no_flatten_grads"):
                 assert _plain(value) == _plain(expected[group][key]), f"{group}.{key}"
