@@ -109,8 +109,8 @@ def own_batches(name: str, stage: str) -> list[str]:
         for key, value in values.items():
             if key != "_name" and value != published[group].get(key):
                 # A key that the file does not hold has to be added.
-                word = f"{'' if key in published[group] else '++'}{group}.{key}={str(value).lower() if isinstance(value, bool) else value}"
-                found.append(f"'{word}'" if isinstance(value, list) else word)
+                word = f"{'' if key in published[group] else '++'}{group}.{key}="
+                found.append(word + (str(value).lower() if isinstance(value, bool) else str(value)))
     return found
 
 
