@@ -84,6 +84,7 @@ def text_of(name: str, stage: str) -> str:
     more = "" if stage == "supernet" else " \\\n#       model.subnet=$PWD/search/best.yaml"
     if stage == "retrain":
         more += " checkpoint.finetune_from_model=$PWD/subnet/model.pt"
+    eight = config_of(name, stage)
     four, one = config_of(name, stage, 4), config_of(name, stage, 1)
     changes = [
         f"dataset.max_tokens={c['dataset']['max_tokens']} "
@@ -96,14 +97,13 @@ def text_of(name: str, stage: str) -> str:
     )
     head = _HEAD.format(
         title=RECIPES[name].title, stage=STAGES[stage].capitalize(), name=name, stage_name=stage, more=more, gpus=gpus,
-        own=" ".join(own_batches(name, stage)),
+        own=" ".join(changes_of(eight, config_of(name, stage, how=OWN_BATCHES))),
     )  # fmt: skip
-    return head + "\n" + yaml.safe_dump(config_of(name, stage), sort_keys=False, width=120)
+    return head + "\n" + yaml.safe_dump(eight, sort_keys=False, width=120)
 
 
-def own_batches(name: str, stage: str) -> list[str]:
-    """Returns what to add to the command for batches of their own."""
-    published, own = (config_of(name, stage, how=how) for how in (PUBLISHED, OWN_BATCHES))
+def changes_of(published: dict, own: dict) -> list[str]:
+    """Returns what to add to the command of one configuration for another one."""
     found = ["lr_scheduler._name=cosine"] if own["lr_scheduler"]["_name"] != published["lr_scheduler"]["_name"] else []
     for group, values in own.items():
         for key, value in values.items():

@@ -6,11 +6,10 @@ from dataclasses import fields
 
 from fairseq_mos.arch import Architecture
 from fairseq_mos.errors import UserError
-from fairseq_mos.fields import check_fields
 from fairseq_mos.models.config import REFUSED, SIZES, SubnetConfig, refuse_unsupported
-from fairseq_mos.models.definitions import add_missing, embed_in_config
+from fairseq_mos.models.definitions import embed_in_config
 from fairseq_mos.models.loading import is_supernet, load_state
-from fairseq_mos.models.supernet import SizesOf
+from fairseq_mos.models.supernet import SizesOf, check_family, check_options
 from fairseq_mos.paths import is_file
 
 _FREE = {*SIZES, *REFUSED, "_name", "checkpoint_activations", "load_checkpoint_heads"}
@@ -33,17 +32,14 @@ def read_subnet(cfg, kind: type, model: type, sizes_of: SizesOf) -> Architecture
     Raises:
         UserError: no architecture, a malformed one, contradicting flags or a number out of range.
     """
-    add_missing(cfg, kind)
-    check_fields(cfg, kind)
+    check_options(cfg, kind)
     if cfg.subnet and not cfg.architecture_definition and cfg.subnet.endswith(".pt") and is_file(cfg.subnet):
         _adopt(cfg, kind)
     source = cfg.architecture_definition or cfg.subnet
     if not source:
         raise UserError(f"{cfg._name or model.__name__} needs an architecture: give --subnet FILE")
     architecture = Architecture.load(source)
-    if architecture.schema.family != model.family:
-        family = architecture.schema.family
-        raise UserError(f"--subnet {cfg.subnet or ''}: it is of family {family}, allowed: {model.family}")
+    check_family(architecture, model, f"--subnet {cfg.subnet or ''}: it")
     refuse_unsupported(cfg, sizes_of(architecture), cfg.subnet or "the checkpoint's architecture")
     return architecture
 

@@ -61,16 +61,39 @@ def read_space(cfg, kind: type, model: type, sizes_of: SizesOf) -> SearchSpace:
     Raises:
         UserError: no or a malformed search space, contradicting flags or a number out of range.
     """
-    add_missing(cfg, kind)
-    check_fields(cfg, kind)
+    check_options(cfg, kind)
     source = cfg.search_space_definition or cfg.search_space
     if not source:
         raise UserError(f"{cfg._name or model.__name__} needs a search space: give --search-space NAME or FILE")
     space = SearchSpace.load(source)
-    if space.schema.family != model.family:
-        raise UserError(f"--search-space {space.name} is of family {space.schema.family}, allowed: {model.family}")
+    check_family(space, model, f"--search-space {space.name}")
     refuse_unsupported(cfg, sizes_of(space.largest()), f"search space {space.name!r}")
     return space
+
+
+def check_options(cfg, kind: type) -> None:
+    """Completes options by those that earlier versions lack, and checks their ranges.
+
+    Raises:
+        UserError: a number out of range.
+    """
+    add_missing(cfg, kind)
+    check_fields(cfg, kind)
+
+
+def check_family(shape: SearchSpace | Architecture, model: type, what: str) -> None:
+    """Checks that a model is given a search space or an architecture of its family.
+
+    Args:
+        shape: the space or architecture.
+        model: the model's class.
+        what: to call it in the message.
+
+    Raises:
+        UserError: it is of another one.
+    """
+    if shape.schema.family != model.family:
+        raise UserError(f"{what} is of family {shape.schema.family}, allowed: {model.family}")
 
 
 def set_missing(args, **values) -> None:
