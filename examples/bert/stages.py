@@ -36,7 +36,13 @@ def run_stages(args: argparse.Namespace) -> Run:
         PipelineError: bad input, or a command failed.
     """
     run = Run(args)
-    work = run.work
+    with run.work:
+        _do(run)
+    return run
+
+
+def _do(run: Run) -> None:
+    args, work = run.args, run.work
     with work.log("run").open("a", encoding="utf-8") as log:
         log.write(f"$ {args.command}\n")
     print(f"Masked language models: supernets, subnets and training from scratch\nWorking in {run.folder}", flush=True)
@@ -68,7 +74,6 @@ def run_stages(args: argparse.Namespace) -> Run:
         page = ["report", str(run.folder), "--output", str(run.folder / "report.html")]
         run.command("fairseq_mos.cli", page, "report")
     print(f"elapsed: {duration(time.monotonic() - work.begin)}", flush=True)
-    return run
 
 
 def _prepare(run: Run) -> None:

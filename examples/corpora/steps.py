@@ -143,16 +143,17 @@ class Preparation:
 
     def run(self) -> None:
         """Does all that is not done yet, and prints what to do next."""
-        work, after = self.work, ""
-        with work.stage("download"):
-            # Not a step that is remembered: what counts is whether the files are there when they are read.
-            if self._missing():
-                work.announce()
-                self._download()
-        for step in self._steps():
-            with work.stage(step.title):
-                work.step(step.name, {**step.settings, "after": after}, step.outputs, step.action)
-            after = work.token(step.name)
+        after = ""
+        with self.work as work:
+            with work.stage("download"):
+                # Not a step that is remembered: what counts is whether the files are there when they are read.
+                if self._missing():
+                    work.announce()
+                    self._download()
+            for step in self._steps():
+                with work.stage(step.title):
+                    work.step(step.name, {**step.settings, "after": after}, step.outputs, step.action)
+                after = work.token(step.name)
         print(f"ready: {self.data} (subword model beside the dictionaries), raw test text: {self.text}/test.raw.*")
         print("next:\n  " + "\nand, with a subnet:\n  ".join(self.next_commands()))
 

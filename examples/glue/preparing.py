@@ -40,13 +40,12 @@ def prepare(args: argparse.Namespace) -> None:
     splits = {name: _read(TASKS[name], args.data / name) for name in args.tasks}
     encode = encoder(args.bpe)
     known = _words(args.dict)
-    work = Work(args.output / "data", len(args.tasks))
-    print(f"Preparing {', '.join(args.tasks)}\nWorking in {work.folder}", flush=True)
-    for name in args.tasks:
-        with work.stage(name):
-            _prepare_task(work, TASKS[name], splits[name], args, encode, known)
-    print(f"elapsed: {duration(time.monotonic() - work.begin)}", flush=True)
-    work.lock.close()
+    with Work(args.output / "data", len(args.tasks)) as work:
+        print(f"Preparing {', '.join(args.tasks)}\nWorking in {work.folder}", flush=True)
+        for name in args.tasks:
+            with work.stage(name):
+                _prepare_task(work, TASKS[name], splits[name], args, encode, known)
+        print(f"elapsed: {duration(time.monotonic() - work.begin)}", flush=True)
 
 
 def _read(task: Task, folder: Path) -> dict[str, Split]:

@@ -142,9 +142,8 @@ def finetune(args: argparse.Namespace) -> None:
         # Before hours of work on the other tasks.
         _source(args.output, args.name, bool(args.teacher), later)
     _claim(folder, start, args)
-    work = Work(folder, 0)
     begin, lost = time.monotonic(), []
-    try:
+    with Work(folder, 0) as work:
         subnet = _subnet(folder, start)
         runner = Runner(finished, work, args.threads, subnet)
         where = places(args.jobs)
@@ -152,8 +151,6 @@ def finetune(args: argparse.Namespace) -> None:
         if later:
             source = _source(args.output, args.name, bool(args.teacher), later)
             lost += _run(runner, units(later, dict.fromkeys(later, source)), where)
-    finally:
-        work.lock.close()
     if not args.keep_all:
         _clean(finished, args.output, args.name, bool(args.teacher), data.values())
     from glue.results import table

@@ -111,8 +111,10 @@ def build_parser(config: Config) -> argparse.ArgumentParser:
         help=f"folder for everything that is written (default: examples/{config.name}/work/SOURCE-TARGET, "
         "with the name of a given corpus in front)",
     )
+    share = config.dense_updates / config.updates
+    others = f"; the stock model and training from scratch have {share:.3g} times as many" if share else ""
     for flag, value, text in (
-        ("--updates", config.updates, "training updates"),
+        ("--updates", config.updates, f"training updates of the supernet{others}"),
         ("--vocabulary", config.vocabulary, "entries of the joint sentencepiece vocabulary"),
         ("--budget", config.budget, "architectures that the search evaluates"),
         ("--latency-samples", config.latency_samples, f"architectures to measure, {LEAST_SAMPLES} or more"),

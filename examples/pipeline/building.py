@@ -92,7 +92,7 @@ def train(run: Run, kind: str) -> None:
     """
     averaged = run.averaged(kind)
     save_dir = averaged.parent / "checkpoints"
-    updates = run.args.retrain_updates if kind == "retrained" else run.args.updates
+    updates = run.updates(kind)
     subnet, weights = run.architecture_file("found"), run.checkpoint("found")
     arguments = training.train_arguments(
         run.config, run.data, save_dir, run.languages, updates, run.args.seed, kind, subnet, weights

@@ -55,6 +55,14 @@ class Run:
         self.page = self.folder / "report.html"
         self.names = [*SUBNETS, *retrained, *([STOCK] if config.stock else [])]
 
+    def updates(self, kind: str) -> int:
+        """Returns the training updates of one of :data:`pipeline.training.KINDS`."""
+        if kind in ("supernet", "retrained"):
+            return self.args.updates if kind == "supernet" else self.args.retrain_updates
+        config = self.config
+        # The proportion stays where --updates says another number.
+        return max(1, self.args.updates * (config.dense_updates or config.updates) // config.updates)
+
     def averaged(self, kind: str) -> Path:
         """Returns the checkpoint of what was trained: one of :data:`pipeline.training.KINDS`."""
         return self.folder / kind / "averaged.pt"

@@ -20,7 +20,14 @@ def run_stages(config: Config, args: argparse.Namespace) -> Run:
             alike.
     """
     run = Run(config, args)
-    work, about = run.work, config.about.get
+    with run.work:
+        _do(run)
+    return run
+
+
+def _do(run: Run) -> None:
+    config, args, work = run.config, run.args, run.work
+    about = config.about.get
     with work.log("run").open("a", encoding="utf-8") as log:
         # What a report tells its readers to type.
         log.write(f"$ {args.command}\n")
@@ -68,4 +75,3 @@ def run_stages(config: Config, args: argparse.Namespace) -> Run:
                 f"{run.translation(name)} and {run.translation(name, pinned=True)}",
                 1,
             )
-    return run

@@ -45,6 +45,7 @@ def train_arguments(
     """
     rate, warmup = config.learning_rate, config.warmup
     if kind == "supernet":
+        warmup = config.supernet_warmup or warmup
         words = ["--task", "supernet_translation", "--arch", f"mos_transformer_{config.space}"]
         words += ["--criterion", "supernet_label_smoothed_cross_entropy"]
     elif kind == "stock":
@@ -56,7 +57,7 @@ def train_arguments(
         rate, warmup = config.retrain_learning_rate, config.retrain_warmup
         words += ["--finetune-from-model", str(weights)]
     # What is said last counts.
-    over = {"supernet": config.supernet_flags, "stock": []}.get(kind, config.network.split())
+    over = config.supernet_flags if kind == "supernet" else config.network.split()
     interval = max(1, updates // config.saves)
     return [
         str(data),

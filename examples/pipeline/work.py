@@ -49,6 +49,7 @@ class Work:
 
     A step is skipped when it was finished with the same settings and its outputs exist. Settings name
     everything that decides the outputs, among them the tokens of the steps before it (see :meth:`token`).
+    As a context manager, it leaves the folder to other runs at the end.
 
     Args:
         folder: the work folder; it is created.
@@ -77,6 +78,12 @@ class Work:
             if time.monotonic() > deadline:
                 raise PipelineError(f"another run uses {folder}: wait, or choose another folder")
             time.sleep(0.1)
+
+    def __enter__(self) -> Work:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.close()
 
     def _locked(self) -> bool:
         try:

@@ -46,14 +46,14 @@ def prepare(corpus: Corpus, work: Path, threads: int) -> Path:
         flags += ["--vocabulary", str(corpus.vocabulary)]
         name += f"-{corpus.vocabulary}"
     run = Run(config, parse(config, [*flags, "--output", str(work / "corpora" / name)]))
-    for title, stage in (
-        ("corpus", building.prepare_corpus),
-        ("vocabulary", building.make_vocabulary),
-        ("binarised data", building.binarise),
-    ):
-        with run.work.stage(title):
-            stage(run)
-    run.work.lock.close()
+    with run.work:
+        for title, stage in (
+            ("corpus", building.prepare_corpus),
+            ("vocabulary", building.make_vocabulary),
+            ("binarised data", building.binarise),
+        ):
+            with run.work.stage(title):
+                stage(run)
     return run.data
 
 

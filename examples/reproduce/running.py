@@ -73,8 +73,7 @@ def run_plan(args: argparse.Namespace) -> None:
     space = SearchSpace.load(plan.space)
     drawn = draw(space, plan.architectures)
     # What trains nothing does not wait for what does.
-    work = Work(args.work / "dry-run" if args.dry_run or args.report else args.work, 0)
-    try:
+    with Work(args.work / "dry-run" if args.dry_run or args.report else args.work, 0) as work:
         data = prepare(plan.corpus, args.work, args.threads)
         architectures = [one for _, one in drawn]
         jobs = jobs_of(plan, architectures, corpus_digest(data))
@@ -111,8 +110,6 @@ def run_plan(args: argparse.Namespace) -> None:
             rest = [unit for unit in todo if not isinstance(unit, Job) and source_of(unit).digest not in sources]
             # Where an epoch ended, fairseq kept no checkpoint of that update.
             lost += work_off(not_gone(runner, rest), where, runner.do, runner.failed)
-    finally:
-        work.lock.close()
     from reproduce.results import write_results
 
     folder, name = args.results / args.plan.stem, args.plan.stem

@@ -252,7 +252,24 @@ def test_two_runs_do_not_share_a_folder(tmp_path, monkeypatch):
     first = Work(tmp_path, 1)
     with pytest.raises(PipelineError, match="another run uses"):
         Work(tmp_path, 1)
-    first.lock.close()
+    with first:
+        pass
+    Work(tmp_path, 1).lock.close()
+
+
+def test_a_run_that_failed_leaves_its_folder_to_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "_PATIENCE", 0)
+
+    def fail(run):
+        raise PipelineError("no corpus")
+
+    monkeypatch.setattr(building, "prepare_corpus", fail)
+    args = parse(QUICKSTART, ["--output", str(tmp_path / "run")])
+    # Whoever holds the error holds what failed.
+    with pytest.raises(PipelineError, match="no corpus") as _held:
+        run_stages(QUICKSTART, args)
+    with pytest.raises(PipelineError, match="no corpus"):
+        run_stages(QUICKSTART, args)
 
 
 def test_a_step_without_its_output_fails(tmp_path):
@@ -284,18 +301,20 @@ def test_stock_model_differs_in_model_task_and_criterion_alone():
 
     supernet, stock, scratch, retrained = map(split, training.KINDS)
     different = difference(supernet, stock)
+    # Its architectures have smaller batches of their own, and more of them.
+    own = {"--arch-own-batches", "--update-freq", "--max-tokens", "--warmup-updates"}
     assert difference(scratch, retrained) == {"--finetune-from-model", "--lr", "--warmup-updates"}
     assert difference(supernet, scratch) == {
-        "--task", "--criterion", "--arch", "--routing", "--num-experts", "--subnet", "--share-all-embeddings",
+        "--task", "--criterion", "--arch", "--routing", "--num-experts", "--subnet", "--share-all-embeddings", *own,
     }  # fmt: skip
     assert retrained["--finetune-from-model"] == "w.pt" and scratch["--subnet"] == "a.yaml"
     sizes = {flag for flag in MULTI30K.stock.split() if flag.startswith("--")}
-    assert different == {"--task", "--criterion", "--routing", "--num-experts", *sizes}
+    assert different == {"--task", "--criterion", "--routing", "--num-experts", *sizes, *own}
     assert stock["--task"] == "translation"
     assert supernet["--arch"] == "mos_transformer_multi30k"
 
 
-def test_what_a_config_says_of_its_supernet_counts_there_alone_and_of_its_network_for_subnets_too():
+def test_what_a_config_says_of_its_supernet_counts_there_alone_and_of_its_network_for_all():
     config = replace(MULTI30K, supernet="--routing shared --lr 0.5", network="--encoder-normalize-before")
 
     def words(kind):
@@ -305,10 +324,34 @@ def test_what_a_config_says_of_its_supernet_counts_there_alone_and_of_its_networ
 
     told = {kind: parse_flags([shlex.join(words(kind)[1:])]) for kind in training.KINDS}
     rates = {kind: flags["--lr"] for kind, flags in told.items()}
-    assert rates == {"supernet": ["0.5"], "stock": ["0.003"], "scratch": ["0.003"], "retrained": ["0.001"]}
+    assert rates == {"supernet": ["0.5"], "stock": ["0.006"], "scratch": ["0.006"], "retrained": ["0.001"]}
     assert {kind for kind, flags in told.items() if "--routing" in flags} == {"supernet"}
     normalized = {kind for kind, flags in told.items() if "--encoder-normalize-before" in flags}
-    assert normalized == {"supernet", "scratch", "retrained"}
+    assert normalized == set(training.KINDS)
+
+
+def test_dense_models_have_updates_and_warm_up_of_their_own():
+    config = replace(MULTI30K, updates=90, dense_updates=30, warmup=8, supernet_warmup=24, retrain_warmup=2)
+
+    def warmup(config, kind, updates):
+        words = training.train_arguments(config, Path("d"), Path("s"), ("en", "de"), updates, 1, kind)
+        return words[words.index("--warmup-updates") + 1]
+
+    assert [warmup(config, kind, 99) for kind in ("supernet", "stock")] == ["24", "8"]
+    # Half of a training at most.
+    assert [warmup(config, kind, 9) for kind in ("supernet", "stock")] == ["4", "4"]
+    assert warmup(replace(config, supernet_warmup=0), "supernet", 99) == "8"
+
+
+@pytest.mark.parametrize("dense, asked, expected", [(30, 90, 30), (30, 9, 3), (30, 1, 1), (0, 90, 90), (0, 9, 9)])
+def test_dense_updates_stay_in_proportion(tmp_path, dense, asked, expected):
+    config = replace(MULTI30K, updates=90, dense_updates=dense)
+    words = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--updates", str(asked)]
+    args = parse(config, [*words, "--retrain-updates", "5"])
+    args.data = None
+    run = layout.Run(config, args)
+    found = {kind: run.updates(kind) for kind in ("supernet", "stock", "scratch", "retrained")}
+    assert found == {"supernet": asked, "stock": expected, "scratch": expected, "retrained": 5}
 
 
 def test_stock_model_has_the_sizes_of_the_largest_architecture():
