@@ -76,11 +76,11 @@ class Config:
         splits: split -> file names (without language) that may hold it, in order of preference.
         vocabulary: entries of the joint sentencepiece vocabulary.
         updates: training updates of the supernet.
-        dense_updates: those of the stock model and of training from scratch; 0: as many.
+        dense_updates: those of the stock model and of training from scratch, with a warm-up in proportion; 0: as
+            many.
         learning_rate: peak of the schedule.
         schedule: how it falls from there, by fairseq's `--lr-scheduler`; `cosine`: to 0 with the last update.
-        warmup: updates of warm-up.
-        supernet_warmup: those of the supernet; 0: as many.
+        warmup: updates of warm-up of the supernet.
         dropout: of the largest architecture.
         label_smoothing: epsilon.
         max_tokens: tokens per batch in training and validation.
@@ -125,7 +125,6 @@ class Config:
     default_data: Path | None = None
     stock: str = ""
     dense_updates: int = 0
-    supernet_warmup: int = 0
     retrain_updates: int = 0
     retrain_learning_rate: float = 1e-3
     retrain_warmup: int = 100
@@ -146,6 +145,10 @@ class Config:
     def supernet_flags(self) -> list[str]:
         """What a supernet's command line has over those of the other kinds."""
         return [*self.supernet.split(), *self.network.split()]
+
+    def dense(self, updates: int) -> int:
+        """Returns how many updates dense models have in place of so many of the supernet, of warm-up too; 1 or more."""
+        return max(1, updates * (self.dense_updates or self.updates) // self.updates)
 
     @property
     def folder(self) -> Path:
@@ -203,8 +206,7 @@ MULTI30K = Config(
     dense_updates=2000,
     learning_rate=6e-3,
     schedule="cosine",
-    warmup=600,
-    supernet_warmup=1800,
+    warmup=1800,
     dropout=0.0,
     max_tokens=1024,
     saves=25,

@@ -59,9 +59,8 @@ class Run:
         """Returns the training updates of one of :data:`pipeline.training.KINDS`."""
         if kind in ("supernet", "retrained"):
             return self.args.updates if kind == "supernet" else self.args.retrain_updates
-        config = self.config
         # The proportion stays where --updates says another number.
-        return max(1, self.args.updates * (config.dense_updates or config.updates) // config.updates)
+        return self.config.dense(self.args.updates)
 
     def averaged(self, kind: str) -> Path:
         """Returns the checkpoint of what was trained: one of :data:`pipeline.training.KINDS`."""

@@ -28,8 +28,8 @@ def train_arguments(
 ) -> list[str]:
     """Returns the arguments of fairseq-train.
 
-    The kinds differ in architecture, task and criterion, and a supernet in what `config.supernet` says; data,
-    optimisation and updates are the same, but that retraining has a lower learning rate and a shorter warm-up.
+    The kinds differ in architecture, task and criterion, and a supernet in what `config.supernet` says and in its
+    warm-up; data and optimisation are the same, but that retraining has a lower learning rate and a shorter warm-up.
     `--user-dir` stays for the stock model too: that is what repairs fairseq on current Python and torch.
 
     Args:
@@ -43,9 +43,9 @@ def train_arguments(
         subnet: architecture of `scratch` and `retrained`.
         weights: the extracted subnet that `retrained` starts from.
     """
-    rate, warmup = config.learning_rate, config.warmup
+    rate, warmup = config.learning_rate, config.dense(config.warmup)
     if kind == "supernet":
-        warmup = config.supernet_warmup or warmup
+        warmup = config.warmup
         words = ["--task", "supernet_translation", "--arch", f"mos_transformer_{config.space}"]
         words += ["--criterion", "supernet_label_smoothed_cross_entropy"]
     elif kind == "stock":

@@ -26,7 +26,7 @@ UNSAID = {
     "learning_rate": 3e-3,
     "schedule": "inverse_sqrt",
     "warmup": 200,
-    "supernet_warmup": 0,
+    "dense_updates": 0,
     "dropout": 0.1,
     "max_tokens": 2048,
     "supernet": MIXTURE,

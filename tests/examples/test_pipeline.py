@@ -331,7 +331,7 @@ def test_what_a_config_says_of_its_supernet_counts_there_alone_and_of_its_networ
 
 
 def test_dense_models_have_updates_and_warm_up_of_their_own():
-    config = replace(MULTI30K, updates=90, dense_updates=30, warmup=8, supernet_warmup=24, retrain_warmup=2)
+    config = replace(MULTI30K, updates=90, dense_updates=30, warmup=24, retrain_warmup=2)
 
     def warmup(config, kind, updates):
         words = training.train_arguments(config, Path("d"), Path("s"), ("en", "de"), updates, 1, kind)
@@ -340,7 +340,7 @@ def test_dense_models_have_updates_and_warm_up_of_their_own():
     assert [warmup(config, kind, 99) for kind in ("supernet", "stock")] == ["24", "8"]
     # Half of a training at most.
     assert [warmup(config, kind, 9) for kind in ("supernet", "stock")] == ["4", "4"]
-    assert warmup(replace(config, supernet_warmup=0), "supernet", 99) == "8"
+    assert warmup(replace(config, dense_updates=0), "stock", 99) == "24"
 
 
 @pytest.mark.parametrize("dense, asked, expected", [(30, 90, 30), (30, 9, 3), (30, 1, 1), (0, 90, 90), (0, 9, 9)])
